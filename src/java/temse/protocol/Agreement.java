@@ -1,0 +1,133 @@
+package temse.protocol;
+
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * What holds between a milter and an MTA after the negotiation.
+ *
+ * <p>It also knows what the library does in the MTA's place: events that the MTA sends although
+ * nobody handles them, replies that it waits for although the milter wanted to give none.
+ */
+public final class Agreement {
+  private final Offer offer;
+  private final Request request;
+  private final int version;
+  private final int actions;
+  private final int protocol;
+  private final EnumSet<EventType> handled;
+
+  Agreement(
+      Offer offer,
+      Request request,
+      int version,
+      int actions,
+      int protocol,
+      EnumSet<EventType> handled) {
+    this.offer = offer;
+    this.request = request;
+    this.version = version;
+    this.actions = actions;
+    this.protocol = protocol;
+    this.handled = handled;
+  }
+
+  /** Returns what the MTA offered. */
+  public Offer offer() {
+    return offer;
+  }
+
+  /** Returns what the milter wanted. */
+  public Request request() {
+    return request;
+  }
+
+  /** Returns the protocol version: the lower of the MTA's and 6. */
+  public int version() {
+    return version;
+  }
+
+  /** Returns the agreed {@code SMFIF_*} bits. */
+  public int actionMask() {
+    return actions;
+  }
+
+  /** Returns the agreed {@code SMFIP_*} bits. */
+  public int protocolMask() {
+    return protocol;
+  }
+
+  /** Returns the agreed actions. */
+  public Set<ActionFlag> actions() {
+    return ActionFlag.ofMask(actions);
+  }
+
+  /** Returns the agreed protocol flags. */
+  public Set<ProtocolFlag> protocol() {
+    return ProtocolFlag.ofMask(protocol);
+  }
+
+  /** Returns the events that reach a handler or may reach one: those always sent included. */
+  public Set<EventType> events() {
+    EnumSet<EventType> events = EnumSet.copyOf(handled);
+    events.add(EventType.END_OF_MESSAGE);
+    events.add(EventType.ABORT);
+    events.add(EventType.QUIT);
+    events.add(EventType.DISCONNECT);
+    return events;
+  }
+
+  /** Returns true if the event has a handler. */
+  public boolean handles(EventType type) {
+    return handled.contains(type);
+  }
+
+  /** Returns true if the action may be sent. */
+  public boolean allows(ActionFlag flag) {
+    return (actions & flag.mask) != 0;
+  }
+
+  /** Returns true if the flag was agreed. */
+  public boolean has(ProtocolFlag flag) {
+    return (protocol & flag.mask) != 0;
+  }
+
+  /** Returns true if the MTA was told not to send the event. */
+  public boolean suppresses(EventType type) {
+    return type.suppressedBy != null && has(type.suppressedBy);
+  }
+
+  /** Returns true if the MTA waits for a reply to the event. */
+  public boolean owesReply(EventType type) {
+    return type.owesReply() && (type.noReplyBy == null || !has(type.noReplyBy));
+  }
+
+  /** Returns true if a handler may answer the event. */
+  public boolean mayAnswer(EventType type) {
+    return type.owesReply() && !request.noReplyEvents().contains(type);
+  }
+
+  /**
+   * Returns true if the milter wanted leading spaces and the MTA cannot keep them, so that one space
+   * is added to each incoming value and taken off each outgoing one.
+   */
+  public boolean emulatesLeadingSpace() {
+    return request.leadingSpace() && !has(ProtocolFlag.LEADING_SPACE);
+  }
+
+  /** Returns the packet that answers the offer. */
+  public Packet packet() {
+    PayloadWriter writer =
+        new PayloadWriter().writeInt(version).writeInt(actions).writeInt(protocol);
+    if (allows(ActionFlag.REQUEST_MACROS)) {
+      for (Map.Entry<MacroStage, List<String>> list : request.macros().entrySet()) {
+        writer
+            .writeInt(list.getKey().id)
+            .writeString(EventCodec.wireNames(list.getValue()));
+      }
+    }
+    return new Packet(EventType.OPTIONS.code, writer.toByteArray());
+  }
+}

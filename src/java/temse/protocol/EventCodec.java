@@ -1,0 +1,365 @@
+package temse.protocol;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.IPersistentVector;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentArrayMap;
+import clojure.lang.PersistentHashSet;
+import clojure.lang.PersistentVector;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Event maps and the packets that carry them, in both directions.
+ *
+ * <p>An MTA's packets are decoded by the milter and encoded by the MTA side. Event maps and their
+ * keys are described in {@code doc/spec.org}.
+ */
+public final class EventCodec {
+  private static final Keyword INET = Keyword.intern("inet");
+  private static final Keyword INET6 = Keyword.intern("inet6");
+  private static final Keyword UNIX = Keyword.intern("unix");
+  private static final Keyword UNKNOWN_FAMILY = Keyword.intern("unknown");
+  private static final String IPV6_PREFIX = "IPv6:";
+
+  private EventCodec() {}
+
+  /**
+   * Returns the type of the packet.
+   *
+   * @throws MilterException MALFORMED_PACKET for a command byte that the protocol does not have
+   */
+  public static EventType type(Packet packet) {
+    EventType type = EventType.ofCode(packet.code());
+    if (type == null) {
+      throw new PayloadReader(packet).malformed("there is no such command");
+    }
+    return type;
+  }
+
+  /**
+   * Returns the event map of a packet from an MTA.
+   *
+   * @throws MilterException MALFORMED_PACKET, with the command and the offset
+   */
+  public static IPersistentMap decode(Packet packet) {
+    EventType type = type(packet);
+    PayloadReader reader = new PayloadReader(packet);
+    return switch (type) {
+      case OPTIONS -> decodeOptions(reader);
+      case DEFINE_MACRO -> decodeMacros(reader);
+      case CONNECT -> decodeConnect(reader);
+      case HELLO -> event(type, Keys.GREETING, reader.readLastString("the greeting"));
+      case MAIL -> decodeAddress(type, Keys.SENDER, reader);
+      case RECIPIENT -> decodeAddress(type, Keys.ADDRESS, reader);
+      case HEADER ->
+          event(
+              type,
+              Keys.NAME,
+              reader.readString("the header name"),
+              Keys.VALUE,
+              reader.readLastString("the header value"));
+      case BODY -> event(type, Keys.DATA, packet.payload());
+      case END_OF_MESSAGE ->
+          packet.payload().length == 0 ? event(type) : event(type, Keys.DATA, packet.payload());
+      case UNKNOWN -> event(type, Keys.COMMAND, reader.readLastString("the command"));
+      default -> event(type);
+    };
+  }
+
+  /**
+   * Returns the packet of an event map, as an MTA would send it.
+   *
+   * @throws MilterException BAD_ACTION if a key is missing or a text cannot travel
+   */
+  public static Packet encode(IPersistentMap event) {
+    EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
+    if (type == null || type.code == 0) {
+      throw new MilterException(
+          MilterException.Category.BAD_ACTION,
+          "there is no event " + event.valAt(Keys.EVENT) + " on the wire");
+    }
+    PayloadWriter writer = new PayloadWriter();
+    switch (type) {
+      case OPTIONS -> encodeOptions(event, writer);
+      case DEFINE_MACRO -> encodeMacros(event, writer);
+      case CONNECT -> encodeConnect(event, writer);
+      case HELLO -> writer.writeString(string(event, Keys.GREETING));
+      case MAIL -> encodeAddress(event, Keys.SENDER, writer);
+      case RECIPIENT -> encodeAddress(event, Keys.ADDRESS, writer);
+      case HEADER ->
+          writer.writeString(string(event, Keys.NAME)).writeString(string(event, Keys.VALUE));
+      case BODY -> writer.writeBytes((byte[]) event.valAt(Keys.DATA));
+      case END_OF_MESSAGE -> {
+        if (event.valAt(Keys.DATA) != null) {
+          writer.writeBytes((byte[]) event.valAt(Keys.DATA));
+        }
+      }
+      case UNKNOWN -> writer.writeString(string(event, Keys.COMMAND));
+      default -> {}
+    }
+    return new Packet(type.code, writer.toByteArray());
+  }
+
+  /** Returns the event map of a header field with its place among those of its name. */
+  public static IPersistentMap header(String name, String value, long index) {
+    return event(EventType.HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, index);
+  }
+
+  /** Returns an event map of the type with the given keys and values, in turn. */
+  public static IPersistentMap event(EventType type, Object... keysAndValues) {
+    Object[] entries = new Object[2 + keysAndValues.length];
+    entries[0] = Keys.EVENT;
+    entries[1] = type.keyword;
+    System.arraycopy(keysAndValues, 0, entries, 2, keysAndValues.length);
+    return new PersistentArrayMap(entries);
+  }
+
+  private static IPersistentMap decodeOptions(PayloadReader reader) {
+    long version = Integer.toUnsignedLong(reader.readInt("the version"));
+    int actions = reader.readInt("the action flags");
+    int protocol = reader.readInt("the protocol flags");
+    IPersistentMap event =
+        event(
+            EventType.OPTIONS,
+            Keys.VERSION,
+            version,
+            Keys.ACTIONS,
+            actionKeywords(actions),
+            Keys.PROTOCOL,
+            protocolKeywords(protocol),
+            Keys.ACTION_MASK,
+            Integer.toUnsignedLong(actions),
+            Keys.PROTOCOL_MASK,
+            Integer.toUnsignedLong(protocol));
+    IPersistentMap lists = decodeMacroLists(reader);
+    return lists.count() == 0 ? event : event.assoc(Keys.MACROS, lists);
+  }
+
+  private static IPersistentMap decodeMacroLists(PayloadReader reader) {
+    IPersistentMap lists = PersistentArrayMap.EMPTY;
+    while (reader.hasRemaining()) {
+      MacroStage stage = MacroStage.ofId(reader.readInt("a macro list's stage"));
+      String names = reader.readLenientString();
+      if (stage != null) {
+        lists = lists.assoc(stage.keyword, macroNames(names));
+      }
+    }
+    return lists;
+  }
+
+  private static void encodeOptions(IPersistentMap event, PayloadWriter writer) {
+    writer
+        .writeInt(((Number) event.valAt(Keys.VERSION)).intValue())
+        .writeInt(((Number) event.valAt(Keys.ACTION_MASK)).intValue())
+        .writeInt(((Number) event.valAt(Keys.PROTOCOL_MASK)).intValue());
+    if (event.valAt(Keys.MACROS) instanceof Map<?, ?> lists) {
+      for (MacroStage stage : MacroStage.values()) {
+        if (lists.get(stage.keyword) instanceof List<?> names) {
+          writer.writeInt(stage.id).writeString(wireNames(names));
+        }
+      }
+    }
+  }
+
+  private static IPersistentVector macroNames(String list) {
+    List<String> names = new ArrayList<>();
+    for (String name : list.split("[ ,]+")) {
+      if (!name.isEmpty()) {
+        names.add(bareName(name));
+      }
+    }
+    return PersistentVector.create((Iterable<?>) names);
+  }
+
+  private static IPersistentMap decodeMacros(PayloadReader reader) {
+    int letter = reader.readByte("the stage letter");
+    Map<String, String> definitions = new LinkedHashMap<>();
+    while (reader.hasRemaining()) {
+      String name = reader.readLenientString();
+      if (reader.hasRemaining()) {
+        definitions.put(bareName(name), reader.readLenientString());
+      }
+    }
+    return event(
+        EventType.DEFINE_MACRO,
+        Keys.STAGE,
+        stageKeyword((byte) letter),
+        Keys.COMMAND,
+        (char) letter,
+        Keys.DEFINITIONS,
+        stringMap(definitions));
+  }
+
+  private static void encodeMacros(IPersistentMap event, PayloadWriter writer) {
+    writer.writeByte((Character) event.valAt(Keys.COMMAND));
+    ((Map<?, ?>) event.valAt(Keys.DEFINITIONS))
+        .forEach(
+            (name, value) ->
+                writer.writeString(wireName((String) name)).writeString((String) value));
+  }
+
+  /** Returns the keyword of the event that the letter stands for, or null. */
+  private static Keyword stageKeyword(byte letter) {
+    EventType type = EventType.ofCode(letter);
+    return type == null ? null : type.keyword;
+  }
+
+  private static IPersistentMap stringMap(Map<String, String> strings) {
+    Object[] entries = new Object[2 * strings.size()];
+    int i = 0;
+    for (Map.Entry<String, String> entry : strings.entrySet()) {
+      entries[i++] = entry.getKey();
+      entries[i++] = entry.getValue();
+    }
+    return new PersistentArrayMap(entries);
+  }
+
+  /** Returns the name of a macro without braces. */
+  static String bareName(String name) {
+    return name.length() > 2 && name.startsWith("{") && name.endsWith("}")
+        ? name.substring(1, name.length() - 1)
+        : name;
+  }
+
+  /** Returns the name of a macro as it travels: one character bare, longer names in braces. */
+  private static String wireName(String name) {
+    return name.length() == 1 || name.startsWith("{") ? name : "{" + name + "}";
+  }
+
+  /** Returns the macro names as a list of the negotiation. */
+  static String wireNames(List<?> names) {
+    List<String> wireNames = new ArrayList<>();
+    for (Object name : names) {
+      wireNames.add(wireName((String) name));
+    }
+    return String.join(" ", wireNames);
+  }
+
+  private static IPersistentMap decodeConnect(PayloadReader reader) {
+    String host = reader.readString("the host name");
+    int family = reader.readByte("the address family");
+    if (family == 'U') {
+      return event(
+          EventType.CONNECT, Keys.HOST_NAME, host, Keys.FAMILY, UNKNOWN_FAMILY);
+    }
+    if (family != '4' && family != '6' && family != 'L') {
+      throw reader.malformed("there is no address family '" + (char) family + "'");
+    }
+    long port = reader.readShort("the port");
+    String address = reader.readLastString("the address");
+    return event(
+        EventType.CONNECT,
+        Keys.HOST_NAME,
+        host,
+        Keys.FAMILY,
+        family == '4' ? INET : family == '6' ? INET6 : UNIX,
+        Keys.PORT,
+        port,
+        Keys.ADDRESS,
+        family == '6' ? withoutPrefix(address) : address);
+  }
+
+  private static String withoutPrefix(String address) {
+    return address.regionMatches(true, 0, IPV6_PREFIX, 0, IPV6_PREFIX.length())
+        ? address.substring(IPV6_PREFIX.length())
+        : address;
+  }
+
+  private static void encodeConnect(IPersistentMap event, PayloadWriter writer) {
+    writer.writeString(string(event, Keys.HOST_NAME));
+    Object family = event.valAt(Keys.FAMILY);
+    if (family == UNKNOWN_FAMILY) {
+      writer.writeByte('U');
+      return;
+    }
+    if (family != INET && family != INET6 && family != UNIX) {
+      throw missing(event, Keys.FAMILY, ":inet, :inet6, :unix or :unknown");
+    }
+    writer
+        .writeByte(family == INET ? '4' : family == INET6 ? '6' : 'L')
+        .writeShort(
+            event.valAt(Keys.PORT) instanceof Number port ? port.intValue() : 0)
+        .writeString(string(event, Keys.ADDRESS));
+  }
+
+  private static IPersistentMap decodeAddress(EventType type, Keyword key, PayloadReader reader) {
+    List<String> strings = new ArrayList<>(4);
+    strings.add(reader.readString("the address"));
+    while (reader.hasRemaining()) {
+      strings.add(reader.readString("a parameter"));
+    }
+    if (strings.size() == 1) {
+      strings = splitAfterAddress(strings.get(0));
+    }
+    return event(
+        type,
+        key,
+        strings.get(0),
+        Keys.OPTIONS,
+        strings.size() == 1
+            ? PersistentVector.EMPTY
+            : PersistentVector.create((Iterable<?>) strings.subList(1, strings.size())));
+  }
+
+  /** Takes parameters off an address that Sendmail 8.17.1 sends together with them (SMTPUTF8). */
+  private static List<String> splitAfterAddress(String text) {
+    int end = text.startsWith("<") ? closingBracket(text) : -1;
+    if (end < 0 || !text.startsWith(" ", end + 1)) {
+      return List.of(text);
+    }
+    List<String> strings = new ArrayList<>();
+    strings.add(text.substring(0, end + 1));
+    strings.addAll(List.of(text.substring(end + 1).strip().split(" +")));
+    return strings;
+  }
+
+  private static int closingBracket(String text) {
+    boolean quoted = false;
+    for (int i = 0; i < text.length(); i++) {
+      char c = text.charAt(i);
+      if (c == '\\') {
+        i++;
+      } else if (c == '"') {
+        quoted = !quoted;
+      } else if (c == '>' && !quoted) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  private static void encodeAddress(IPersistentMap event, Keyword key, PayloadWriter writer) {
+    writer.writeString(string(event, key));
+    if (event.valAt(Keys.OPTIONS) instanceof Iterable<?> options) {
+      for (Object option : options) {
+        writer.writeString((String) option);
+      }
+    }
+  }
+
+  private static PersistentHashSet actionKeywords(int mask) {
+    return PersistentHashSet.create(
+        ActionFlag.ofMask(mask).stream().map(flag -> flag.keyword).toArray());
+  }
+
+  private static PersistentHashSet protocolKeywords(int mask) {
+    return PersistentHashSet.create(
+        ProtocolFlag.ofMask(mask).stream().map(flag -> flag.keyword).toArray());
+  }
+
+  private static String string(IPersistentMap event, Keyword key) {
+    if (event.valAt(key) instanceof String string) {
+      return string;
+    }
+    throw missing(event, key, "a string");
+  }
+
+  private static MilterException missing(IPersistentMap event, Keyword key, String wanted) {
+    return new MilterException(
+        MilterException.Category.BAD_ACTION,
+        event.valAt(Keys.EVENT) + ": " + key + " must be " + wanted);
+  }
+}

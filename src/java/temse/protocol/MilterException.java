@@ -1,0 +1,95 @@
+package temse.protocol;
+
+import clojure.lang.IExceptionInfo;
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentArrayMap;
+import java.util.Locale;
+
+/**
+ * Every error of ours: a category out of a closed list, a message that says what would be right,
+ * and data.
+ *
+ * <p>Clojure reads it with {@code ex-data}: the category is under {@code :milter/error}.
+ */
+public final class MilterException extends RuntimeException implements IExceptionInfo {
+  private static final long serialVersionUID = 1L;
+
+  /** What kind of mistake it was. */
+  public enum Category {
+    /** An option of the server is wrong. */
+    BAD_OPTIONS,
+    /** The address cannot be listened on. */
+    BIND_FAILED,
+    /** A packet is not what the protocol says. */
+    MALFORMED_PACKET,
+    /** A packet announces more bytes than the limit. */
+    PACKET_TOO_LARGE,
+    /** An event that is not legal in the state of the conversation. */
+    UNEXPECTED_EVENT,
+    /** The MTA speaks a version below 2. */
+    VERSION_UNSUPPORTED,
+    /** The MTA cannot send a needed event. */
+    EVENTS_REFUSED,
+    /** The MTA does not offer a needed action. */
+    ACTIONS_REFUSED,
+    /** An action map that cannot be sent. */
+    BAD_ACTION,
+    /** An action whose flag was not agreed. */
+    ACTION_NOT_NEGOTIATED,
+    /** An action that may not answer this event. */
+    REPLY_NOT_ALLOWED,
+    /** A second reply to one event. */
+    DOUBLE_REPLY,
+    /** An action after the reply. */
+    LATE_ACTION,
+    /** A context whose event is over was used to send. */
+    STALE_CONTEXT,
+    /** A handler returned something that means nothing. */
+    BAD_HANDLER_RETURN,
+    /** A handler threw. */
+    HANDLER_FAILED,
+    /** A pending value did not come in time. */
+    HANDLER_TIMEOUT,
+    /** The peer has gone. */
+    CONNECTION_LOST;
+
+    /** The category's keyword, {@code :bad-action} for example. */
+    public final Keyword keyword = Keyword.intern(name().toLowerCase(Locale.ROOT).replace('_', '-'));
+  }
+
+  private final Category category;
+  private final transient IPersistentMap data;
+
+  /** Makes an exception whose data are the given keys and values, in turn. */
+  public MilterException(Category category, String message, Object... keysAndValues) {
+    this(category, message, (Throwable) null, keysAndValues);
+  }
+
+  /** Makes an exception with a cause, whose data are the given keys and values, in turn. */
+  public MilterException(
+      Category category, String message, Throwable cause, Object... keysAndValues) {
+    super(message, cause);
+    this.category = category;
+    Object[] entries = new Object[2 + keysAndValues.length];
+    entries[0] = Keys.ERROR;
+    entries[1] = category.keyword;
+    for (int i = 0; i < keysAndValues.length; i += 2) {
+      entries[2 + i] =
+          keysAndValues[i] instanceof String name ? Keyword.intern(name) : keysAndValues[i];
+      entries[3 + i] = keysAndValues[i + 1];
+    }
+    this.data = new PersistentArrayMap(entries);
+  }
+
+  /** Returns the category. */
+  public Category category() {
+    return category;
+  }
+
+  /** Returns the data, with the category's keyword under {@code :milter/error}. */
+  @Override
+  public IPersistentMap getData() {
+    return data;
+  }
+}

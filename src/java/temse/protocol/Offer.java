@@ -1,0 +1,49 @@
+package temse.protocol;
+
+import clojure.lang.IPersistentMap;
+
+/**
+ * What an MTA can do: the first packet of a connection.
+ *
+ * @param version the MTA's protocol version
+ * @param actions the {@code SMFIF_*} bits it offers, as they came
+ * @param protocol the {@code SMFIP_*} bits it understands, as they came
+ */
+public record Offer(int version, int actions, int protocol) {
+  /** What Sendmail 8.14 and later and Postfix 2.6 and later offer. */
+  public static final Offer CURRENT = new Offer(6, ActionFlag.ALL, ProtocolFlag.ALL);
+
+  /** Returns the offer that an {@code :options} event describes. */
+  public static Offer of(IPersistentMap event) {
+    return new Offer(
+        ((Number) event.valAt(Keys.VERSION)).intValue(),
+        ((Number) event.valAt(Keys.ACTION_MASK)).intValue(),
+        ((Number) event.valAt(Keys.PROTOCOL_MASK)).intValue());
+  }
+
+  /** Returns the {@code :options} event that carries the offer. */
+  public IPersistentMap event() {
+    return EventCodec.decode(packet());
+  }
+
+  /** Returns the packet that carries the offer. */
+  public Packet packet() {
+    return new Packet(
+        EventType.OPTIONS.code,
+        new PayloadWriter()
+            .writeInt(version)
+            .writeInt(actions)
+            .writeInt(protocol)
+            .toByteArray());
+  }
+
+  /** Returns the action bits that count: none at all stands for those of version 1. */
+  int effectiveActions() {
+    return actions == 0 ? ActionFlag.VERSION_1 : actions;
+  }
+
+  /** Returns the protocol bits that count: none at all stands for those of version 1. */
+  int effectiveProtocol() {
+    return protocol == 0 ? ProtocolFlag.VERSION_1 : protocol;
+  }
+}

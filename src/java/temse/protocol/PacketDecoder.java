@@ -1,0 +1,106 @@
+package temse.protocol;
+
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+
+/**
+ * Cuts a stream of bytes into packets, however the transport has split or merged them.
+ *
+ * <p>Memory follows the bytes that have arrived, never the length that was announced.
+ *
+ * <pre>{@code
+ * PacketDecoder decoder = new PacketDecoder(65535);
+ * for (Packet p = decoder.next(input); p != null; p = decoder.next(input)) { ... }
+ * }</pre>
+ */
+public final class PacketDecoder {
+  private static final int PREFIX = 5;
+  private static final byte[] EMPTY = {};
+
+  private final int maximumPayload;
+  private long prefix;
+  private int prefixBytes;
+  private byte[] payload;
+  private int payloadBytes;
+  private int payloadLength;
+
+  /** Makes a decoder that refuses payloads of more than this many bytes. */
+  public PacketDecoder(int maximumPayload) {
+    this.maximumPayload = maximumPayload;
+  }
+
+  /**
+   * Returns the next packet, or null when {@code input} is used up; what belongs to an unfinished
+   * packet is kept.
+   *
+   * @throws MilterException MALFORMED_PACKET for a length of 0, PACKET_TOO_LARGE for one over the
+   *     limit; the stream cannot be read on after that
+   */
+  public Packet next(ByteBuffer input) {
+    while (prefixBytes < PREFIX) {
+      if (!input.hasRemaining()) {
+        return null;
+      }
+      prefix = prefix << 8 | input.get() & 0xFF;
+      prefixBytes++;
+      if (prefixBytes == 4) {
+        payloadLength = checkedPayloadLength(prefix);
+      }
+    }
+    if (payload == null && input.remaining() >= payloadLength) {
+      byte[] whole = payloadLength == 0 ? EMPTY : new byte[payloadLength];
+      input.get(whole);
+      return packet(whole);
+    }
+    return continued(input);
+  }
+
+  /** Returns true if part of a packet has arrived and the rest is missing. */
+  public boolean midPacket() {
+    return prefixBytes > 0;
+  }
+
+  private int checkedPayloadLength(long length) {
+    if (length == 0) {
+      throw new MilterException(
+          MilterException.Category.MALFORMED_PACKET,
+          "a packet announces length 0, but its command byte counts: at least 1");
+    }
+    if (length - 1 > maximumPayload) {
+      throw new MilterException(
+          MilterException.Category.PACKET_TOO_LARGE,
+          "a packet announces " + (length - 1) + " bytes, the limit is " + maximumPayload,
+          "length",
+          length - 1,
+          "limit",
+          (long) maximumPayload);
+    }
+    return (int) length - 1;
+  }
+
+  private Packet continued(ByteBuffer input) {
+    int taken = Math.min(input.remaining(), payloadLength - payloadBytes);
+    if (payload == null) {
+      payload = new byte[taken];
+    } else if (payload.length < payloadBytes + taken) {
+      long doubled = 2L * (payloadBytes + taken);
+      payload = Arrays.copyOf(payload, (int) Math.min(doubled, payloadLength));
+    }
+    input.get(payload, payloadBytes, taken);
+    payloadBytes += taken;
+    if (payloadBytes < payloadLength) {
+      return null;
+    }
+    return packet(
+        payload.length == payloadLength ? payload : Arrays.copyOf(payload, payloadLength));
+  }
+
+  private Packet packet(byte[] whole) {
+    byte code = (byte) prefix;
+    prefix = 0;
+    prefixBytes = 0;
+    payload = null;
+    payloadBytes = 0;
+    return new Packet(code, whole);
+  }
+}

@@ -1,0 +1,86 @@
+package temse.protocol;
+
+/** Reads the fields of a payload and never past its end. */
+final class PayloadReader {
+  private final byte[] bytes;
+  private final byte code;
+  private int position;
+
+  PayloadReader(Packet packet) {
+    this.bytes = packet.payload();
+    this.code = packet.code();
+  }
+
+  boolean hasRemaining() {
+    return position < bytes.length;
+  }
+
+  int readByte(String what) {
+    need(1, what);
+    return bytes[position++] & 0xFF;
+  }
+
+  int readShort(String what) {
+    need(2, what);
+    return readByte(what) << 8 | readByte(what);
+  }
+
+  int readInt(String what) {
+    need(4, what);
+    return readShort(what) << 16 | readShort(what);
+  }
+
+  /** Reads a string up to its NUL. */
+  String readString(String what) {
+    int end = terminator(position);
+    if (end < 0) {
+      throw malformed(what + " has no terminating NUL");
+    }
+    String string = Text.decode(bytes, position, end);
+    position = end + 1;
+    return string;
+  }
+
+  /** Reads a string that the payload's last byte must terminate; it may hold no other NUL. */
+  String readLastString(String what) {
+    String string = readString(what);
+    if (hasRemaining()) {
+      throw malformed("there are bytes after " + what);
+    }
+    return string;
+  }
+
+  /** Reads a string up to its NUL or the end of the payload. */
+  String readLenientString() {
+    int end = terminator(position);
+    int stop = end < 0 ? bytes.length : end;
+    String string = Text.decode(bytes, position, stop);
+    position = Math.min(stop + 1, bytes.length);
+    return string;
+  }
+
+  private int terminator(int from) {
+    for (int i = from; i < bytes.length; i++) {
+      if (bytes[i] == 0) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  private void need(int count, String what) {
+    if (bytes.length - position < count) {
+      throw malformed(what + " is missing");
+    }
+  }
+
+  MilterException malformed(String problem) {
+    return new MilterException(
+        MilterException.Category.MALFORMED_PACKET,
+        "malformed packet '" + (char) code + "': " + problem + " (at byte " + position + ")",
+        "command",
+        (char) code,
+        "offset",
+        (long) position);
+  }
+}

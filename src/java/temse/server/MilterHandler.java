@@ -1,0 +1,37 @@
+package temse.server;
+
+import clojure.lang.IPersistentMap;
+import java.util.List;
+import temse.protocol.Actions;
+import temse.protocol.Agreement;
+import temse.protocol.EventType;
+import temse.protocol.Request;
+
+/** What decides about the mail of one MTA connection. */
+public interface MilterHandler {
+  /**
+   * Returns what is wanted of the MTA.
+   *
+   * @param offer the {@code :options} event
+   */
+  Request request(IPersistentMap offer) throws Exception;
+
+  /** Hears what was agreed. */
+  default void negotiated(Agreement agreement) {}
+
+  /**
+   * Handles an event for which the request named a handler.
+   *
+   * @return the actions that answer it, modifications first and at most one reply last; null or
+   *     empty for the default reply
+   */
+  List<IPersistentMap> onEvent(EventType type, IPersistentMap event) throws Exception;
+
+  /**
+   * Returns the actions that answer an event whose handler has failed: a temporary failure, unless
+   * overridden. Not asked for events that owe no reply.
+   */
+  default List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
+    return List.of(Actions.temporaryFailure());
+  }
+}

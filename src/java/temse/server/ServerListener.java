@@ -1,0 +1,45 @@
+package temse.server;
+
+import clojure.lang.IPersistentMap;
+import java.util.List;
+import temse.protocol.EventType;
+import temse.protocol.MilterException;
+
+/**
+ * Hears what happens in a server: for logs, metrics, recordings. Its methods are called in the
+ * connection's turn and must neither block nor throw.
+ */
+public interface ServerListener {
+  /** A listener that hears nothing. */
+  ServerListener SILENT = new ServerListener() {};
+
+  /** An MTA has negotiated. */
+  default void negotiated(Connection connection) {}
+
+  /** A connection is over. The error is null where it ended as connections do. */
+  default void closed(Connection connection, Throwable error) {}
+
+  /** A connection was closed because the peer broke the protocol or wanted what is not to be had. */
+  default void violated(Connection connection, MilterException error) {}
+
+  /** A handler has failed, or returned a response that could not be sent. */
+  default void failed(
+      Connection connection, EventType type, IPersistentMap event, Throwable error) {}
+
+  /** A connection was refused, or could not be accepted. */
+  default void refused(String peer, String why) {}
+
+  /** Returns true if {@link #exchanged} wants to be called. */
+  default boolean wantsExchanges() {
+    return false;
+  }
+
+  /**
+   * An event is settled.
+   *
+   * @param response what was sent for it, the reply last
+   * @param nanos from the handler's start to the settling
+   */
+  default void exchanged(
+      Connection connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {}
+}

@@ -1,0 +1,2 @@
+/** The milter side: a connection engine without sockets, and the server that gives it some. */
+package temse.server;

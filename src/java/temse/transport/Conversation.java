@@ -1,0 +1,95 @@
+package temse.transport;
+
+import java.nio.ByteBuffer;
+
+/**
+ * A protocol conversation over one connection, as whatever carries its bytes sees it: bytes in,
+ * bytes out, told the time from outside.
+ *
+ * <p>It is called by one thread at a time, not always the same one; each call sees the memory
+ * effects of the calls before. It may block only between {@link Link#enter} and {@link Link#leave}.
+ * Times are on the {@link System#nanoTime} scale.
+ */
+public interface Conversation {
+
+  /** What a conversation wants next. */
+  enum Wish {
+    /** More bytes. The input has been consumed wholly; an incomplete packet was copied aside. */
+    READ,
+    /**
+     * A value that is not there yet. What remains of the input is kept by the link and offered
+     * again; nothing is read from the peer until a task given to {@link Link#later} has run and a
+     * call has returned {@link #READ}.
+     */
+    WAIT,
+    /**
+     * Another thread, because {@link Link#enter} returned false: {@link #receive} is called again,
+     * with what remains of the input (possibly nothing), on a thread that may be held up.
+     */
+    MOVE,
+    /** The end: the output is written, then the connection is closed. */
+    CLOSE
+  }
+
+  /** How a connection ended. */
+  enum End {
+    /** The peer closed or reset it. */
+    PEER_CLOSED,
+    /** The conversation returned {@link Wish#CLOSE}. */
+    CLOSED_HERE,
+    /** An I/O error, or an exception thrown by the conversation. */
+    FAILED,
+    /** The peer took no byte of an answer for the write timeout. */
+    TIMED_OUT,
+    /** The server stopped. */
+    STOPPED
+  }
+
+  /**
+   * Serves the bytes in {@code input} as far as possible and appends the answers to {@link
+   * Link#output}. Bad input does not throw, it returns {@link Wish#CLOSE}; if this throws all the
+   * same, the connection is closed and reported as {@link End#FAILED}.
+   *
+   * @param input bytes from the peer, possibly none; not to be kept after the call
+   * @param now the time
+   */
+  Wish receive(ByteBuffer input, long now);
+
+  /**
+   * Returns the time at which {@link #expired} wants to be called, or {@link Long#MAX_VALUE}. Asked
+   * after each call.
+   */
+  long deadline();
+
+  /**
+   * Called when the deadline has passed; may append output. After {@link Wish#READ}, input that was
+   * kept for {@link Wish#WAIT} is offered to {@link #receive} at once.
+   */
+  Wish expired(long now);
+
+  /**
+   * Returns true if the bytes served last ended with a packet that gets no answer, so that the
+   * kernel would delay its acknowledgement.
+   */
+  boolean acknowledgeAtOnce();
+
+  /**
+   * Returns true if the connection may be closed without breaking anything in progress. Asked when
+   * the server stops.
+   */
+  boolean idle();
+
+  /**
+   * Asks to end as soon as the work in progress is over, because the server stops. Returns {@link
+   * Wish#CLOSE} to end at once, else what is wanted as before.
+   */
+  Wish stopping();
+
+  /**
+   * The connection is over. Called exactly once, whatever happened; user code called from here may
+   * block.
+   *
+   * @param cause the I/O error, limit or exception that ended it, or null
+   */
+  void ended(End how, Throwable cause);
+}
