@@ -43,6 +43,8 @@ public final class Keys {
   public static final Keyword POSITION = Keyword.intern("position");
   public static final Keyword BODY = Keyword.intern("body");
   public static final Keyword PARAMETERS = Keyword.intern("parameters");
+  public static final Keyword RECIPIENTS = Keyword.intern("recipients");
+  public static final Keyword HEADERS = Keyword.intern("headers");
 
   /** The key under which {@code ex-data} of every exception of ours holds its category. */
   public static final Keyword ERROR = Keyword.intern("milter", "error");

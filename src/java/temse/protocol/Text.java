@@ -47,7 +47,7 @@ public final class Text {
   }
 
   /** Returns the bytes of the text, in which NUL is a character like any other. */
-  static byte[] encodeBytes(String text) {
+  public static byte[] encodeBytes(String text) {
     for (int i = 0; i < text.length(); i++) {
       if (text.charAt(i) >= 0x80) {
         return encodeSlowly(text);

@@ -174,16 +174,10 @@ public final class ConnectionEngine implements Conversation, Connection {
     announceDisconnect(reason(how));
     session = Session.CLOSED;
     while (!agenda.isEmpty()) {
-      Step step = agenda.poll();
-      if (handles(step.type)) {
-        boolean entered = link.enter(step.type.ordinal());
-        try {
-          call(step);
-        } finally {
-          if (entered) {
-            link.leave();
-          }
-        }
+      if (!take(agenda.poll())) {
+        Step step = agenda.poll();
+        call(step);
+        endScope(step.type);
       }
     }
     listener.closed(this, failure != null ? failure : cause);
@@ -320,7 +314,8 @@ public final class ConnectionEngine implements Conversation, Connection {
   }
 
   private void announce(EventType type, IPersistentMap event) {
-    if (handles(type) || listener.wantsExchanges()) {
+    boolean endsScope = type == EventType.MESSAGE_END || type == EventType.DISCONNECT;
+    if (endsScope || handles(type) || listener.wantsExchanges()) {
       agenda.add(new Step(type, event, false));
     }
   }
@@ -335,26 +330,33 @@ public final class ConnectionEngine implements Conversation, Connection {
 
   /** Takes a step, or puts it back and returns false if it must be taken on another thread. */
   private boolean take(Step step) {
-    if (step.type != EventType.OPTIONS && !handles(step.type)) {
-      current = step;
+    current = step;
+    boolean heard = step.type == EventType.OPTIONS || handles(step.type);
+    if (heard) {
+      if (!link.enter(step.type.ordinal())) {
+        agenda.addFirst(step);
+        return false;
+      }
+      try {
+        call(step);
+      } finally {
+        link.leave();
+      }
+    } else {
       startedAt = System.nanoTime();
       settled(step.type, null, List.of());
-      return true;
     }
-    if (!link.enter(step.type.ordinal())) {
-      agenda.addFirst(step);
-      return false;
-    }
-    try {
-      call(step);
-    } finally {
-      link.leave();
-    }
+    endScope(step.type);
     return true;
   }
 
+  private void endScope(EventType type) {
+    if ((type == EventType.MESSAGE_END || type == EventType.DISCONNECT) && handler != null) {
+      handler.scopeEnded(type);
+    }
+  }
+
   private void call(Step step) {
-    current = step;
     response.clear();
     if (listener.wantsExchanges()) {
       startedAt = System.nanoTime();

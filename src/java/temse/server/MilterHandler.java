@@ -34,4 +34,10 @@ public interface MilterHandler {
   default List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
     return List.of(Actions.temporaryFailure());
   }
+
+  /**
+   * Hears that a message (MESSAGE_END) or an SMTP client (DISCONNECT) is over, after its event was
+   * handled: what belongs to it can be dropped.
+   */
+  default void scopeEnded(EventType type) {}
 }

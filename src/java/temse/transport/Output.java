@@ -73,6 +73,11 @@ public final class Output {
     return bytes;
   }
 
+  /** Forgets the bytes after the first {@code size}. */
+  public void truncate(int size) {
+    buffer.position(taken + size);
+  }
+
   /** Forgets the bytes held. */
   public void clear() {
     buffer = base.clear();

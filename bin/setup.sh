@@ -1,0 +1,179 @@
+# Sets the project up for the scripts beside it, which source this file with $root set:
+# finds a JDK, resolves the dependencies with the Clojure CLI, Maven or Leiningen, and
+# compiles what changed. All of it is kept below target/; the next start finds it there.
+#
+# Everything is made in $new and moved to its place when it is complete, so that a set-up
+# which is interrupted leaves nothing half-done behind.
+
+cache=$root/target/bin
+new=$cache/new
+
+say() {
+  echo "$(basename "$0"): $*" >&2
+}
+
+die() {
+  say "$@"
+  exit 1
+}
+
+# --- JDK ---------------------------------------------------------------------------------
+
+find_java() {
+  java=${JAVA_HOME:+$JAVA_HOME/bin/java}
+  java=${java:-$(command -v java)} && java=$(readlink -f "$java") && [[ -x $java ]] || need_java
+  javac=${java%/*}/javac
+}
+
+need_java() {
+  die "a JDK of version 17 or newer is needed; install one and set JAVA_HOME or PATH"
+}
+
+check_java() {
+  local version
+  version=$("$javac" -version 2>/dev/null) || need_java
+  version=${version#javac }
+  ((${version%%[.-]*} >= 17)) || need_java
+}
+
+# --- What changed ------------------------------------------------------------------------
+
+# True if a source, or a file or directory below it, is newer than the stamp.
+changed() { # STAMP SOURCE...
+  local stamp=$1
+  shift
+  [[ ! -e $stamp || -n $(find "$@" -newer "$stamp" -print -quit) ]]
+}
+
+# One start at a time sets up; others wait, then find the work done. The lock is a link
+# to the number of the process that holds it.
+locked() { # COMMAND...
+  local holder
+  mkdir -p "$cache"
+  until ln -s $$ "$cache/lock" 2>/dev/null; do
+    holder=$(readlink "$cache/lock") && ! kill -0 "$holder" 2>/dev/null && rm -f "$cache/lock"
+    sleep 0.1
+  done
+  trap unlock EXIT
+  mkdir -p "$new"
+  "$@"
+  unlock
+}
+
+unlock() {
+  rm -rf "$new" "$cache/lock"
+  trap - EXIT
+}
+
+# --- Dependencies ------------------------------------------------------------------------
+
+# run.classpath holds the jars of the library, test.classpath those of its tests.
+resolved() { # NAME
+  local jar IFS=:
+  [[ $cache/$1 -nt $root/deps.edn ]] || return 1
+  for jar in $(<"$cache/$1"); do
+    [[ -e $jar ]] || return 1
+  done
+}
+
+resolve() {
+  local tool
+  ! { resolved run.classpath && resolved test.classpath; } || return 0
+  for tool in clojure mvn lein; do
+    command -v $tool >/dev/null || continue
+    say "fetching dependencies with $tool"
+    (cd "$root" && resolve_with_$tool) >&2 || continue
+    keep_jars run.classpath
+    keep_jars test.classpath
+    return
+  done
+  die "cannot fetch the dependencies; install the Clojure CLI, Maven or Leiningen"
+}
+
+# Drops the directories of a class path, which these scripts add themselves.
+keep_jars() { # NAME
+  tr : '\n' <"$new/$1" | grep '\.jar$' | paste -s -d : - >"$new/jars"
+  mv "$new/jars" "$cache/$1"
+}
+
+resolve_with_clojure() {
+  # Debian has a command of this name which is not the Clojure CLI.
+  clojure --version </dev/null 2>&1 | grep -q CLI &&
+    clojure -Spath >"$new/run.classpath" &&
+    clojure -A:test -Spath >"$new/test.classpath"
+}
+
+resolve_with_mvn() {
+  pom >"$new/pom.xml" && mvn -q -B -f "$new/pom.xml" initialize
+}
+
+resolve_with_lein() {
+  lein do classpath "$new/run.classpath", with-profile +test classpath "$new/test.classpath"
+}
+
+# A Maven project with the dependencies of deps.edn, one a line there, which writes the
+# class paths when it is initialized.
+pom() {
+  local coordinate='^[ {]*([^ /]+)/([^ ]+) [{]:mvn/version "([^"]+)"[}]+.*'
+  local dependency='<groupId>\1</groupId><artifactId>\2</artifactId><version>\3</version>'
+  cat <<END
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>temse</groupId>
+  <artifactId>class-paths</artifactId>
+  <version>0</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    $(sed -n -E "$root/deps.edn" \
+      -e "/:aliases/,\$ s|$coordinate|<dependency>$dependency<scope>test</scope></dependency>|p" \
+      -e "s|$coordinate|<dependency>$dependency</dependency>|p")
+  </dependencies>
+  <build>
+    <plugins>
+      <plugin>
+        <artifactId>maven-dependency-plugin</artifactId>
+        <version>3.8.1</version>
+        <executions>
+          $(execution run runtime)
+          $(execution test test)
+        </executions>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+END
+}
+
+execution() { # NAME SCOPE
+  cat <<END
+<execution>
+            <id>$1</id>
+            <phase>initialize</phase>
+            <goals><goal>build-classpath</goal></goals>
+            <configuration>
+              <includeScope>$2</includeScope>
+              <outputFile>$new/$1.classpath</outputFile>
+            </configuration>
+          </execution>
+END
+}
+
+# --- Java classes ------------------------------------------------------------------------
+
+# Compiles a tree of Java sources from scratch if anything in it changed. build.clj keeps
+# to the same directories and stamps.
+compile_java() { # SOURCE TARGET CLASS-PATH
+  local source=$1 target=$root/$2 class_path=$3
+  changed "$target.stamp" "$root/deps.edn" "$root/$source" || return 0
+  say "compiling $source"
+  touch "$new/stamp"
+  mkdir "$new/classes"
+  (
+    cd "$root" &&
+      find "$source" -name '*.java' >"$new/sources" &&
+      "$javac" --release 17 -Xlint:all -Werror -d "$new/classes" -cp "$class_path" @"$new/sources"
+  ) >&2 || die "cannot compile $source"
+  rm -rf "$target"
+  mv "$new/classes" "$target"
+  mv "$new/stamp" "$target.stamp"
+}

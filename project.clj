@@ -1,0 +1,34 @@
+(require '[clojure.edn :as edn]
+         '[clojure.string :as str]
+         '[leiningen.core.project :as lein])
+
+(def version (str/trim (slurp "resources/temse/VERSION")))
+
+(def deps (edn/read-string (slurp "deps.edn")))
+
+(defn dependency-vectors [coordinates]
+  (vec (for [[artifact {:mvn/keys [version]}] coordinates]
+         [artifact version])))
+
+(defproject temse version
+  :description "A milter (mail filter) library for Clojure and Java."
+  :license {:name "Apache-2.0"
+            :url "https://www.apache.org/licenses/LICENSE-2.0"}
+  :dependencies ~(dependency-vectors (:deps deps))
+  :source-paths ["src/clojure"]
+  :java-source-paths ["src/java"]
+  :resource-paths ["resources"]
+  :test-paths ["test/clojure"]
+  :javac-options ["--release" "17" "-Xlint:all" "-Werror"]
+  :main ^:skip-aot temse.cli
+  :aliases {"test" ["do" "javac," "with-profile" "+test" "run" "-m" "temse.runner"]}
+  :profiles
+  {;; What Leiningen adds to every run is only for the REPL, and not on Maven Central.
+   :base {}
+   :repl {:dependencies ~(get-in @lein/default-profiles [:base :dependencies])}
+   ;; The tests are compiled apart from the library, so they cannot slip into its jar.
+   :test {:dependencies ~(dependency-vectors (get-in deps [:aliases :test :extra-deps]))
+          :source-paths ["test/clojure"]
+          :java-source-paths ^:replace ["test/java"]
+          :resource-paths ["test/resources" "target/classes"]
+          :compile-path "target/test-classes"}})

@@ -1,0 +1,199 @@
+(ns temse.cli
+  "The command line: bin/temse, clojure -M:temse, lein run, java -cp … clojure.main -m temse.cli."
+  (:require [clojure.java.io :as io]
+            [clojure.string :as string])
+  (:import (clojure.lang LineNumberingPushbackReader)
+           (java.util.concurrent CountDownLatch)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private usage
+  "temse - mail filters for Postfix and Sendmail
+
+  temse demo
+      plays three mails through an example filter and shows what happens
+  temse run FILE.clj --listen ADDRESS [-v] [-- ARGS...]
+      serves the filter of a Clojure file: its var `filter`, or else its last value, which is
+      a map of handlers, a map of options, or a function of ARGS that returns one of these
+        --listen ADDRESS   inet:20025@127.0.0.1, unix:/run/filter.sock, or a port
+        -v, --verbose      print every event and every answer
+  temse version
+  temse help
+")
+
+(defn- fail
+  "Throws what -main turns into a message and an exit code."
+  [code & message]
+  (throw (ex-info (string/join " " message) {::exit code})))
+
+;; ---- the filter of a file
+
+(defn- file-namespace
+  "Returns the name in the ns form that a file begins with, or nil."
+  [file]
+  (with-open [reader (LineNumberingPushbackReader. (io/reader file))]
+    (let [form (binding [*read-eval* false]
+                 (read {:read-cond :allow :eof nil} reader))]
+      (when (and (seq? form) (= 'ns (first form)))
+        (second form)))))
+
+(defn- own-filter
+  "Returns the var named filter that the namespace defines by itself, or nil."
+  [ns-name]
+  (when-let [own (some-> ns-name find-ns)]
+    (get (ns-interns own) 'filter)))
+
+(defn- root-cause
+  ^Throwable [^Throwable e]
+  (if-let [cause (ex-cause e)] (recur cause) e))
+
+(defn- load-problem
+  "Returns one line that says what is wrong where."
+  [file e]
+  (let [located (->> (iterate ex-cause e)
+                     (take-while some?)
+                     (keep #(let [data (ex-data %)]
+                              (when (:clojure.error/line data) data)))
+                     last)
+        cause (root-cause e)]
+    (str (or (:clojure.error/source located) file)
+         (when located (str ":" (:clojure.error/line located)
+                            (when-let [column (:clojure.error/column located)] (str ":" column))))
+         ": "
+         (when-not (instance? RuntimeException cause) (str (.getSimpleName (class cause)) ": "))
+         (or (ex-message cause) (class cause)))))
+
+(defn load-filter
+  "Returns the filter of a Clojure file: a map, or a var of one.
+
+  Throws with a message of one line, with file and line, where the file does not load or holds no
+  filter."
+  [file args]
+  (when-not (.isFile (io/file file))
+    (fail 1 (str file ": there is no such file")))
+  (let [value (try
+                (let [last-value (binding [*ns* (create-ns 'temse.filter-file)]
+                                   (refer-clojure)
+                                   (load-file file))]
+                  (or (own-filter (file-namespace file)) last-value))
+                (catch Throwable e
+                  (fail 1 (load-problem file e))))
+        given (if (var? value) @value value)
+        found (if (and (ifn? given) (not (map? given)) (not (keyword? given)))
+                (try
+                  (apply given args)
+                  (catch Throwable e
+                    (fail 1 (str file ": the filter's function failed: " (ex-message e)))))
+                value)]
+    (when-not (map? (if (var? found) @found found))
+      (fail 1 (str file ": neither its var `filter` nor its last value is a map of handlers, a map of"
+                   " options, or a function that returns one; it is " (pr-str found))))
+    found))
+
+(defn- filter-options
+  "Returns options for a filter: handlers or options."
+  [found option-names]
+  (let [given (if (var? found) @found found)]
+    (if (some option-names (keys given))
+      given
+      {:handlers found})))
+
+;; ---- run
+
+(defn- parse-run
+  [args]
+  (loop [[arg & more :as args] args, parsed {:args []}]
+    (cond
+      (empty? args) parsed
+      (= "--" arg) (assoc parsed :args (vec more))
+      (#{"-v" "--verbose"} arg) (recur more (assoc parsed :verbose? true))
+      (= "--listen" arg) (if (seq more)
+                           (recur (rest more) (assoc parsed :listen (first more)))
+                           (fail 2 "--listen needs an address, such as inet:20025@127.0.0.1"))
+      (string/starts-with? arg "-") (fail 2 (str "there is no option " arg "\n\n" usage))
+      (:file parsed) (fail 2 (str "one file at a time: " (:file parsed) " or " arg
+                                  "; arguments of the filter come after --"))
+      :else (recur more (assoc parsed :file arg)))))
+
+(defn- on-signal
+  "Has f called when the process is told to end: once, then the process ends at once."
+  [f]
+  (let [asked (atom false)]
+    (doseq [signal ["TERM" "INT"]]
+      (sun.misc.Signal/handle
+        (sun.misc.Signal. signal)
+        (reify sun.misc.SignalHandler
+          (handle [_ _]
+            (if (compare-and-set! asked false true)
+              (.start (Thread. ^Runnable f "temse-stop"))
+              (.halt (Runtime/getRuntime) 130))))))))
+
+(defn- print-exchange
+  [event-text action-text {:keys [id event response millis]}]
+  (locking *out*
+    (println (format "%d  %-60s %s  %.2f ms"
+                     id
+                     (event-text event)
+                     (string/join ", " (map action-text response))
+                     (double millis)))))
+
+(defn- run
+  [args]
+  (let [{:keys [file listen verbose?] filter-args :args} (parse-run args)]
+    (when-not file
+      (fail 2 (str "name the file of the filter\n\n" usage)))
+    ((requiring-resolve 'temse.impl.console/log-briefly!))
+    (let [start-milter (requiring-resolve 'temse.milter/start-milter)
+          stop-milter (requiring-resolve 'temse.milter/stop-milter)
+          address (requiring-resolve 'temse.milter/milter-address)
+          option-table @(requiring-resolve 'temse.impl.options/table)
+          options (cond-> (merge {:name (string/replace (.getName (io/file file)) #"\.[^.]*$" "")}
+                                 (filter-options (load-filter file filter-args)
+                                                 (set (keys option-table))))
+                    listen (-> (dissoc :port :host :socket-path) (assoc :address listen))
+                    verbose? (assoc :on-exchange
+                                    (partial print-exchange
+                                             (requiring-resolve 'temse.report/event-text)
+                                             (requiring-resolve 'temse.report/action-text))))
+          stopped (CountDownLatch. 1)
+          server (start-milter (assoc options :join? false))]
+      (on-signal (fn []
+                   (stop-milter server)
+                   (.countDown stopped)))
+      (println (:name options) "listens on" (address server))
+      (flush)
+      (.await stopped))))
+
+;; ---- main
+
+(defn- version
+  []
+  (or (some-> (io/resource "temse/VERSION") slurp string/trim) "unknown"))
+
+(defn- command
+  [[command & args]]
+  (case command
+    "demo" ((requiring-resolve 'temse.demo/run))
+    "run" (run args)
+    "version" (println "temse" (version))
+    ("help" "-h" "--help" nil) (println usage)
+    (fail 2 (str "there is no command " command "\n\n" usage))))
+
+(defn -main
+  "Runs a command; see `temse help`. Exit code 0 after success, 1 after a failure, 2 after a mistake
+  in the arguments."
+  [& args]
+  (let [code (try
+               (command args)
+               0
+               (catch clojure.lang.ExceptionInfo e
+                 (binding [*out* *err*]
+                   (println (str "temse: " (ex-message e))))
+                 (::exit (ex-data e) 1))
+               (catch temse.protocol.MilterException e
+                 (binding [*out* *err*]
+                   (println (str "temse: " (ex-message e))))
+                 1))]
+    (flush)
+    (shutdown-agents)
+    (System/exit code)))

@@ -1,0 +1,41 @@
+(ns ^:no-doc temse.impl.log
+  "What the Java server reports, written with clojure.tools.logging."
+  (:require [clojure.tools.logging :as log])
+  (:import (temse.protocol EventType)
+           (temse.server Connection ServerListener)))
+
+(set! *warn-on-reflection* true)
+
+(defn- who
+  [server ^Connection connection]
+  (str server " " (.id connection) " " (.peer connection)))
+
+(defn listener
+  "Returns a listener that writes under the server's name, and calls `on-exchange` (or nil) with a
+  map of each exchange."
+  ^ServerListener [server on-exchange]
+  (reify ServerListener
+    (negotiated [_ connection]
+      (log/debug (who server connection) "negotiated"))
+    (closed [_ connection error]
+      (if error
+        (log/info (who server connection) "closed:" (ex-message error))
+        (log/debug (who server connection) "closed")))
+    (violated [_ connection error]
+      (log/warn (who server connection) "protocol error, closing:" (ex-message error)
+                (dissoc (ex-data error) :action)))
+    (failed [_ connection type event error]
+      (log/error error (who server connection) "the handler of"
+                 (str (.-keyword ^EventType type)) "failed:" (ex-message error) (dissoc event :data)))
+    (refused [_ peer why]
+      (log/warn server "refused" peer why))
+    (wantsExchanges [_]
+      (some? on-exchange))
+    (exchanged [_ connection event response nanos]
+      (try
+        (on-exchange {:id (.id ^Connection connection)
+                      :event event
+                      :response (vec response)
+                      :millis (/ nanos 1e6)})
+        (catch Throwable e
+          (log/error e server ":on-exchange failed"))))))

@@ -1,0 +1,97 @@
+(ns ^:no-doc temse.impl.negotiation
+  "From handler map and options to a Request, and from an Agreement to sets of keywords."
+  (:require [temse.impl.options :as options])
+  (:import (java.util Collection List)
+           (temse.protocol ActionFlag Agreement EventType Negotiation Offer ProtocolFlag Request
+                           Request$Builder)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private late-events
+  "Events that old protocol versions lack: needed only by those who say so."
+  #{:data :unknown})
+
+(defn handler-map
+  "Returns the handler map itself where a var of one was given, with aliases resolved."
+  [handlers]
+  (let [given (if (var? handlers) @handlers handlers)]
+    (when-not (or (nil? given) (map? given))
+      (throw (options/bad-option :handlers
+                                 given
+                                 (str ":handlers must be a map of event to function, or a var"
+                                      " of one, not " (pr-str given)))))
+    (into {}
+          (map (fn [[event handler]]
+                 (when-not (or (ifn? handler) (var? handler))
+                   (throw (options/bad-option :handlers
+                                              handler
+                                              (str "the handler of " event
+                                                   " must be a function or var, not "
+                                                   (pr-str handler)))))
+                 [(.-keyword (options/event-type :handlers event)) handler]))
+          given)))
+
+(defn- no-reply?
+  [[_ handler]]
+  (:no-reply (meta handler)))
+
+(defn- flags
+  ^Collection [option ks]
+  (mapv #(options/action-flag option %) ks))
+
+(defn- types
+  ^Collection [option ks]
+  (mapv #(options/event-type option %) ks))
+
+(defn request
+  "Returns what a context asks of the MTA.
+
+  Where neither :actions nor :optional-actions is given, every action is asked for as optional.
+  Where :optional-events is not given, the events that old protocol versions lack are optional."
+  ^Request [{:keys [handlers actions optional-actions optional-events no-reply-events
+                    request-macros rejected-recipients? leading-space?]}]
+  (let [handled (handler-map handlers)
+        everything? (and (nil? actions) (nil? optional-actions))
+        builder (doto (Request/builder)
+                  (.events (types :handlers (keys handled)))
+                  (.optionalEvents (types :optional-events (or optional-events late-events)))
+                  (.noReplyEvents (types :no-reply-events
+                                         (into (set no-reply-events)
+                                               (map first)
+                                               (filter no-reply? handled))))
+                  (.actions (flags :actions actions))
+                  (.optionalActions (flags :optional-actions
+                                           (if everything?
+                                             (disj options/action-names :request-macros)
+                                             optional-actions)))
+                  (.rejectedRecipients (boolean rejected-recipients?))
+                  (.leadingSpace (boolean leading-space?)))]
+    (doseq [[stage names] request-macros]
+      (.macros ^Request$Builder builder (options/macro-stage stage) ^List (mapv str names)))
+    (.build ^Request$Builder builder)))
+
+(defn agreement-map
+  "Returns an agreement as data."
+  [^Agreement agreement]
+  {:version (.version agreement)
+   :events (into #{} (map #(.-keyword ^EventType %)) (.events agreement))
+   :actions (into #{} (map #(.-keyword ^ActionFlag %)) (.actions agreement))
+   :no-reply (into #{}
+                   (comp (filter #(and (.-noReplyBy ^EventType %)
+                                       (not (.owesReply agreement ^EventType %))))
+                         (map #(.-keyword ^EventType %)))
+                   (.events agreement))
+   :capabilities (into #{}
+                       (comp (filter #{ProtocolFlag/SKIP
+                                       ProtocolFlag/REJECTED_RECIPIENTS
+                                       ProtocolFlag/LEADING_SPACE})
+                             (map #(.-keyword ^ProtocolFlag %)))
+                       (.protocol agreement))})
+
+(defn explain
+  "Returns what would be agreed between the context's request and an offer, as data."
+  [context ^Offer offer]
+  (let [agreement (Negotiation/agree offer (request context))]
+    (assoc (agreement-map agreement)
+           :protocol-flags (into (sorted-set) (map #(.-constant ^ProtocolFlag %)) (.protocol agreement))
+           :action-flags (into (sorted-set) (map #(.-constant ^ActionFlag %)) (.actions agreement)))))

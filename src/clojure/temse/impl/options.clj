@@ -1,0 +1,254 @@
+(ns ^:no-doc temse.impl.options
+  "Options of start-milter: one table of names, checks and defaults, and their way into Java."
+  (:require [clojure.string :as string])
+  (:import (java.time Duration)
+           (java.util Collection EnumSet)
+           (temse.protocol ActionFlag EventType MacroStage MilterException
+                           MilterException$Category)
+           (temse.server EngineOptions EngineOptions$Builder ServerOptions)
+           (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
+
+(set! *warn-on-reflection* true)
+
+(def event-aliases
+  "Other spellings of event names in handler maps."
+  {:unkown :unknown
+   :define-macros :define-macro
+   :helo :hello})
+
+(def action-aliases
+  "Other spellings of action flags."
+  {:add-recipient-par :add-recipient-parameters
+   :replace-body :change-body
+   :choose-macros :request-macros})
+
+(def event-names
+  "The events a handler map may name."
+  (into #{} (map #(.-keyword ^EventType %)) (EventType/values)))
+
+(def action-names
+  "The action flags that may be asked for."
+  (into #{} (map #(.-keyword ^ActionFlag %)) (ActionFlag/values)))
+
+(def ^:private stage-names
+  (into #{} (map #(.-keyword ^MacroStage %)) (MacroStage/values)))
+
+(defn- distance
+  "Returns the number of edits between two strings."
+  [a b]
+  (peek
+    (reduce (fn [row [i x]]
+              (reduce (fn [next-row [j y]]
+                        (conj next-row
+                              (min (inc (peek next-row))
+                                   (inc (long (nth row (inc j))))
+                                   (cond-> (long (nth row j)) (not= x y) inc))))
+                      [(inc i)]
+                      (map-indexed vector b)))
+            (vec (range (inc (count b))))
+            (map-indexed vector a))))
+
+(defn did-you-mean
+  "Returns \"; did you mean :x?\" for the closest of the names, or \"\"."
+  [given names]
+  (let [closest (when (keyword? given)
+                  (->> (sort names)
+                       (map (juxt #(distance (name given) (name %)) identity))
+                       (sort-by first)
+                       first))]
+    (if (and closest (<= (long (first closest)) 3))
+      (str "; did you mean " (second closest) "?")
+      "")))
+
+(defn bad-option
+  "Returns the exception for a wrong option."
+  ([option value problem]
+   (bad-option option value problem nil))
+  ([option value problem suggestion]
+   (MilterException. MilterException$Category/BAD_OPTIONS
+                     ^String problem
+                     (object-array ["option" option "value" value "suggestion" suggestion]))))
+
+(defn event-type
+  "Returns the EventType of a keyword or one of its aliases.
+
+  Throws :bad-options that names `option` where there is none."
+  ^EventType [option k]
+  (or (EventType/ofKeyword (get event-aliases k k))
+      (throw (bad-option option
+                         k
+                         (str option ": there is no event " (pr-str k)
+                              (did-you-mean k event-names)
+                              " The events are " (string/join " " (sort event-names)))))))
+
+(defn action-flag
+  "Returns the ActionFlag of a keyword or one of its aliases.
+
+  Throws :bad-options that names `option` where there is none."
+  ^ActionFlag [option k]
+  (or (ActionFlag/ofKeyword (get action-aliases k k))
+      (throw (bad-option option
+                         k
+                         (str option ": there is no action " (pr-str k)
+                              (did-you-mean k action-names)
+                              " The actions are " (string/join " " (sort action-names)))))))
+
+(defn macro-stage
+  "Returns the MacroStage of a keyword. Throws :bad-options where there is none."
+  ^MacroStage [k]
+  (or (MacroStage/ofKeyword k)
+      (throw (bad-option :request-macros
+                         k
+                         (str ":request-macros: there is no stage " (pr-str k)
+                              (did-you-mean k stage-names)
+                              " The stages are " (string/join " " (sort stage-names)))))))
+
+(defn- milliseconds?
+  [x]
+  (and (int? x) (pos? (long x))))
+
+(defn- milliseconds-by-event?
+  [x]
+  (or (milliseconds? x)
+      (and (map? x) (every? milliseconds? (vals x)))))
+
+(defn- count?
+  [x]
+  (and (int? x) (< 0 (long x) Integer/MAX_VALUE)))
+
+(defn- callable?
+  [x]
+  (or (fn? x) (var? x)))
+
+(defn- keywords?
+  [x]
+  (and (or (set? x) (sequential? x)) (every? keyword? x)))
+
+(def table
+  "Every option: what it must be, in words and as a predicate, and its default."
+  {:port ["a number from 0 to 65535" #(and (int? %) (<= 0 (long %) 65535)) nil]
+   :host ["a host name or address" string? "127.0.0.1"]
+   :socket-path ["a path" string? nil]
+   :socket-permissions ["a mode such as \"rw-rw----\"" string? nil]
+   :socket-group ["the name of a group" string? nil]
+   :address ["an address such as \"inet:20025@127.0.0.1\" or \"unix:/run/filter.sock\"" string? nil]
+   :handlers ["a map of event to function, or a var of one" #(or (map? %) (var? %)) nil]
+   :init ["a function or var" callable? identity]
+   :actions ["a set of actions" keywords? nil]
+   :optional-actions ["a set of actions" keywords? nil]
+   :optional-events ["a set of events" keywords? nil]
+   :no-reply-events ["a set of events" keywords? #{}]
+   :request-macros ["a map of stage to names" #(and (map? %) (every? sequential? (vals %))) {}]
+   :rejected-recipients? ["true or false" boolean? false]
+   :leading-space? ["true or false" boolean? false]
+   :default-reply ["a map of event to reply" #(and (map? %) (every? map? (vals %))) {}]
+   :on-error ["a function or var" callable? nil]
+   :handler-timeout ["milliseconds, or a map of event to milliseconds" milliseconds-by-event?
+                     {:default 25000 :end-of-message 270000}]
+   :progress-interval ["milliseconds" milliseconds? 10000]
+   :progress-events ["a set of events" keywords? #{:end-of-message}]
+   :idle-timeout ["milliseconds" milliseconds? 7210000]
+   :write-timeout ["milliseconds" milliseconds? 30000]
+   :max-packet-size ["a number of bytes" count? 2097152]
+   :max-connections ["a number, or nil for no limit" #(or (nil? %) (count? %)) 1000]
+   :loops ["a number" count? nil]
+   :block-grace ["milliseconds" milliseconds? 1]
+   :max-blocked ["a number" count? 1000]
+   :daemon? ["true or false" boolean? false]
+   :join? ["true or false" boolean? false]
+   :stop-timeout ["milliseconds, 0 or more" nat-int? 5000]
+   :on-exchange ["a function or var" callable? nil]
+   :name ["a string" string? "milter"]
+   :keep-payload? ["true or false" boolean? false]})
+
+(defn- check-option
+  [option value]
+  (let [[wanted ok?] (get table option)]
+    (cond
+      (nil? wanted)
+      (throw (bad-option option
+                         value
+                         (str "there is no option " (pr-str option)
+                              (did-you-mean option (keys table)))
+                         (did-you-mean option (keys table))))
+
+      (not (ok? value))
+      (throw (bad-option option value (str option " must be " wanted ", not " (pr-str value)))))))
+
+(defn check
+  "Returns the options with defaults for all that are missing.
+
+  Throws :bad-options that says which option is wrong, and what would be right."
+  [options]
+  (when-not (map? options)
+    (throw (bad-option :options options (str "options must be a map, not " (pr-str options)))))
+  (run! (fn [[option value]] (check-option option value)) options)
+  (let [given (filterv #(contains? options %) [:port :socket-path :address])]
+    (when (< 1 (count given))
+      (throw (bad-option (first given)
+                         (get options (first given))
+                         (str "give one of " (string/join ", " given) ", not all")))))
+  (merge (into {} (keep (fn [[option [_ _ default]]] (when (some? default) [option default])))
+               table)
+         options))
+
+(defn endpoint
+  "Returns where checked options say to listen."
+  ^Endpoint [{:keys [^String address socket-path port host]}]
+  (try
+    (cond
+      address (Endpoint/parse address)
+      socket-path (Endpoint/parse (str "unix:" socket-path))
+      port (Endpoint/parse (str (if (string/includes? host ":") "inet6:" "inet:") port "@" host))
+      :else (throw (bad-option :port nil "say where to listen: :port, :socket-path or :address")))
+    (catch IllegalArgumentException e
+      (throw (bad-option :address (or address socket-path) (ex-message e))))))
+
+(defn- millis
+  ^Duration [n]
+  (Duration/ofMillis n))
+
+(defn- event-set
+  ^EnumSet [option ks]
+  (let [types (EnumSet/noneOf EventType)]
+    (.addAll types ^Collection (mapv #(event-type option %) ks))
+    types))
+
+(defn engine
+  "Returns the EngineOptions of checked options."
+  ^EngineOptions [options]
+  (let [builder (doto (EngineOptions/builder)
+                  (.progressInterval (millis (:progress-interval options)))
+                  (.progressEvents (event-set :progress-events (:progress-events options)))
+                  (.idleTimeout (millis (:idle-timeout options)))
+                  (.maximumPacketSize (int (:max-packet-size options)))
+                  (.keepPayload (boolean (:keep-payload? options))))
+        timeout (:handler-timeout options)]
+    (doseq [[event reply] (:default-reply options)]
+      (.defaultReply builder (event-type :default-reply event) reply))
+    (if (map? timeout)
+      (do (when-let [default (:default timeout)]
+            (.handlerTimeout builder (millis default)))
+          (doseq [[event ms] (dissoc timeout :default)]
+            (.handlerTimeout builder (event-type :handler-timeout event) (millis ms))))
+      (.handlerTimeout builder (millis timeout)))
+    (.build ^EngineOptions$Builder builder)))
+
+(defn server
+  "Returns the ServerOptions of checked options."
+  ^ServerOptions [options]
+  (let [builder (doto (TransportOptions/builder)
+                  (.name (:name options))
+                  (.blockGrace (millis (:block-grace options)))
+                  (.maxBlocked (int (:max-blocked options)))
+                  (.maxConnections (int (or (:max-connections options) Integer/MAX_VALUE)))
+                  (.writeTimeout (millis (:write-timeout options)))
+                  (.daemon (boolean (:daemon? options)))
+                  (.unixMode (:socket-permissions options))
+                  (.unixGroup (:socket-group options)))]
+    (when-let [loops (:loops options)]
+      (.loops ^TransportOptions$Builder builder (int loops)))
+    (ServerOptions. [(endpoint options)]
+                    (.build ^TransportOptions$Builder builder)
+                    (engine options)
+                    (millis (:stop-timeout options)))))

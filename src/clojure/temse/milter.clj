@@ -1,0 +1,411 @@
+(ns temse.milter
+  "The public API.
+
+  The building blocks are
+  * an event map: what the MTA told us,
+  * a context map: what we know about this SMTP client,
+  * an action map: what we want the MTA to do (see temse.action),
+
+  and the following functions and macros:
+  * `start-milter` -- given options, serves MTAs,
+  * `stop-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` -- what one does
+    with a server,
+  * `factory` -- given the same options, a handler factory for the Java API,
+  * `respond` -- given a context and actions, the context that carries them,
+  * `response` -- the actions that a context carries,
+  * `close` -- the context that also closes the MTA connection,
+  * `message`, `update-message` -- what is remembered of the current message,
+  * `get-macro`, `macros` -- what the MTA defined,
+  * `agreed?` -- whether an action may be used with this MTA,
+  * `bare-address` -- an address without its brackets,
+  * `send-action`, `progress!` -- the effectful style,
+  * `define-event-handlers`, `default-event-handler` -- the original library's way,
+  * `explain-negotiation` -- what would be agreed with an MTA,
+  * `events`, `actions` -- reference data.
+
+  A handler is a function of an event and a context. It returns the next context, or a sequence of
+  actions, or nil (nothing changes), or a future, promise, CompletionStage or core.async channel
+  that yields one of these. What it throws defers the mail and is logged.
+
+    (defn on-end-of-message [event context]
+      (respond context (act/add-header \"X-Seen\" \"yes\") (act/accept)))
+
+    (def server (start-milter {:port 20025 :handlers {:end-of-message #'on-end-of-message}}))"
+  (:require [clojure.string :as string]
+            [clojure.tools.logging :as log]
+            [temse.impl.log]
+            [temse.impl.negotiation :as negotiation]
+            [temse.impl.options :as options]
+            [temse.impl.server :as server])
+  (:import (java.io Closeable)
+           (java.time Duration)
+           (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality
+                           MacroTable MilterException MilterException$Category Offer ProtocolFlag)
+           (temse.server Connection MilterFactory MilterServer)))
+
+(set! *warn-on-reflection* true)
+
+;; ---- answering
+
+(defn respond
+  "Returns context carrying `actions` as the response to the current event.
+
+  Modifications come first, at most one reply comes last. Without a reply the default for the
+  event is used, which is to continue. Called again it adds to what the context carries.
+
+    (respond context (act/add-header \"X-Seen\" \"yes\") (act/accept))"
+  [context & actions]
+  (assoc context :milter/response (into (or (:milter/response context) []) actions)))
+
+(defn response
+  "Returns the actions that context carries for the current event, a vector."
+  [context]
+  (or (:milter/response context) []))
+
+(defn close
+  "Returns context marked so that the MTA connection closes after the response."
+  [context]
+  (assoc context :milter/close? true))
+
+(defn- connection
+  ^Connection [context]
+  (or (:milter/connection context)
+      (throw (MilterException. MilterException$Category/STALE_CONTEXT
+                               "this map is no context of a milter: :milter/connection is missing"
+                               (object-array 0)))))
+
+(defn send-action
+  "Adds an action to the response to the current event, and returns context: the effectful style.
+
+  The response leaves when the handler has returned; `:progress` leaves at once. What is sent so
+  comes before what the handler returns.
+
+  Throws (see `:milter/error` in ex-data) :action-not-negotiated, :reply-not-allowed, :bad-action,
+  :double-reply or :late-action where the action cannot be sent, :stale-context where the event of
+  the context is over.
+
+    (send-action {:action :reject} context)"
+  [action context]
+  (.send (connection context) action)
+  context)
+
+(defn progress!
+  "Tells the MTA that work goes on, so that it keeps waiting, and returns context (smfi_progress).
+
+  Does nothing at events where progress may not be sent: see the option :progress-events."
+  [context]
+  (.progress (connection context))
+  context)
+
+(defn default-event-handler
+  "Returns context unchanged, so that the default reply is given."
+  [_event context]
+  context)
+
+;; ---- what a context knows
+
+(defn message
+  "Returns the map that lives for the current message."
+  [context]
+  (or (:milter/message context) {}))
+
+(defn update-message
+  "Returns context with f applied to the map of the current message and args.
+
+  The library empties the map when the message ends, whatever ended it.
+
+    (update-message context update :bytes (fnil + 0) (count data))"
+  [context f & args]
+  (assoc context :milter/message (apply f (message context) args)))
+
+(defn macros
+  "Returns all macros that hold now, a map of stage to map of name (without braces) to value."
+  [context]
+  (.toMap ^MacroTable (.macros (connection context))))
+
+(defn get-macro
+  "Returns the value of a macro, latest stage first, or `default` (nil) if there is none
+  (smfi_getsymval). The name may be in braces.
+
+    (get-macro context \"client_addr\")"
+  ([context macro-name]
+   (get-macro context macro-name nil))
+  ([context macro-name default]
+   (let [value (.get ^MacroTable (.macros (connection context)) macro-name)]
+     (if (nil? value) default value))))
+
+(defn agreed?
+  "Returns true if the action, such as :add-header, was agreed with this MTA."
+  [context action]
+  (contains? (:actions (:milter/agreement context))
+             (get options/action-aliases action action)))
+
+(defn bare-address
+  "Returns the address without angle brackets, from a string or a :mail or :recipient event.
+
+    (bare-address \"<a@example.org>\") ;=> \"a@example.org\""
+  [address-or-event]
+  (let [^String address (if (map? address-or-event)
+                          (or (:sender address-or-event) (:address address-or-event))
+                          address-or-event)]
+    (if (and (string/starts-with? address "<") (string/ends-with? address ">"))
+      (subs address 1 (dec (count address)))
+      address)))
+
+;; ---- the original library's handler maps
+
+(defn ^:no-doc mentioned-actions
+  "Returns the flags of the modifications that forms mention: as literal maps, or as calls of
+  functions of temse.action."
+  [forms]
+  (let [flag (fn [action]
+               (when-let [type (ActionType/ofKeyword (get options/action-aliases action action))]
+                 (some-> (.-flag ^ActionType type) (as-> f (.-keyword ^ActionFlag f)))))
+        called {'insert-header :add-header
+                'delete-header :change-header}]
+    (into #{}
+          (comp (keep (fn [form]
+                        (cond
+                          (and (map? form) (keyword? (:action form)))
+                          (:action form)
+
+                          (and (seq? form) (symbol? (first form)))
+                          (let [resolved (resolve (first form))]
+                            (when (and (var? resolved)
+                                       (= "temse.action" (str (.-ns ^clojure.lang.Var resolved))))
+                              (let [called-name (.-sym ^clojure.lang.Var resolved)]
+                                (get called called-name (keyword called-name))))))))
+                (keep flag))
+          (tree-seq coll? seq forms))))
+
+(defmacro define-event-handlers
+  "Defines a handler map whose bodies see `event` and `context`.
+
+    (define-event-handlers my-handlers
+      (:body
+        (send-action {:action :continue} context)
+        (update context :byte-count + (count (event :data))))
+      (:mail
+        (assoc context :byte-count 0)))
+
+  A plain map of vars says the same, can be destructured and tested one function at a time:
+
+    (def my-handlers {:body #'on-body, :mail #'on-mail})"
+  {:arglists '([name docstring? & clauses])
+   :style/indent [:defn [:inner 0]]}
+  [name & clauses]
+  (let [[docstring clauses] (if (string? (first clauses))
+                              [(first clauses) (rest clauses)]
+                              [nil clauses])]
+    (doseq [clause clauses]
+      (when-not (and (seq? clause) (keyword? (first clause)))
+        (throw (options/bad-option :handlers
+                                   clause
+                                   (str "a clause must be a list that begins with an event, not "
+                                        (pr-str clause)))))
+      (options/event-type :handlers (first clause)))
+    (when-not (apply distinct? nil (map first clauses))
+      (throw (options/bad-option :handlers
+                                 (map first clauses)
+                                 "each event may have one clause")))
+    `(def ~(vary-meta name assoc :doc docstring)
+       (with-meta
+         ~(into {}
+                (map (fn [[event & body]]
+                       [event `(fn ~(symbol (clojure.core/name event)) [~'event ~'context]
+                                 ~@body)]))
+                clauses)
+         {::mentions ~(mentioned-actions clauses)}))))
+
+;; ---- serving
+
+(deftype ^:private Milter [^MilterServer server options]
+  Closeable
+  (close [_]
+    (.close server))
+
+  Object
+  (toString [_]
+    (str "milter " (:name options) " at " (.endpoint server))))
+
+(defmethod print-method Milter
+  [milter ^java.io.Writer writer]
+  (.write writer (str "#<" milter ">")))
+
+(defn- java-server
+  ^MilterServer [milter]
+  (.-server ^Milter milter))
+
+(defn- warn-of-undeclared
+  "Warns of modifications that a handler map mentions and the options do not ask for."
+  [{:keys [handlers actions optional-actions] :as options}]
+  (when (or actions optional-actions)
+    (let [mentions (::mentions (meta (if (var? handlers) @handlers handlers)))
+          missing (reduce disj (set mentions) (concat actions optional-actions))]
+      (when (seq missing)
+        (log/warn (:name options) "the handlers mention" (string/join ", " missing)
+                  "but ask for no such action: add" (pr-str (into (set actions) missing))
+                  "as :actions")))))
+
+(defn- start
+  ^Milter [given]
+  (let [options (options/check given)
+        server-options (options/server options)]
+    (negotiation/request options)
+    (warn-of-undeclared options)
+    (->Milter (MilterServer/start (server/factory options)
+                                  server-options
+                                  (temse.impl.log/listener (:name options) (:on-exchange options)))
+              options)))
+
+(defn start-milter
+  "Starts serving MTA connections and returns the server, which is Closeable.
+
+  `(start-milter options)` returns at once. `(start-milter port init)` is the original library's
+  call: init gets each SMTP client's context and returns it with :handlers, :actions and state, and
+  the call blocks until the server is stopped; `(start-milter port init {:join? false})` returns.
+
+  Where to listen, one of
+    :port                  ; TCP port, 0 = any free one; see :host
+    :host                  ; (default: \"127.0.0.1\")
+    :socket-path           ; path of a Unix-domain socket
+    :address               ; \"inet:20025@127.0.0.1\", \"unix:/run/filter.sock\" …
+  What to do
+    :handlers              ; map of event to function (event, context) -> context, or var of one
+    :init                  ; function base context -> context, once per SMTP client (default: identity)
+    :on-error              ; function (exception, event, context) -> actions (default: temporary failure)
+    :default-reply         ; map of event to reply where none was given (default: continue)
+    :on-exchange           ; function of {:id :event :response :millis}, called after each event
+  What to ask the MTA for
+    :actions               ; needed modifications; neither this nor the next: all, as optional
+    :optional-actions      ; modifications that are nice to have
+    :optional-events       ; events that the filter can do without (default: #{:data :unknown})
+    :no-reply-events       ; events whose handlers only watch (default: #{})
+    :request-macros        ; map of stage to names
+    :rejected-recipients?  ; also see recipients that the MTA refuses (default: false)
+    :leading-space?        ; header values with the space after the colon (default: false)
+  Limits, in milliseconds or counts
+    :handler-timeout       ; for pending values (default: {:default 25000 :end-of-message 270000})
+    :progress-interval     ; while a value is pending (default: 10000)
+    :progress-events       ; where progress may be sent (default: #{:end-of-message})
+    :idle-timeout          ; silence of the MTA (default: 7210000)
+    :write-timeout         ; an MTA that takes no bytes (default: 30000)
+    :stop-timeout          ; for messages in progress when the server stops (default: 5000)
+    :max-packet-size       ; bytes (default: 2097152)
+    :max-connections       ; or nil for no limit (default: 1000)
+  How to run
+    :name                  ; in logs and names of threads (default: \"milter\")
+    :daemon?               ; whether its threads let the JVM exit (default: false)
+    :join?                 ; whether to block until stopped (default: false, true with port and init)
+    :loops                 ; event loops (default: half the cores)
+    :block-grace           ; a handler that runs longer gives its loop away (default: 1)
+    :max-blocked           ; handlers that may block at once (default: 1000)
+    :keep-payload?         ; exact bytes as :milter/payload in the metadata of events (default: false)
+    :socket-permissions    ; mode of the socket file, such as \"rw-rw----\"
+    :socket-group          ; group of the socket file
+
+  Throws :bad-options, which says what would be right, and :bind-failed.
+
+    (def server (start-milter {:port 20025 :handlers #'handlers :actions #{:add-header}}))"
+  ([options]
+   (let [milter (start options)]
+     (when (:join? options)
+       (.join (java-server milter)))
+     milter))
+  ([port init]
+   (start-milter port init {}))
+  ([port init options]
+   (start-milter (merge {:join? true} options {:port port :init init}))))
+
+(defn stop-milter
+  "Stops the server and returns nil: nobody can connect any more, connections between messages are
+  closed, and messages in progress may finish for `timeout` milliseconds (default: :stop-timeout)."
+  ([milter]
+   (.close ^Closeable milter))
+  ([milter timeout]
+   (.stop (java-server milter) (Duration/ofMillis timeout))))
+
+(defmacro with-milter
+  "Starts a milter with options, binds it for the body, and stops it afterwards.
+
+    (with-milter [server {:port 0 :handlers handlers}]
+      (temse.test/run-message server mail))"
+  {:style/indent 1}
+  [[binding options] & body]
+  `(let [milter# (start-milter (merge {:daemon? true} ~options))
+         ~binding milter#]
+     (try
+       ~@body
+       (finally
+         (stop-milter milter#)))))
+
+(defn milter-port
+  "Returns the TCP port the server listens on, or -1 for a Unix-domain socket."
+  [milter]
+  (.port (java-server milter)))
+
+(defn milter-address
+  "Returns where the server listens, such as \"inet:20025@127.0.0.1\"."
+  [milter]
+  (str (.endpoint (java-server milter))))
+
+(defn milter-status
+  "Returns a map describing the server: :address, :connections and the counters of its loops."
+  [milter]
+  (let [server (java-server milter)
+        sockets (.sockets server)]
+    {:name (:name (.-options ^Milter milter))
+     :address (milter-address milter)
+     :connections (.connections server)}))
+
+(defn join-milter
+  "Blocks until the server is stopped, and returns nil."
+  [milter]
+  (.join (java-server milter)))
+
+(defn factory
+  "Returns a Java MilterFactory made of the same options as start-milter, for MilterServer and
+  MtaClient. Where to listen is not needed."
+  ^MilterFactory [options]
+  (server/factory (options/check options)))
+
+;; ---- reference
+
+(defn explain-negotiation
+  "Returns what would be agreed with an MTA for these options, as data, without a network:
+  :version :events :actions :no-reply :capabilities and the flags under libmilter's names.
+
+  `offer` is an :options event as an MTA sends it; default: a current Postfix or Sendmail.
+
+  Throws :actions-refused or :events-refused if there would be no agreement.
+
+    (explain-negotiation {:handlers handlers :actions #{:add-header}})"
+  ([options]
+   (negotiation/explain (options/check options) Offer/CURRENT))
+  ([options offer]
+   (negotiation/explain (options/check options) (Offer/of offer))))
+
+(def events
+  "Every event: its code, the replies that may answer it, libmilter's flags and the protocol version
+  that brought it."
+  (into (sorted-map)
+        (map (fn [^EventType type]
+               [(.-keyword type)
+                {:code (when-not (zero? (.-code type)) (char (.-code type)))
+                 :replies (into #{} (map #(.-keyword ^ActionType %)) (Legality/replies type))
+                 :owes-reply? (.owesReply type)
+                 :suppressed-by (some-> (.-suppressedBy type) (as-> f (.-constant ^ProtocolFlag f)))
+                 :no-reply-by (some-> (.-noReplyBy type) (as-> f (.-constant ^ProtocolFlag f)))
+                 :since-version (.-sinceVersion type)}]))
+        (EventType/values)))
+
+(def actions
+  "Every action: its code, kind, and the flag that must be agreed, under our and libmilter's name."
+  (into (sorted-map)
+        (map (fn [^ActionType type]
+               [(.-keyword type)
+                {:code (char (.-code type))
+                 :kind (keyword (string/lower-case (.name ^ActionType$Kind (.-kind type))))
+                 :flag (some-> (.-flag type) (as-> f (.-keyword ^ActionFlag f)))
+                 :constant (some-> (.-flag type) (as-> f (.-constant ^ActionFlag f)))}]))
+        (ActionType/values)))

@@ -1,0 +1,141 @@
+package temse.client;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.PersistentArrayMap;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import temse.protocol.EventCodec;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MacroStage;
+
+/** The macros that an MTA knows at each moment, and the packets in which it sends them. */
+final class MacroSource {
+  private final MtaOptions options;
+  private final Map<MacroStage, List<String>> names;
+  private final Map<String, String> values = new HashMap<>();
+  private int messages;
+
+  MacroSource(MtaOptions options) {
+    this.options = options;
+    this.names = new HashMap<>(options.style().macroNames);
+    put("j", "mx.example.com");
+    put("daemon_name", options.style() == MtaStyle.POSTFIX ? "mx.example.com" : "MTA");
+    put("daemon_addr", "127.0.0.1");
+    put("v", "Postfix 3.7.11");
+    put("if_name", "mx.example.com");
+  }
+
+  /** Takes over the macro lists of the milter's answer; an empty list is none to Postfix. */
+  void requested(Map<?, ?> lists) {
+    lists.forEach(
+        (stage, list) -> {
+          List<String> wanted = ((List<?>) list).stream().map(String.class::cast).toList();
+          if (!wanted.isEmpty() || options.style() == MtaStyle.SENDMAIL) {
+            names.put(MacroStage.ofKeyword(stage), wanted);
+          }
+        });
+  }
+
+  /** Learns from an event that is about to be sent. */
+  void learn(EventType type, IPersistentMap event) {
+    switch (type) {
+      case CONNECT -> {
+        Object address = event.valAt(Keys.ADDRESS);
+        put("client_name", event.valAt(Keys.HOST_NAME));
+        put("client_addr", address);
+        put("client_port", event.valAt(Keys.PORT));
+        put("_", event.valAt(Keys.HOST_NAME) + " [" + address + "]");
+      }
+      case MAIL -> {
+        messages++;
+        String sender = bare((String) event.valAt(Keys.SENDER));
+        put("mail_addr", sender);
+        put("mail_host", sender.substring(sender.lastIndexOf('@') + 1));
+        put("mail_mailer", "smtp");
+        put("i", options.style() == MtaStyle.SENDMAIL ? queueId() : null);
+      }
+      case RECIPIENT -> {
+        String recipient = bare((String) event.valAt(Keys.ADDRESS));
+        put("rcpt_addr", recipient);
+        put("rcpt_host", recipient.substring(recipient.lastIndexOf('@') + 1));
+        put("rcpt_mailer", "smtp");
+      }
+      default -> {}
+    }
+  }
+
+  /** Learns that a recipient was accepted: Postfix knows its queue id from then on. */
+  void recipientAccepted() {
+    put("i", queueId());
+  }
+
+  /** Returns the {@code :define-macro} event that precedes an event of the type, or null. */
+  IPersistentMap before(EventType type) {
+    MacroStage stage =
+        switch (type) {
+          case HEADER -> MacroStage.END_OF_HEADERS;
+          case BODY -> MacroStage.END_OF_MESSAGE;
+          default -> MacroStage.ofLetter(type.code);
+        };
+    boolean postfix = options.style() == MtaStyle.POSTFIX;
+    boolean own = stage != null && stage.letter == type.code;
+    if (!own && !postfix || !type.owesReply()) {
+      return null;
+    }
+    Map<String, String> definitions = new LinkedHashMap<>();
+    for (String name : stage == null ? List.<String>of() : names.getOrDefault(stage, List.of())) {
+      String value = value(name);
+      if (value != null) {
+        definitions.put(name, value);
+      }
+    }
+    boolean listed = stage != null && !names.getOrDefault(stage, List.of()).isEmpty();
+    return definitions.isEmpty() && !postfix && !listed ? null : event(type, definitions);
+  }
+
+  private static IPersistentMap event(EventType type, Map<String, String> definitions) {
+    IPersistentMap map = PersistentArrayMap.EMPTY;
+    for (Map.Entry<String, String> definition : definitions.entrySet()) {
+      map = map.assoc(definition.getKey(), definition.getValue());
+    }
+    return EventCodec.event(
+        EventType.DEFINE_MACRO,
+        Keys.STAGE,
+        type.keyword,
+        Keys.COMMAND,
+        (char) type.code,
+        Keys.DEFINITIONS,
+        map);
+  }
+
+  private String value(String name) {
+    String bare = bareName(name);
+    for (Map.Entry<String, String> macro : options.macros().entrySet()) {
+      if (bareName(macro.getKey()).equals(bare)) {
+        return macro.getValue();
+      }
+    }
+    return values.get(bare);
+  }
+
+  private void put(String name, Object value) {
+    values.put(name, value == null ? null : value.toString());
+  }
+
+  private String queueId() {
+    return String.format("4TEMSE%04X", messages);
+  }
+
+  private static String bareName(String name) {
+    return name.startsWith("{") && name.endsWith("}") ? name.substring(1, name.length() - 1) : name;
+  }
+
+  private static String bare(String address) {
+    return address.startsWith("<") && address.endsWith(">")
+        ? address.substring(1, address.length() - 1)
+        : address;
+  }
+}

@@ -1,0 +1,42 @@
+package temse.client;
+
+import java.io.IOException;
+import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.ServerListener;
+import temse.transport.Endpoint;
+
+/** Opens the MTA's side of a milter connection. */
+public final class MtaClient {
+  private MtaClient() {}
+
+  /** Connects to a milter as a current Postfix would, and negotiates. */
+  public static MtaSession connect(Endpoint endpoint) throws IOException {
+    return connect(endpoint, MtaOptions.POSTFIX);
+  }
+
+  /**
+   * Connects to a milter and negotiates.
+   *
+   * @throws IOException if it cannot be reached, or closes instead of answering the offer
+   */
+  public static MtaSession connect(Endpoint endpoint, MtaOptions options) throws IOException {
+    return new MtaSession(
+        new SocketWire(endpoint.address(), options.timeout()), options);
+  }
+
+  /**
+   * Talks to a milter of this process without a socket: real packets, the real engine, the caller's
+   * thread.
+   *
+   * @throws IOException if the milter closes instead of answering the offer
+   */
+  public static MtaSession inProcess(
+      MilterFactory factory,
+      EngineOptions engineOptions,
+      ServerListener listener,
+      MtaOptions options)
+      throws IOException {
+    return new MtaSession(new EngineWire(factory, engineOptions, listener), options);
+  }
+}

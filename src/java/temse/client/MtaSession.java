@@ -1,0 +1,264 @@
+package temse.client;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import temse.protocol.ActionCodec;
+import temse.protocol.ActionFlag;
+import temse.protocol.ActionType;
+import temse.protocol.EventCodec;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MilterException;
+import temse.protocol.Packet;
+import temse.protocol.ProtocolFlag;
+
+/**
+ * The MTA's side of one milter connection: sends events with their macros, keeps to what was agreed
+ * and reads the answers.
+ *
+ * <pre>{@code
+ * try (MtaSession mta = MtaClient.connect(Endpoint.parse("inet:20025@127.0.0.1"))) {
+ *   mta.send(EventCodec.event(EventType.HELLO, Keys.GREETING, "client.example.org"));
+ * }
+ * }</pre>
+ */
+public final class MtaSession implements AutoCloseable {
+  private static final IPersistentMap CLIENT =
+      EventCodec.event(
+          EventType.CONNECT,
+          Keys.HOST_NAME,
+          "client.example.org",
+          Keys.FAMILY,
+          Keyword.intern("inet"),
+          Keys.PORT,
+          40110L,
+          Keys.ADDRESS,
+          "192.0.2.1");
+
+  private final Wire wire;
+  private final MtaOptions options;
+  private final MacroSource macros;
+  private final IPersistentMap answer;
+  private final int version;
+  private final int actions;
+  private final int protocol;
+  private IPersistentMap connect;
+  private MessagePlayer refusal;
+  private List<IPersistentMap> opening = List.of();
+  private boolean greeted;
+  private boolean open = true;
+
+  MtaSession(Wire wire, MtaOptions options) throws IOException {
+    this.wire = wire;
+    this.options = options;
+    this.macros = new MacroSource(options);
+    try {
+      wire.write(options.offer().packet().toBytes());
+      Packet packet = wire.read(options.timeout());
+      if (packet == null) {
+        throw new IOException("the milter closed the connection instead of answering the offer");
+      }
+      this.answer = checkedAnswer(packet);
+    } catch (IOException | RuntimeException e) {
+      wire.close();
+      throw e;
+    }
+    this.version = ((Number) answer.valAt(Keys.VERSION)).intValue();
+    this.actions = ((Number) answer.valAt(Keys.ACTION_MASK)).intValue();
+    this.protocol = ((Number) answer.valAt(Keys.PROTOCOL_MASK)).intValue();
+    if (answer.valAt(Keys.MACROS) instanceof Map<?, ?> lists) {
+      macros.requested(lists);
+    }
+  }
+
+  /** Returns the milter's answer to the offer, as an {@code :options} map. */
+  public IPersistentMap agreement() {
+    return answer;
+  }
+
+  /** Returns the options. */
+  public MtaOptions options() {
+    return options;
+  }
+
+  /** Returns true if the milter agreed to the flag. */
+  public boolean agreed(ProtocolFlag flag) {
+    return (protocol & flag.mask) != 0;
+  }
+
+  /** Returns true if the milter wants to hear of the event and its version has it. */
+  public boolean wanted(EventType type) {
+    return version >= type.sinceVersion && (type.suppressedBy == null || !agreed(type.suppressedBy));
+  }
+
+  /** Returns true if the milter answers the event. */
+  public boolean owesReply(EventType type) {
+    return type.owesReply() && (type.noReplyBy == null || !agreed(type.noReplyBy));
+  }
+
+  /**
+   * Sends an event, its macros before it, and returns what answers it: the reply last; empty if the
+   * milter does not want the event or owes no reply.
+   *
+   * @throws IOException if the milter closes the connection or does not answer in time
+   * @throws MilterException if the answer breaks the protocol or the agreement
+   */
+  public List<IPersistentMap> send(IPersistentMap event) throws IOException {
+    EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
+    Packet packet = EventCodec.encode(event);
+    macros.learn(type, event);
+    greeted |= type == EventType.HELLO;
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    IPersistentMap definitions = macros.before(type);
+    if (definitions != null && version >= type.sinceVersion) {
+      bytes.writeBytes(EventCodec.encode(definitions).toBytes());
+    }
+    if (wanted(type)) {
+      bytes.writeBytes(packet.toBytes());
+    }
+    if (bytes.size() > 0) {
+      wire.write(bytes.toByteArray());
+    }
+    List<IPersistentMap> response =
+        wanted(type) && owesReply(type) ? response(type) : List.of();
+    if (type == EventType.RECIPIENT && accepted(response)) {
+      macros.recipientAccepted();
+    }
+    return response;
+  }
+
+  /**
+   * Opens an SMTP connection.
+   *
+   * @param connect a {@code :connect} event
+   * @param greeting the argument of HELO, or null for none
+   */
+  public void greet(IPersistentMap connect, String greeting) throws IOException {
+    this.connect = connect;
+    MessagePlayer player = new MessagePlayer(this);
+    refusal = player.greet(connect, greeting) ? null : player;
+    if (refusal == null) {
+      opening = player.conversation();
+    }
+  }
+
+  /**
+   * Sends a message and returns what became of it: {@code :verdict} ({@code :accept}, {@code
+   * :reject}, {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled
+   * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and {@code
+   * :conversation} (a vector of {@code {:event … :response […] :nanos …}}).
+   *
+   * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
+   */
+  public IPersistentMap deliver(Mail mail) throws IOException {
+    if (connect == null) {
+      greet(CLIENT, "client.example.org");
+    }
+    MessagePlayer player = refusal;
+    if (player == null) {
+      player = new MessagePlayer(this, opening);
+      opening = List.of();
+      player.play(mail);
+    }
+    return player.report();
+  }
+
+  /** Ends the connection as the MTA of this style does. */
+  @Override
+  public void close() throws IOException {
+    if (!open) {
+      return;
+    }
+    open = false;
+    try {
+      if (greeted && options.style() == MtaStyle.POSTFIX) {
+        wire.write(new Packet('A').toBytes());
+      }
+      wire.write(new Packet('Q').toBytes());
+    } catch (IOException e) {
+      return;
+    } finally {
+      wire.close();
+    }
+  }
+
+  /** Closes the connection without a word. */
+  public void drop() throws IOException {
+    open = false;
+    wire.close();
+  }
+
+  private List<IPersistentMap> response(EventType type) throws IOException {
+    List<IPersistentMap> response = new ArrayList<>();
+    while (true) {
+      Packet packet = wire.read(options.timeout());
+      if (packet == null) {
+        throw new IOException("the milter closed the connection at " + type.keyword);
+      }
+      IPersistentMap action = ActionCodec.decode(packet);
+      ActionType given = ActionCodec.type(action);
+      check(type, given, action);
+      response.add(action);
+      if (given.kind == ActionType.Kind.REPLY) {
+        return response;
+      }
+    }
+  }
+
+  private void check(EventType event, ActionType type, IPersistentMap action) {
+    if (type.kind != ActionType.Kind.MODIFICATION) {
+      return;
+    }
+    if (event != EventType.END_OF_MESSAGE) {
+      throw new MilterException(
+          MilterException.Category.REPLY_NOT_ALLOWED,
+          "the milter sent " + type.keyword + " at " + event.keyword,
+          Keys.ACTION,
+          action);
+    }
+    ActionFlag flag = ActionCodec.flag(type, action);
+    if (flag != null && (actions & flag.mask) == 0) {
+      throw new MilterException(
+          MilterException.Category.ACTION_NOT_NEGOTIATED,
+          "the milter sent " + type.keyword + " without having asked for " + flag.keyword,
+          Keys.ACTION,
+          action);
+    }
+  }
+
+  private IPersistentMap checkedAnswer(Packet packet) {
+    if (packet.code() != EventType.OPTIONS.code) {
+      throw badAnswer("its first packet is '" + (char) packet.code() + "'");
+    }
+    IPersistentMap map = EventCodec.decode(packet);
+    int unoffered =
+        ((Number) map.valAt(Keys.ACTION_MASK)).intValue() & ~options.offer().actions();
+    if (unoffered != 0) {
+      throw badAnswer("it wants actions that were not offered: 0x" + Integer.toHexString(unoffered));
+    }
+    boolean tooNew =
+        ((Number) map.valAt(Keys.VERSION)).intValue() > options.offer().version();
+    if (tooNew && options.style() == MtaStyle.POSTFIX) {
+      throw badAnswer("its version is higher than the one offered");
+    }
+    return map;
+  }
+
+  private static MilterException badAnswer(String problem) {
+    return new MilterException(
+        MilterException.Category.MALFORMED_PACKET, "the milter's answer to the offer is bad: " + problem);
+  }
+
+  private static boolean accepted(List<IPersistentMap> response) {
+    if (response.isEmpty()) {
+      return true;
+    }
+    ActionType verdict = ActionCodec.verdict(response.get(response.size() - 1));
+    return verdict != ActionType.REJECT && verdict != ActionType.TEMPORARY_FAILURE;
+  }
+}

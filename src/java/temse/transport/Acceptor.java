@@ -1,0 +1,117 @@
+package temse.transport;
+
+import java.io.IOException;
+import java.net.ProtocolFamily;
+import java.net.StandardProtocolFamily;
+import java.net.StandardSocketOptions;
+import java.nio.channels.SelectionKey;
+import java.nio.channels.Selector;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * A listening socket. Once registered it belongs to its loop. When the system has no descriptor
+ * left, it pauses instead of asking again at once.
+ */
+final class Acceptor extends Timers.Timed {
+  private static final int BACKLOG = 1024;
+  private static final int ACCEPTED_AT_ONCE = 64;
+  private static final long PAUSE = TimeUnit.MILLISECONDS.toNanos(100);
+
+  private final ServerSocketChannel channel;
+  private final Endpoint endpoint;
+  private final UnixSocketFile file;
+  private EventLoop loop;
+  private SelectionKey key;
+  private boolean failing;
+
+  private Acceptor(ServerSocketChannel channel, Endpoint endpoint, UnixSocketFile file) {
+    this.channel = channel;
+    this.endpoint = endpoint;
+    this.file = file;
+  }
+
+  /**
+   * Opens a listening socket.
+   *
+   * @throws IOException whose message names the endpoint
+   */
+  static Acceptor open(Endpoint endpoint, TransportOptions options) throws IOException {
+    ServerSocketChannel channel = ServerSocketChannel.open(family(endpoint));
+    try {
+      channel.configureBlocking(false);
+      if (endpoint instanceof Endpoint.Unix unix) {
+        UnixSocketFile file =
+            UnixSocketFile.bind(
+                channel, BACKLOG, unix.path(), options.unixMode(), options.unixGroup());
+        return new Acceptor(channel, endpoint, file);
+      }
+      Endpoint.Inet inet = (Endpoint.Inet) endpoint;
+      channel.setOption(StandardSocketOptions.SO_REUSEADDR, true);
+      channel.bind(inet.address(), BACKLOG);
+      int port = channel.socket().getLocalPort();
+      return new Acceptor(channel, new Endpoint.Inet(inet.v6(), inet.host(), port), null);
+    } catch (IOException | RuntimeException e) {
+      channel.close();
+      throw new IOException("cannot listen on " + endpoint + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static ProtocolFamily family(Endpoint endpoint) {
+    if (endpoint instanceof Endpoint.Inet inet) {
+      return inet.v6() ? StandardProtocolFamily.INET6 : StandardProtocolFamily.INET;
+    }
+    return StandardProtocolFamily.UNIX;
+  }
+
+  /** Returns the endpoint, with the port that was chosen if any free one was asked for. */
+  Endpoint endpoint() {
+    return endpoint;
+  }
+
+  void register(Selector selector, EventLoop loop) throws IOException {
+    this.loop = loop;
+    key = channel.register(selector, SelectionKey.OP_ACCEPT, this);
+  }
+
+  /** Accepts the connections that are waiting, within limits. */
+  void accept() {
+    try {
+      for (int i = 0; i < ACCEPTED_AT_ONCE; i++) {
+        SocketChannel accepted = channel.accept();
+        if (accepted == null) {
+          return;
+        }
+        failing = false;
+        loop.server().admit(accepted);
+      }
+    } catch (IOException e) {
+      key.interestOps(0);
+      loop.schedule(this, System.nanoTime() + PAUSE);
+      if (!failing) {
+        failing = true;
+        loop.server().listener().failed(e);
+      }
+    }
+  }
+
+  @Override
+  boolean fire(long now) {
+    if (key.isValid()) {
+      key.interestOps(SelectionKey.OP_ACCEPT);
+    }
+    return true;
+  }
+
+  void close(TransportListener listener) {
+    try {
+      if (file != null) {
+        file.remove();
+      }
+    } catch (IOException e) {
+      listener.failed(e);
+    }
+    SocketServer.closeQuietly(channel);
+  }
+}

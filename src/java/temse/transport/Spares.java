@@ -1,0 +1,195 @@
+package temse.transport;
+
+import java.util.ArrayDeque;
+import java.util.List;
+import java.util.Queue;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
+
+/**
+ * The threads of a server. Some carry a loop; some are held by a connection, whose user code may
+ * block; the others are spare, and end after a while but for one.
+ *
+ * <p>The number of held threads is limited. A connection that wants one more waits its turn; a loop
+ * that wants to leave its thread to a connection has to ask again.
+ */
+final class Spares {
+  private static final long IDLE_SECONDS = 10;
+
+  /** A thread of the server, with its own buffer for answers. */
+  private static final class Carrier extends Thread {
+    private final Output output = Output.direct();
+    private final Set<Thread> alive;
+
+    Carrier(Runnable work, String name, Set<Thread> alive) {
+      super(work, name);
+      this.alive = alive;
+    }
+
+    @Override
+    public void run() {
+      alive.add(this);
+      try {
+        super.run();
+      } finally {
+        alive.remove(this);
+      }
+    }
+  }
+
+  private final int limit;
+  private final Consumer<Throwable> problems;
+  private final ThreadPoolExecutor threads;
+  private final Set<Thread> alive = ConcurrentHashMap.newKeySet();
+  private final Queue<Runnable> waiting = new ArrayDeque<>();
+  private int held;
+  private long waits;
+
+  Spares(TransportOptions options, Consumer<Throwable> problems) {
+    this.limit = options.maxBlocked();
+    this.problems = problems;
+    AtomicInteger made = new AtomicInteger();
+    threads =
+        new ThreadPoolExecutor(
+            options.loops() + 1,
+            Integer.MAX_VALUE,
+            IDLE_SECONDS,
+            TimeUnit.SECONDS,
+            new SynchronousQueue<>(),
+            work -> {
+              int number = made.getAndIncrement() - options.loops();
+              String role = number < 0 ? "-loop-" + (number + options.loops()) : "-spare-" + number;
+              Thread thread = new Carrier(work, options.name() + role, alive);
+              thread.setDaemon(options.daemon());
+              return thread;
+            });
+  }
+
+  /** Returns the calling thread's buffer for answers. */
+  static Output output() {
+    return Thread.currentThread() instanceof Carrier carrier ? carrier.output : new Output();
+  }
+
+  /** Runs a loop that has no thread yet. */
+  void carry(EventLoop loop) {
+    threads.execute(loop);
+  }
+
+  /**
+   * Runs {@code work} on a thread of its own, unless too many are held. Then one more thread counts
+   * as held until {@link #release} is called.
+   */
+  boolean hold(Runnable work) {
+    synchronized (this) {
+      if (held == limit) {
+        return false;
+      }
+      held++;
+    }
+    if (start(work)) {
+      return true;
+    }
+    synchronized (this) {
+      held--;
+    }
+    return false;
+  }
+
+  /**
+   * Runs {@code work} on a thread of its own, now or when one is free.
+   *
+   * @return false if there is none and none will come free
+   */
+  boolean lend(Runnable work) {
+    synchronized (this) {
+      if (held == limit) {
+        await(work);
+        return true;
+      }
+      held++;
+    }
+    if (start(() -> runAll(work))) {
+      return true;
+    }
+    synchronized (this) {
+      held--;
+      if (held == 0) {
+        return false;
+      }
+      await(work);
+      return true;
+    }
+  }
+
+  /** The calling thread is held no more; but first it serves those that wait for a thread. */
+  void release() {
+    runAll(next());
+  }
+
+  private void await(Runnable work) {
+    waiting.add(work);
+    waits++;
+  }
+
+  private void runAll(Runnable first) {
+    for (Runnable work = first; work != null; work = next()) {
+      try {
+        work.run();
+      } catch (Throwable problem) {
+        problems.accept(problem);
+      }
+    }
+  }
+
+  private synchronized Runnable next() {
+    Runnable work = waiting.poll();
+    if (work == null) {
+      held--;
+    }
+    return work;
+  }
+
+  private boolean start(Runnable work) {
+    try {
+      threads.execute(work);
+      return true;
+    } catch (OutOfMemoryError | RejectedExecutionException noThread) {
+      return false;
+    }
+  }
+
+  /** Returns how often a connection had to wait for a thread. */
+  synchronized long waits() {
+    return waits;
+  }
+
+  /** Removes and returns what waits for threads, which may never come free. */
+  synchronized List<Runnable> takeWaiting() {
+    List<Runnable> left = List.copyOf(waiting);
+    waiting.clear();
+    return left;
+  }
+
+  boolean isCurrentThread() {
+    return alive.contains(Thread.currentThread());
+  }
+
+  void interruptAll() {
+    alive.forEach(Thread::interrupt);
+  }
+
+  /** Lets spare threads end, and the others as soon as they have done their work. */
+  void shutdown() {
+    threads.shutdown();
+  }
+
+  boolean awaitEnd(long nanos) throws InterruptedException {
+    return threads.awaitTermination(nanos, TimeUnit.NANOSECONDS);
+  }
+}

@@ -1,0 +1,142 @@
+package temse.transport;
+
+import java.io.IOException;
+import java.net.BindException;
+import java.net.ConnectException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.PosixFileAttributeView;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.concurrent.ThreadLocalRandom;
+
+/**
+ * The file of a listening Unix-domain socket.
+ *
+ * <p>The socket is bound in a private directory beside its place, gets its mode and group there,
+ * and is then linked into place, which never replaces anything: nobody can connect before the mode
+ * is right. A socket that is there already is removed only if nobody answers on it; any other file
+ * is never removed.
+ */
+final class UnixSocketFile {
+  private static final int FILE_TYPE = 0170000;
+  private static final int SOCKET = 0140000;
+  private static final int NAMES = 36 * 36 * 36 * 36;
+
+  private final Path path;
+  private final Object identity;
+
+  private UnixSocketFile(Path path, Object identity) {
+    this.path = path;
+    this.identity = identity;
+  }
+
+  /**
+   * Binds the channel to a socket file at {@code path}.
+   *
+   * @param mode permissions such as {@code rw-rw----}, or null to leave them to the umask
+   * @param group name of a group, or null to leave it
+   * @throws BindException if the place is taken
+   */
+  static UnixSocketFile bind(
+      ServerSocketChannel channel, int backlog, Path path, String mode, String group)
+      throws IOException {
+    Path parent = path.getParent();
+    Path directory = privateDirectory(parent == null ? Path.of("") : parent);
+    Path socket = directory.resolve("s");
+    try {
+      channel.bind(UnixDomainSocketAddress.of(socket), backlog);
+      if (mode != null) {
+        Files.setPosixFilePermissions(socket, PosixFilePermissions.fromString(mode));
+      }
+      if (group != null) {
+        Files.getFileAttributeView(socket, PosixFileAttributeView.class)
+            .setGroup(
+                path.getFileSystem()
+                    .getUserPrincipalLookupService()
+                    .lookupPrincipalByGroupName(group));
+      }
+      linkIntoPlace(socket, path);
+      return new UnixSocketFile(path, identity(path));
+    } finally {
+      Files.deleteIfExists(socket);
+      Files.delete(directory);
+    }
+  }
+
+  /** Removes the file, unless another one has taken its place. */
+  void remove() throws IOException {
+    try {
+      if (identity.equals(identity(path))) {
+        Files.delete(path);
+      }
+    } catch (NoSuchFileException gone) {
+      // What was wanted.
+    }
+  }
+
+  /** A name of few characters: the path of a socket is limited to about a hundred bytes. */
+  private static Path privateDirectory(Path parent) throws IOException {
+    while (true) {
+      int name = ThreadLocalRandom.current().nextInt(NAMES);
+      try {
+        return Files.createDirectory(
+            parent.resolve("." + Integer.toString(name, 36)),
+            PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+      } catch (FileAlreadyExistsException taken) {
+        // Try another name.
+      }
+    }
+  }
+
+  private static void linkIntoPlace(Path socket, Path path) throws IOException {
+    while (true) {
+      try {
+        Files.createLink(path, socket);
+        return;
+      } catch (FileAlreadyExistsException taken) {
+        removeStale(path);
+      }
+    }
+  }
+
+  private static void removeStale(Path path) throws IOException {
+    try {
+      Object found = identity(path);
+      int mode = (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
+      if ((mode & FILE_TYPE) != SOCKET) {
+        throw new BindException(path + " exists and is not a socket; it was left alone");
+      }
+      if (answers(path)) {
+        throw new BindException(path + " is in use: somebody answers on it");
+      }
+      if (found.equals(identity(path))) {
+        Files.delete(path);
+      }
+    } catch (NoSuchFileException gone) {
+      // What was wanted.
+    }
+  }
+
+  private static boolean answers(Path path) throws IOException {
+    try (SocketChannel probe = SocketChannel.open(StandardProtocolFamily.UNIX)) {
+      probe.configureBlocking(false);
+      probe.connect(UnixDomainSocketAddress.of(path));
+      return true;
+    } catch (ConnectException refused) {
+      return false;
+    }
+  }
+
+  private static Object identity(Path path) throws IOException {
+    return Files.readAttributes(path, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS)
+        .fileKey();
+  }
+}

@@ -1,0 +1,237 @@
+package temse.protocol;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.ByteArrayOutputStream;
+import java.lang.management.ManagementFactory;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+
+class PacketDecoderTest {
+  private static final int CHUNK = 65535;
+
+  private final PacketDecoder decoder = new PacketDecoder(Wire.LIMIT);
+
+  @Test
+  @Tag("W1")
+  void countsTheCodeByteInABigEndianLength() {
+    Packet packet = next("00 00 01 02 42 " + "61 ".repeat(257).strip());
+    assertEquals('B', packet.code());
+    assertEquals(257, packet.payload().length);
+  }
+
+  @Test
+  void readsAPacketWithoutPayload() {
+    Packet packet = next("00 00 00 01 41");
+    assertEquals('A', packet.code());
+    assertEquals(0, packet.payload().length);
+  }
+
+  @Test
+  @Tag("W2")
+  void readsPacketsThatComeByteByByte() {
+    List<Packet> packets = new ArrayList<>();
+    for (byte b : stream()) {
+      Packet packet = decoder.next(ByteBuffer.wrap(new byte[] {b}));
+      if (packet != null) {
+        packets.add(packet);
+      }
+    }
+    assertStream(packets);
+  }
+
+  @Test
+  @Tag("W3")
+  void readsPacketsThatComeTogether() {
+    assertStream(Wire.packets(stream()));
+  }
+
+  @Test
+  @Tag("W2")
+  @Tag("W3")
+  void readsPacketsThatAreSplitAnywhere() {
+    byte[] stream = stream();
+    for (int split = 0; split <= stream.length; split++) {
+      List<Packet> packets = new ArrayList<>();
+      PacketDecoder fresh = new PacketDecoder(Wire.LIMIT);
+      drain(fresh, ByteBuffer.wrap(stream, 0, split), packets);
+      drain(fresh, ByteBuffer.wrap(stream, split, stream.length - split), packets);
+      assertStream(packets);
+    }
+  }
+
+  @Test
+  void takesNoByteOfTheNextPacket() {
+    ByteBuffer input = ByteBuffer.wrap(Wire.bytes("00 00 00 01 41 00 00 00 01 51"));
+    decoder.next(input);
+    assertEquals(5, input.position());
+  }
+
+  @Test
+  void leavesAnEmptyInputAlone() {
+    assertNull(decoder.next(ByteBuffer.allocate(0)));
+    assertFalse(decoder.midPacket());
+  }
+
+  @Test
+  @Tag("W7")
+  void tellsWhetherTheStreamStandsInsideAPacket() {
+    byte[] packet = Wire.bytes("00 00 00 03 44 48 69");
+    for (int sent = 0; sent < packet.length; sent++) {
+      assertEquals(sent > 0, decoder.midPacket(), sent + " bytes");
+      decoder.next(ByteBuffer.wrap(packet, sent, 1));
+    }
+    assertFalse(decoder.midPacket());
+  }
+
+  @Test
+  @Tag("W4")
+  void refusesALengthOfZeroAsSoonAsItIsKnown() {
+    refuses("00 00 00 00", MilterException.Category.MALFORMED_PACKET);
+  }
+
+  @Test
+  @Tag("W5")
+  void refusesALengthOverTheLimitAsSoonAsItIsKnown() {
+    refuses("00 20 00 02", MilterException.Category.PACKET_TOO_LARGE);
+    refuses("7F FF FF FF", MilterException.Category.PACKET_TOO_LARGE);
+    refuses("80 00 00 00", MilterException.Category.PACKET_TOO_LARGE);
+    refuses("FF FF FF FF", MilterException.Category.PACKET_TOO_LARGE);
+  }
+
+  @Test
+  @Tag("W5")
+  void saysHowLongThePacketWasAndHowLongItMayBe() {
+    MilterException refusal =
+        assertThrows(
+            MilterException.class,
+            () -> new PacketDecoder(10).next(ByteBuffer.wrap(Wire.bytes("00 00 00 0C"))));
+    assertEquals(11L, refusal.getData().valAt(Wire.key("length")));
+    assertEquals(10L, refusal.getData().valAt(Wire.key("limit")));
+  }
+
+  @Test
+  void acceptsAPayloadOfTheLimit() {
+    byte[] payload = random(10);
+    Packet packet =
+        new PacketDecoder(10).next(ByteBuffer.wrap(new Packet((byte) 'B', payload).toBytes()));
+    assertArrayEquals(payload, packet.payload());
+  }
+
+  @Test
+  @Tag("W6")
+  void readsALargestPieceOfBodyWholeOrInPieces() {
+    byte[] payload = random(CHUNK);
+    byte[] frame = new Packet((byte) 'B', payload).toBytes();
+    assertArrayEquals(payload, decoder.next(ByteBuffer.wrap(frame)).payload());
+    for (int size : new int[] {1, 3, 1448, 8192, CHUNK}) {
+      List<Packet> packets = new ArrayList<>();
+      for (int at = 0; at < frame.length; at += size) {
+        drain(decoder, ByteBuffer.wrap(frame, at, Math.min(size, frame.length - at)), packets);
+      }
+      assertEquals(1, packets.size());
+      assertArrayEquals(payload, packets.get(0).payload());
+    }
+  }
+
+  @Test
+  @Tag("W5")
+  void allocatesNothingForALengthThatIsOnlyAnnounced() {
+    byte[] announcement = Wire.bytes("40 00 00 00 42 61");
+    ByteBuffer input = ByteBuffer.wrap(announcement);
+    long before = allocated();
+    PacketDecoder generous = new PacketDecoder(Integer.MAX_VALUE - 8);
+    assertNull(generous.next(input));
+    long after = allocated();
+    assertTrue(generous.midPacket());
+    assertTrue(after - before < 100_000, (after - before) + " bytes for 1 GiB announced");
+  }
+
+  @Test
+  void allocatesInProportionToWhatHasArrived() {
+    byte[] arrived = new byte[100_000];
+    byte[] prefix = Wire.bytes("40 00 00 00 42");
+    PacketDecoder generous = new PacketDecoder(Integer.MAX_VALUE - 8);
+    generous.next(ByteBuffer.wrap(prefix));
+    long before = allocated();
+    for (int at = 0; at < arrived.length; at += 1000) {
+      generous.next(ByteBuffer.wrap(arrived, at, 1000));
+    }
+    long taken = allocated() - before;
+    assertTrue(taken < 10L * arrived.length, taken + " bytes for " + arrived.length);
+  }
+
+  @Test
+  void readsFromADirectBuffer() {
+    ByteBuffer direct = ByteBuffer.allocateDirect(16);
+    direct.put(Wire.bytes("00 00 00 03 44 48 69")).flip();
+    assertEquals("48 69", Wire.hex(decoder.next(direct).payload()));
+  }
+
+  @Test
+  void keepsPacketsApartFromTheBufferTheyCameFrom() {
+    byte[] frame = Wire.bytes("00 00 00 02 42 61");
+    Packet packet = decoder.next(ByteBuffer.wrap(frame));
+    frame[5] = 'z';
+    assertEquals("61", Wire.hex(packet.payload()));
+  }
+
+  private Packet next(String hex) {
+    return decoder.next(ByteBuffer.wrap(Wire.bytes(hex)));
+  }
+
+  private static void refuses(String hex, MilterException.Category category) {
+    byte[] prefix = Wire.bytes(hex);
+    PacketDecoder decoder = new PacketDecoder(Wire.LIMIT);
+    for (int i = 0; i < 3; i++) {
+      assertNull(decoder.next(ByteBuffer.wrap(prefix, i, 1)));
+    }
+    MilterException refusal =
+        assertThrows(
+            MilterException.class, () -> decoder.next(ByteBuffer.wrap(prefix, 3, 1)), hex);
+    assertEquals(category, refusal.category());
+  }
+
+  /** All golden packets of an MTA, one after the other. */
+  private static byte[] stream() {
+    ByteArrayOutputStream stream = new ByteArrayOutputStream();
+    Wire.cases("events.edn")
+        .forEach(
+            golden -> stream.writeBytes(Wire.bytes((String) golden.valAt(Wire.key("hex")))));
+    return stream.toByteArray();
+  }
+
+  private static void assertStream(List<Packet> packets) {
+    ByteArrayOutputStream stream = new ByteArrayOutputStream();
+    packets.forEach(packet -> stream.writeBytes(packet.toBytes()));
+    assertArrayEquals(stream(), stream.toByteArray());
+    assertEquals(Wire.cases("events.edn").size(), packets.size());
+  }
+
+  private static void drain(PacketDecoder decoder, ByteBuffer input, List<Packet> packets) {
+    for (Packet packet = decoder.next(input); packet != null; packet = decoder.next(input)) {
+      packets.add(packet);
+    }
+  }
+
+  private static byte[] random(int size) {
+    byte[] bytes = new byte[size];
+    new Random(size).nextBytes(bytes);
+    return bytes;
+  }
+
+  private static long allocated() {
+    com.sun.management.ThreadMXBean threads =
+        (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+    return threads.getThreadAllocatedBytes(Thread.currentThread().getId());
+  }
+}
