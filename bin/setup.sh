@@ -82,7 +82,10 @@ resolve() {
   for tool in clojure mvn lein; do
     command -v $tool >/dev/null || continue
     say "fetching dependencies with $tool"
-    (cd "$root" && resolve_with_$tool) >&2 || continue
+    (cd "$root" && resolve_with_$tool) >"$new/log" 2>&1 || {
+      cat "$new/log" >&2
+      continue
+    }
     keep_jars run.classpath
     keep_jars test.classpath
     return

@@ -8,6 +8,7 @@
   With `TEMSE_REQUIRE_ALL=1` in the environment a skipped test counts as failed."
   (:require
    [clojure.java.io :as io]
+   [clojure.main :as main]
    [clojure.string :as str]
    [clojure.test :as test])
   (:import
@@ -47,74 +48,86 @@
        (take-while some?)
        (some (comp ::skip ex-data))))
 
-;; Outcomes: {:outcome :passed | :failed | :skipped}, printed when they arise
+;; Outcomes are :passed, :failed and :skipped; what is to be said of one is printed at once
 
-(defn- failed [& lines]
-  (run! println lines)
-  (println)
-  {:outcome :failed})
+(defn- failed [title details]
+  (println (str "\nFAIL " title))
+  (println (str/trim details))
+  (newline)
+  :failed)
 
-(defn- skipped [test-name reason]
+(defn- skipped [title reason]
   (if require-all?
-    (failed (str "FAIL " test-name) (str "  skipped, but TEMSE_REQUIRE_ALL=1: " reason))
-    (do (println (str "SKIP " test-name ": " reason))
-        {:outcome :skipped})))
+    (failed title (str "skipped, but TEMSE_REQUIRE_ALL=1: " reason))
+    (do (println (str "SKIP " title ": " reason))
+        :skipped)))
 
-(defn- without-frames-of-the-runner ^Throwable [^Throwable throwable]
-  (let [ours? (fn [^StackTraceElement frame]
-                (not (re-find #"^(org\.junit|java\.lang\.reflect|jdk\.internal|clojure\.test\$)"
-                              (.getClassName frame))))]
-    (doseq [^Throwable t (take-while some? (iterate ex-cause throwable))]
-      (.setStackTrace t (->> (.getStackTrace t)
-                             (drop-while (complement ours?))
-                             (take-while ours?)
-                             (take shown-frames)
-                             (into-array StackTraceElement))))
+(defn- trimmed
+  "The throwable with the stack frames of the test itself alone."
+  ^Throwable [^Throwable throwable]
+  (let [foreign? (fn [^StackTraceElement frame]
+                   (re-find #"^(org\.junit\.|java\.lang\.reflect\.|jdk\.internal\.|clojure\.test\$)"
+                            (.getClassName frame)))]
+    (doseq [^Throwable cause (take-while some? (iterate ex-cause throwable))]
+      (.setStackTrace cause (->> (.getStackTrace cause)
+                                 (drop-while foreign?)
+                                 (take-while (complement foreign?))
+                                 (take shown-frames)
+                                 (into-array StackTraceElement))))
     throwable))
 
 (defn- stack-trace [throwable]
   (let [out (StringWriter.)]
-    (.printStackTrace (without-frames-of-the-runner throwable) (PrintWriter. out))
-    (str/trimr (str out))))
+    (.printStackTrace (trimmed throwable) (PrintWriter. out))
+    (str out)))
 
 ;; clojure.test
 
-(defn- print-report [report event]
-  (binding [test/*test-out* *out*
-            test/*stack-trace-depth* shown-frames]
-    (report event)))
+(defn- var-title []
+  (let [test-var (first test/*testing-vars*)]
+    (str (ns-name (:ns (meta test-var))) "/" (:name (meta test-var)))))
+
+(defn- described
+  "What clojure.test prints about a failure or an error, without its title."
+  [report {:keys [actual] :as event}]
+  (when (instance? Throwable actual)
+    (trimmed actual))
+  (->> (with-out-str
+         (binding [test/*test-out* *out*]
+           (report event)))
+       str/split-lines
+       (remove #(re-find #"^(FAIL|ERROR) in " %))
+       (str/join "\n")))
 
 (defn- run-vars
-  "Runs the test vars of one namespace with its fixtures. Returns their outcomes."
+  "Runs test vars of one namespace with its fixtures."
   [vars]
   (let [outcomes (atom [])
-        results (atom nil)
-        report test/report
-        test-name #(str/join " " (map (comp :name meta) (reverse test/*testing-vars*)))]
+        checks (atom [])
+        print-event test/report]
     (binding [test/report
-              (fn [{:keys [type actual] :as event}]
+              (fn [{:keys [type actual file line] :as event}]
                 (case type
-                  :begin-test-var (reset! results [])
-                  :pass (swap! results conj :passed)
-                  (:fail :error) (if-let [reason (and (= type :error) (skip-reason actual))]
-                                   (swap! results conj (:outcome (skipped (test-name) reason)))
-                                   (do (print-report report event)
-                                       (println)
-                                       (swap! results conj :failed)))
+                  :begin-test-var (reset! checks [])
+                  :pass (swap! checks conj :passed)
+                  (:fail :error) (swap! checks conj
+                                        (if-let [reason (skip-reason actual)]
+                                          (skipped (var-title) reason)
+                                          (failed (str (var-title) " (" file ":" line ")")
+                                                  (described print-event event))))
                   :end-test-var (swap! outcomes conj
-                                       (if (empty? @results)
-                                         (failed (str "FAIL " (test-name)) "  it checks nothing")
-                                         {:outcome (or (some #{:failed} @results)
-                                                       (some #{:skipped} @results)
-                                                       :passed)}))
+                                       (or (some #{:failed} @checks)
+                                           (some #{:skipped} @checks)
+                                           (first @checks)
+                                           (failed (var-title) "it checks nothing")))
                   nil))]
       (try
         (test/test-vars vars)
         @outcomes
         (catch Throwable e
           (if-let [reason (skip-reason e)]
-            (mapv #(skipped (:name (meta %)) reason) vars)
-            (conj @outcomes (failed "ERROR in a fixture" (stack-trace e)))))))))
+            (into @outcomes (map #(skipped (str (symbol %)) reason)) (drop (count @outcomes) vars))
+            (conj @outcomes (failed "a fixture" (stack-trace e)))))))))
 
 (defn- run-namespace [suite]
   (try
@@ -122,14 +135,14 @@
     (->> (ns-interns (symbol suite))
          vals
          (filter (comp :test meta))
-         (sort-by (comp (juxt :file :line) meta))
+         (sort-by (comp :line meta))
          run-vars)
     (catch Throwable e
-      [(failed (str "ERROR " suite " does not load") (stack-trace e))])))
+      [(failed suite (main/ex-str (main/ex-triage (Throwable->map e))))])))
 
 ;; JUnit
 
-(defn- test-name [^TestPlan plan ^TestIdentifier identifier]
+(defn- case-title [^TestPlan plan ^TestIdentifier identifier]
   (->> identifier
        (iterate #(.orElse (.getParent plan %) nil))
        (take-while #(and % (.isPresent (.getParentId ^TestIdentifier %))))
@@ -138,36 +151,34 @@
        (str/join " > ")))
 
 (defn- cases
-  "The number of test cases which an identifier stands for: itself, or those below it."
+  "The test cases which an identifier stands for: itself, or those below it."
   [^TestPlan plan ^TestIdentifier identifier]
-  (if (.isTest identifier)
-    1
-    (max 1 (count (filter #(.isTest ^TestIdentifier %) (.getDescendants plan identifier))))))
+  (or (seq (filter #(.isTest ^TestIdentifier %) (.getDescendants plan identifier)))
+      [identifier]))
 
 (defn- junit-listener [outcomes]
   (let [plan (volatile! nil)
+        title #(case-title @plan %)
         skip (fn [identifier reason]
-               (dotimes [_ (cases @plan identifier)]
-                 (swap! outcomes conj (skipped (test-name @plan identifier) reason))))]
+               (doseq [test-case (cases @plan identifier)]
+                 (swap! outcomes conj (skipped (title test-case) reason))))]
     (reify TestExecutionListener
       (testPlanExecutionStarted [_ test-plan]
         (vreset! plan test-plan))
       (executionSkipped [_ identifier reason]
         (skip identifier reason))
       (executionFinished [_ identifier result]
-        (let [throwable (.orElse (.getThrowable ^TestExecutionResult result) nil)
-              status (.getStatus ^TestExecutionResult result)]
-          (condp = status
+        (let [throwable (.orElse (.getThrowable ^TestExecutionResult result) nil)]
+          (condp = (.getStatus ^TestExecutionResult result)
             TestExecutionResult$Status/FAILED
-            (swap! outcomes conj (failed (str "FAIL " (test-name @plan identifier))
-                                         (stack-trace throwable)))
+            (swap! outcomes conj (failed (title identifier) (stack-trace throwable)))
 
             TestExecutionResult$Status/ABORTED
             (skip identifier (ex-message throwable))
 
             TestExecutionResult$Status/SUCCESSFUL
             (when (.isTest ^TestIdentifier identifier)
-              (swap! outcomes conj {:outcome :passed}))))))))
+              (swap! outcomes conj :passed))))))))
 
 (def ^:private launcher
   (delay (LauncherFactory/create)))
@@ -185,7 +196,7 @@
                 ^TestExecutionListener/1 (into-array [(junit-listener outcomes)]))
       @outcomes)
     (catch Throwable e
-      [(failed (str "ERROR " suite " does not run") (stack-trace e))])))
+      [(failed suite (stack-trace e))])))
 
 ;; Suites
 
@@ -214,25 +225,29 @@
 
 (defn- run-suite [{:keys [suite run]}]
   (let [start (System/nanoTime)
-        outcomes (frequencies (map :outcome (run suite)))
-        seconds (/ (- (System/nanoTime) start) 1e9)]
-    (println (cond-> (format "%-60s %4d tests" suite (reduce + (vals outcomes)))
-               (< slow-seconds seconds) (str (format "  %.1f s" seconds))))
+        outcomes (run suite)
+        seconds (/ (- (System/nanoTime) start) 1e9)
+        {:keys [failed skipped]} (frequencies outcomes)]
+    (println (str suite " " (count outcomes) " tests"
+                  (when failed (str ", " failed " failed"))
+                  (when skipped (str ", " skipped " skipped"))
+                  (when (< slow-seconds seconds) (format ", %.1f s" seconds))))
     outcomes))
 
 (defn- run-suites
-  "Runs the suites with these names, or all. Returns the exit code."
+  "Runs the suites that go by the names given, or all. Returns the exit code."
   [wanted]
-  (let [all (suites)]
-    (if-let [unknown (seq (remove (fn [name] (some #(named? % name) all)) wanted))]
+  (let [all (suites)
+        unknown (remove (fn [name] (some #(named? % name) all)) wanted)]
+    (if (seq unknown)
       (do (binding [*out* *err*]
             (println "No such test namespace or class:" (str/join ", " unknown)))
           2)
-      (let [chosen (filter (fn [suite] (or (empty? wanted) (some #(named? suite %) wanted))) all)
+      (let [chosen? (fn [suite] (or (empty? wanted) (some #(named? suite %) wanted)))
             {:keys [passed failed skipped] :or {passed 0, failed 0, skipped 0}}
-            (reduce (partial merge-with +) {} (map run-suite chosen))]
+            (frequencies (mapcat run-suite (filter chosen? all)))]
         (println (format "%d passed, %d failed, %d skipped" passed failed skipped))
-        (if (and (zero? failed) (pos? passed)) 0 1)))))
+        (if (and (pos? passed) (zero? failed)) 0 1)))))
 
 (defn run
   "Runs all suites, or those named in `:only`, and ends the JVM: with exit code 0 if

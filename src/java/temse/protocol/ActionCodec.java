@@ -14,8 +14,9 @@ import java.util.List;
 /**
  * Action maps and the packets that carry them, in both directions.
  *
- * <p>A milter's packets are encoded by the milter and decoded by the MTA side. Action maps and their
- * keys are described in {@code doc/spec.org}. A replaced body becomes as many packets as it needs.
+ * <p>A milter's packets are encoded by the milter and decoded by the MTA side. Action maps and
+ * their keys are described in {@code doc/spec.org}. A replaced body becomes as many packets as it
+ * needs.
  */
 public final class ActionCodec {
   /** The largest payload of a packet ({@code MILTER_CHUNK_SIZE}, {@code MILTER_MAX_DATA_SIZE}). */
@@ -31,8 +32,8 @@ public final class ActionCodec {
   private ActionCodec() {}
 
   /**
-   * Returns the action with its aliases resolved: {@code :insert-header} is {@code :add-header} with
-   * a position, {@code :delete-header} is {@code :change-header} without a value, and {@code
+   * Returns the action with its aliases resolved: {@code :insert-header} is {@code :add-header}
+   * with a position, {@code :delete-header} is {@code :change-header} without a value, and {@code
    * :replace-body} is {@code :change-body}.
    */
   public static IPersistentMap normalise(IPersistentMap action) {
@@ -68,8 +69,8 @@ public final class ActionCodec {
   }
 
   /**
-   * Returns the plain reply that has the same effect: reply codes of class 5 reject, those of class 4
-   * and the two reserved replies are temporary failures.
+   * Returns the plain reply that has the same effect: reply codes of class 5 reject, those of class
+   * 4 and the two reserved replies are temporary failures.
    */
   public static ActionType verdict(IPersistentMap reply) {
     if (reply == Actions.proceed()) {
@@ -77,10 +78,7 @@ public final class ActionCodec {
     }
     ActionType type = type(reply);
     return switch (type) {
-      case REPLY_CODE ->
-          ((Number) reply.valAt(Keys.SMTP_CODE)).intValue() >= 500
-              ? ActionType.REJECT
-              : ActionType.TEMPORARY_FAILURE;
+      case REPLY_CODE -> smtpCode(reply) >= 500 ? ActionType.REJECT : ActionType.TEMPORARY_FAILURE;
       case SHUTDOWN, CONNECTION_FAILURE -> ActionType.TEMPORARY_FAILURE;
       default -> type;
     };
@@ -123,13 +121,9 @@ public final class ActionCodec {
       case CHANGE_SENDER -> send(type.code, addressAndParameters(action), action, sink);
       case DELETE_RECIPIENT ->
           send(
-              type.code,
-              new PayloadWriter().writeString(line(action, Keys.ADDRESS)),
-              action,
-              sink);
+              type.code, new PayloadWriter().writeString(line(action, Keys.ADDRESS)), action, sink);
       case QUARANTINE ->
-          send(
-              type.code, new PayloadWriter().writeString(line(action, Keys.REASON)), action, sink);
+          send(type.code, new PayloadWriter().writeString(line(action, Keys.REASON)), action, sink);
       default -> sink.packet(type.code, EMPTY, 0, 0);
     }
   }
@@ -232,9 +226,7 @@ public final class ActionCodec {
 
   private static PersistentVector parameters(PayloadReader reader) {
     String text = reader.hasRemaining() ? reader.readLastString("the parameters") : "";
-    return text.isBlank()
-        ? PersistentVector.EMPTY
-        : PersistentVector.create((Iterable<?>) List.of(text.strip().split(" +")));
+    return PersistentVector.create((Iterable<?>) EventCodec.words(text));
   }
 
   private static void encodeAddHeader(IPersistentMap action, PacketSink sink) {
@@ -248,16 +240,20 @@ public final class ActionCodec {
   }
 
   private static PayloadWriter replyText(IPersistentMap action) {
-    if (!(action.valAt(Keys.SMTP_CODE) instanceof Number code)) {
-      throw bad(action, Keys.SMTP_CODE + " must be a number from 400 to 599");
-    }
     Object enhanced = action.valAt(Keys.ENHANCED_CODE);
     if (enhanced != null && !(enhanced instanceof String)) {
       throw bad(action, Keys.ENHANCED_CODE + " must be a string like \"5.7.1\"");
     }
     String text = action.valAt(Keys.TEXT) == null ? "" : string(action, Keys.TEXT);
     return new PayloadWriter()
-        .writeString(ReplyText.format(code.longValue(), (String) enhanced, text));
+        .writeString(ReplyText.format(smtpCode(action), (String) enhanced, text));
+  }
+
+  private static long smtpCode(IPersistentMap action) {
+    if (action.valAt(Keys.SMTP_CODE) instanceof Number code) {
+      return code.longValue();
+    }
+    throw bad(action, Keys.SMTP_CODE + " must be a number from 400 to 599");
   }
 
   private static PayloadWriter addressAndParameters(IPersistentMap action) {
@@ -306,7 +302,8 @@ public final class ActionCodec {
     for (int i = 0; i < value.length(); i++) {
       char c = value.charAt(i);
       if (c == '\r') {
-        throw bad(action, ":value holds a CR; lines are separated by \\n and begin with white space");
+        throw bad(
+            action, ":value holds a CR; lines are separated by \\n and begin with white space");
       }
       if (c == '\n' && (i + 1 == value.length() || " \t".indexOf(value.charAt(i + 1)) < 0)) {
         throw bad(action, ":value holds a line that does not begin with a space or tab");
@@ -424,8 +421,7 @@ public final class ActionCodec {
       byte code, PayloadWriter writer, IPersistentMap action, PacketSink sink) {
     byte[] payload = writer.toByteArray();
     if (payload.length > MAXIMUM_PAYLOAD) {
-      throw bad(
-          action, "it takes " + payload.length + " bytes, the limit is " + MAXIMUM_PAYLOAD);
+      throw bad(action, "it takes " + payload.length + " bytes, the limit is " + MAXIMUM_PAYLOAD);
     }
     sink.packet(code, payload, 0, payload.length);
   }

@@ -23,6 +23,8 @@ public final class EventCodec {
   private static final Keyword UNIX = Keyword.intern("unix");
   private static final Keyword UNKNOWN_FAMILY = Keyword.intern("unknown");
   private static final String IPV6_PREFIX = "IPv6:";
+  private static final long MAXIMUM_INT = 0xFFFFFFFFL;
+  private static final long MAXIMUM_PORT = 0xFFFF;
 
   private EventCodec() {}
 
@@ -72,7 +74,7 @@ public final class EventCodec {
   /**
    * Returns the packet of an event map, as an MTA would send it.
    *
-   * @throws MilterException BAD_ACTION if a key is missing or a text cannot travel
+   * @throws MilterException BAD_ACTION if a key is missing or out of range, or a text cannot travel
    */
   public static Packet encode(IPersistentMap event) {
     EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
@@ -91,10 +93,10 @@ public final class EventCodec {
       case RECIPIENT -> encodeAddress(event, Keys.ADDRESS, writer);
       case HEADER ->
           writer.writeString(string(event, Keys.NAME)).writeString(string(event, Keys.VALUE));
-      case BODY -> writer.writeBytes((byte[]) event.valAt(Keys.DATA));
+      case BODY -> writer.writeBytes(bytes(event));
       case END_OF_MESSAGE -> {
         if (event.valAt(Keys.DATA) != null) {
-          writer.writeBytes((byte[]) event.valAt(Keys.DATA));
+          writer.writeBytes(bytes(event));
         }
       }
       case UNKNOWN -> writer.writeString(string(event, Keys.COMMAND));
@@ -138,9 +140,10 @@ public final class EventCodec {
     return lists.count() == 0 ? event : event.assoc(Keys.MACROS, lists);
   }
 
+  /** Reads macro lists up to the end, or to surplus bytes that are too few for a list. */
   private static IPersistentMap decodeMacroLists(PayloadReader reader) {
     IPersistentMap lists = PersistentArrayMap.EMPTY;
-    while (reader.hasRemaining()) {
+    while (reader.remaining() > Integer.BYTES) {
       MacroStage stage = MacroStage.ofId(reader.readInt("a macro list's stage"));
       String names = reader.readLenientString();
       if (stage != null) {
@@ -152,9 +155,9 @@ public final class EventCodec {
 
   private static void encodeOptions(IPersistentMap event, PayloadWriter writer) {
     writer
-        .writeInt(((Number) event.valAt(Keys.VERSION)).intValue())
-        .writeInt(((Number) event.valAt(Keys.ACTION_MASK)).intValue())
-        .writeInt(((Number) event.valAt(Keys.PROTOCOL_MASK)).intValue());
+        .writeInt((int) number(event, Keys.VERSION, MAXIMUM_INT))
+        .writeInt((int) number(event, Keys.ACTION_MASK, MAXIMUM_INT))
+        .writeInt((int) number(event, Keys.PROTOCOL_MASK, MAXIMUM_INT));
     if (event.valAt(Keys.MACROS) instanceof Map<?, ?> lists) {
       for (MacroStage stage : MacroStage.values()) {
         if (lists.get(stage.keyword) instanceof List<?> names) {
@@ -166,12 +169,21 @@ public final class EventCodec {
 
   private static IPersistentVector macroNames(String list) {
     List<String> names = new ArrayList<>();
-    for (String name : list.split("[ ,]+")) {
-      if (!name.isEmpty()) {
-        names.add(bareName(name));
-      }
+    for (String name : words(list.replace(',', ' '))) {
+      names.add(bareName(name));
     }
     return PersistentVector.create((Iterable<?>) names);
+  }
+
+  /** Returns the parts of the text between spaces. */
+  static List<String> words(String text) {
+    List<String> words = new ArrayList<>();
+    for (String word : text.split(" ")) {
+      if (!word.isEmpty()) {
+        words.add(word);
+      }
+    }
+    return words;
   }
 
   private static IPersistentMap decodeMacros(PayloadReader reader) {
@@ -194,11 +206,20 @@ public final class EventCodec {
   }
 
   private static void encodeMacros(IPersistentMap event, PayloadWriter writer) {
-    writer.writeByte((Character) event.valAt(Keys.COMMAND));
-    ((Map<?, ?>) event.valAt(Keys.DEFINITIONS))
-        .forEach(
-            (name, value) ->
-                writer.writeString(wireName((String) name)).writeString((String) value));
+    if (!(event.valAt(Keys.COMMAND) instanceof Character letter && letter <= 0xFF)) {
+      throw missing(event, Keys.COMMAND, "the letter of a command");
+    }
+    if (!(event.valAt(Keys.DEFINITIONS) instanceof Map<?, ?> definitions)) {
+      throw missing(event, Keys.DEFINITIONS, "a map of strings");
+    }
+    writer.writeByte(letter);
+    for (Map.Entry<?, ?> definition : definitions.entrySet()) {
+      if (!(definition.getKey() instanceof String name
+          && definition.getValue() instanceof String value)) {
+        throw missing(event, Keys.DEFINITIONS, "a map of strings");
+      }
+      writer.writeString(wireName(name)).writeString(value);
+    }
   }
 
   /** Returns the keyword of the event that the letter stands for, or null. */
@@ -242,8 +263,7 @@ public final class EventCodec {
     String host = reader.readString("the host name");
     int family = reader.readByte("the address family");
     if (family == 'U') {
-      return event(
-          EventType.CONNECT, Keys.HOST_NAME, host, Keys.FAMILY, UNKNOWN_FAMILY);
+      return event(EventType.CONNECT, Keys.HOST_NAME, host, Keys.FAMILY, UNKNOWN_FAMILY);
     }
     if (family != '4' && family != '6' && family != 'L') {
       throw reader.malformed("there is no address family '" + (char) family + "'");
@@ -281,7 +301,7 @@ public final class EventCodec {
     writer
         .writeByte(family == INET ? '4' : family == INET6 ? '6' : 'L')
         .writeShort(
-            event.valAt(Keys.PORT) instanceof Number port ? port.intValue() : 0)
+            event.valAt(Keys.PORT) == null ? 0 : (int) number(event, Keys.PORT, MAXIMUM_PORT))
         .writeString(string(event, Keys.ADDRESS));
   }
 
@@ -312,7 +332,7 @@ public final class EventCodec {
     }
     List<String> strings = new ArrayList<>();
     strings.add(text.substring(0, end + 1));
-    strings.addAll(List.of(text.substring(end + 1).strip().split(" +")));
+    strings.addAll(words(text.substring(end + 1)));
     return strings;
   }
 
@@ -333,10 +353,17 @@ public final class EventCodec {
 
   private static void encodeAddress(IPersistentMap event, Keyword key, PayloadWriter writer) {
     writer.writeString(string(event, key));
-    if (event.valAt(Keys.OPTIONS) instanceof Iterable<?> options) {
-      for (Object option : options) {
-        writer.writeString((String) option);
+    if (event.valAt(Keys.OPTIONS) == null) {
+      return;
+    }
+    if (!(event.valAt(Keys.OPTIONS) instanceof Iterable<?> options)) {
+      throw missing(event, Keys.OPTIONS, "strings");
+    }
+    for (Object option : options) {
+      if (!(option instanceof String string)) {
+        throw missing(event, Keys.OPTIONS, "strings");
       }
+      writer.writeString(string);
     }
   }
 
@@ -355,6 +382,22 @@ public final class EventCodec {
       return string;
     }
     throw missing(event, key, "a string");
+  }
+
+  private static byte[] bytes(IPersistentMap event) {
+    if (event.valAt(Keys.DATA) instanceof byte[] bytes) {
+      return bytes;
+    }
+    throw missing(event, Keys.DATA, "bytes");
+  }
+
+  private static long number(IPersistentMap event, Keyword key, long maximum) {
+    if (event.valAt(key) instanceof Number number
+        && number.longValue() >= 0
+        && number.longValue() <= maximum) {
+      return number.longValue();
+    }
+    throw missing(event, key, "a number from 0 to " + maximum);
   }
 
   private static MilterException missing(IPersistentMap event, Keyword key, String wanted) {

@@ -51,11 +51,9 @@ public final class Legality {
    */
   public static void check(
       EventType event, ActionType type, IPersistentMap action, Agreement agreement) {
-    if (type.kind == ActionType.Kind.REPLY) {
-      if (!replies(event).contains(type)) {
-        throw notAllowed(event, type, "it may be answered by");
-      }
-      return;
+    boolean reply = type.kind == ActionType.Kind.REPLY;
+    if (reply ? !replies(event).contains(type) : replies(event).isEmpty()) {
+      throw notAllowed(event, type);
     }
     if (type.kind == ActionType.Kind.MODIFICATION && event != EventType.END_OF_MESSAGE) {
       throw new MilterException(
@@ -89,7 +87,7 @@ public final class Legality {
     }
   }
 
-  private static MilterException notAllowed(EventType event, ActionType type, String instead) {
+  private static MilterException notAllowed(EventType event, ActionType type) {
     StringBuilder allowed = new StringBuilder();
     for (ActionType reply : replies(event)) {
       allowed.append(' ').append(reply.keyword);
@@ -99,7 +97,9 @@ public final class Legality {
         type.keyword
             + " may not answer "
             + event.keyword
-            + (allowed.length() == 0 ? ", which owes no reply" : "; " + instead + allowed),
+            + (allowed.length() == 0
+                ? ", which owes no reply"
+                : "; it may be answered by" + allowed),
         Keys.ACTION,
         type.keyword,
         Keys.EVENT,

@@ -17,21 +17,21 @@ public final class Negotiation {
    * Returns what holds between the two. Bits that were not offered are never requested; what they
    * would have saved is emulated.
    *
-   * @throws MilterException VERSION_UNSUPPORTED below version 2; EVENTS_REFUSED if the MTA's version
-   *     lacks a needed event; ACTIONS_REFUSED if a needed action is not offered
+   * @throws MilterException VERSION_UNSUPPORTED below version 2; EVENTS_REFUSED if the MTA's
+   *     version lacks a needed event; ACTIONS_REFUSED if a needed action is not offered
    */
   public static Agreement agree(Offer offer, Request request) {
-    if (offer.version() < OLDEST_VERSION) {
+    if (Integer.compareUnsigned(offer.version(), OLDEST_VERSION) < 0) {
       throw new MilterException(
           MilterException.Category.VERSION_UNSUPPORTED,
           "the MTA speaks milter protocol version "
-              + Integer.toUnsignedString(offer.version())
+              + offer.version()
               + ", the oldest supported is "
               + OLDEST_VERSION,
           "offered",
           (long) offer.version());
     }
-    int version = Math.min(offer.version(), NEWEST_VERSION);
+    int version = (int) Math.min(Integer.toUnsignedLong(offer.version()), NEWEST_VERSION);
     return new Agreement(
         offer,
         request,

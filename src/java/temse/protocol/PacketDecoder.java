@@ -91,8 +91,7 @@ public final class PacketDecoder {
     if (payloadBytes < payloadLength) {
       return null;
     }
-    return packet(
-        payload.length == payloadLength ? payload : Arrays.copyOf(payload, payloadLength));
+    return packet(payload);
   }
 
   private Packet packet(byte[] whole) {

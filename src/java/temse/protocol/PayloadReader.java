@@ -15,6 +15,10 @@ final class PayloadReader {
     return position < bytes.length;
   }
 
+  int remaining() {
+    return bytes.length - position;
+  }
+
   int readByte(String what) {
     need(1, what);
     return bytes[position++] & 0xFF;
@@ -69,17 +73,18 @@ final class PayloadReader {
   }
 
   private void need(int count, String what) {
-    if (bytes.length - position < count) {
+    if (remaining() < count) {
       throw malformed(what + " is missing");
     }
   }
 
   MilterException malformed(String problem) {
+    char character = (char) (code & 0xFF);
     return new MilterException(
         MilterException.Category.MALFORMED_PACKET,
-        "malformed packet '" + (char) code + "': " + problem + " (at byte " + position + ")",
+        "malformed packet '" + character + "': " + problem + " (at byte " + position + ")",
         "command",
-        (char) code,
+        character,
         "offset",
         (long) position);
   }

@@ -244,6 +244,10 @@ public final class SocketServer implements AutoCloseable {
 
   // For the rooms of the server.
 
+  EventLoop[] loops() {
+    return loops;
+  }
+
   Conversation converse(Link link) {
     return conversations.apply(link);
   }

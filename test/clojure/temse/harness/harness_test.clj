@@ -1,70 +1,120 @@
 (ns temse.harness.harness-test
   (:require
-   [clojure.java.io :as io]
    [clojure.string :as str]
-   [clojure.test :refer [deftest is testing]]
+   [clojure.test :refer [deftest is]]
    [temse.harness.postfix :as postfix]
    [temse.harness.sink :as sink]
    [temse.harness.smtp :as smtp]
    [temse.runner :as runner])
   (:import
-   (java.io IOException)
+   (java.io File IOException)
    (java.net InetSocketAddress Socket)))
 
 (set! *warn-on-reflection* true)
 
-(defn- run-with-postfix
-  "Calls `f` with a Postfix started with `options` and its sink, or skips the test."
-  [options f]
-  (if-let [reason (postfix/why-unavailable)]
-    (runner/skip! reason)
-    (with-open [sink (sink/start)
-                postfix (postfix/start (assoc options :sink sink))]
-      (f postfix sink))))
-
 (def ^:private every-octet
-  "All bytes but CR, LF and NUL, which no line of a mail may contain."
+  "All octets but CR, LF and NUL, which no line of a mail may contain."
   (apply str (map char (remove #{0 10 13} (range 256)))))
+
+(def ^:private mail
+  {:sender (str (smtp/utf-8 "<jörg@example.org>") " BODY=8BITMIME SMTPUTF8")
+   :recipients [(smtp/utf-8 "<δοκιμή@example.org>") "<\"a>b\"@example.org>"]
+   :headers [["Subject" " one\r\n\ttwo\r\n  three"]
+             ["subject" "no space"]
+             ["X-Empty" ""]
+             ["X-Octets" (str " " (smtp/utf-8 "grüße") " \u00e9\u00ff\u0080")]]
+   :body (str ".\r\n..\r\n.dot\r\n\r\n \t \r\n" every-octet "\r\n"
+              (str/join (repeat 4000 "one of the lines that make a large body of them\r\n"))
+              ".\r\n")})
+
+(def ^:private all-accepted
+  {:greeting 220, :helo 250, :mail 250, :rcpt [250 250], :data 354, :message 250})
+
+(defn- codes [replies]
+  (update-vals replies #(if (vector? %) (mapv :code %) (:code %))))
+
+(defn- run-with-postfix
+  "Calls `f` with a Postfix started with `options` and with its sink, or skips the test."
+  [options f]
+  (when-let [reason (postfix/unavailable)]
+    (runner/skip! reason))
+  (with-open [sink (sink/start)
+              postfix (postfix/start (assoc options :sink sink))]
+    (f postfix sink)))
+
+(deftest sink-shows-what-the-client-sent-byte-for-byte
+  (with-open [sink (sink/start)]
+    (is (= all-accepted (codes (smtp/send-mail (assoc mail :port (:port sink))))))
+    (let [message (sink/await-message sink some?)]
+      (is (= (smtp/utf-8 "<jörg@example.org>") (:sender message)))
+      (is (= "BODY=8BITMIME SMTPUTF8" (:sender-parameters message)))
+      (is (= (:recipients mail) (:recipients message)))
+      (is (= (:headers mail) (sink/headers message)))
+      (is (= (:body mail) (smtp/octets (sink/body message)))))))
+
+(deftest sink-forgets-a-mail-whose-client-vanishes
+  (with-open [sink (sink/start)]
+    (with-open [client (smtp/connect sink)]
+      (run! #(smtp/command client %) ["EHLO x" "MAIL FROM:<a@b>" "RCPT TO:<c@d>" "DATA"])
+      (smtp/send-octets client "Subject: half a ma"))
+    (smtp/send-mail (assoc mail :port (:port sink)))
+    (is (= [(:recipients mail)]
+           (do (sink/await-message sink some?)
+               (mapv :recipients @(:messages sink)))))))
+
+(deftest awaiting-a-mail-that-does-not-come-tells-what-came
+  (with-open [sink (sink/start)]
+    (smtp/send-mail (assoc mail :port (:port sink)))
+    (let [e (try (sink/await-message sink #(= "<>" (:sender %)) 1)
+                 (catch clojure.lang.ExceptionInfo e e))]
+      (is (= [(:recipients mail)] (mapv :recipients (:arrived (ex-data e))))))))
 
 (deftest mail-passes-postfix-byte-for-byte
   (run-with-postfix
-   {}
-   (fn [postfix sink]
-     (let [headers [["Subject" " one\r\n\ttwo\r\n  three"]
-                    ["subject" "no space"]
-                    ["X-Empty" ""]
-                    ["X-Octets" (str " " (smtp/utf-8 "grüße") " \u00e9\u00ff\u0080")]]
-           body (str ".\r\n..\r\n.dot\r\n\r\n \t \r\n" every-octet "\r\n"
-                     (str/join (repeat 3000 "0123456789 lines that make a large body ........\r\n"))
-                     ".\r\n")
-           sender (smtp/utf-8 "<jörg@example.org>")
-           recipients [(smtp/utf-8 "<δοκιμή@example.org>") "<\"a>b\"@example.org>"]
-           replies (smtp/send-mail {:port (:port postfix)
-                                    :sender (str sender " BODY=8BITMIME SMTPUTF8")
-                                    :recipients recipients
-                                    :headers headers
-                                    :body body})
-           message (sink/await-message sink some?)]
-       (is (= {:greeting 220, :helo 250, :mail 250, :rcpt [250 250], :data 354, :message 250}
-              (-> replies
-                  (update-vals #(if (map? %) (:code %) (mapv :code %))))))
-       (is (= sender (:sender message)))
-       (is (= (set recipients) (set (:recipients message))))
-       (is (re-find #"BODY=8BITMIME" (:sender-parameters message)))
-       (is (re-find #"SMTPUTF8" (:sender-parameters message)))
-       (is (= "Received" (ffirst (sink/headers message))))
-       (is (= headers (rest (sink/headers message))))
-       (is (= body (smtp/octets (sink/body message))))))))
+    {}
+    (fn [postfix sink]
+      (is (= all-accepted (codes (smtp/send-mail (assoc mail :port (:port postfix))))))
+      (let [message (sink/await-message sink some?)]
+        (is (= (smtp/utf-8 "<jörg@example.org>") (:sender message)))
+        (is (re-find #"BODY=8BITMIME SMTPUTF8" (:sender-parameters message)))
+        (is (= (set (:recipients mail)) (set (:recipients message))))
+        (is (= "Received" (ffirst (sink/headers message))))
+        (is (= (:headers mail) (rest (sink/headers message))))
+        (is (= (:body mail) (smtp/octets (sink/body message))))
+        (is (empty? (postfix/hold-queue postfix)))))))
 
 (deftest mail-is-deferred-when-no-milter-listens
-  (let [unused (doto (Socket.) (.bind (InetSocketAddress. "127.0.0.1" 0)))
-        milter (str "inet:127.0.0.1:" (.getLocalPort unused))]
-    (with-open [_ unused]
+  (with-open [unused (doto (Socket.) (.bind (InetSocketAddress. "127.0.0.1" 0)))]
+    (let [milter (str "inet:127.0.0.1:" (.getLocalPort unused))]
       (run-with-postfix
-       {:milters [milter]}
-       (fn [postfix sink]
-         (let [replies (smtp/send-mail {:port (:port postfix), :hello "HELO client.example.org"})]
-           (is (= 451 (get-in replies [:mail :code] (get-in replies [:helo :code]))))
-           (is (nil? (:message replies)))
-           (is (str/includes? ((:log postfix)) milter))
-           (is (= [] @(:messages sink)))))))))
+        {:milters [milter]}
+        (fn [postfix sink]
+          (let [replies (smtp/send-mail (assoc mail :port (:port postfix)))]
+            (is (= 451 (:code (:mail replies))))
+            (is (nil? (:message replies)))
+            (is (str/includes? ((:log postfix)) milter))
+            (is (= [] @(:messages sink)))))))))
+
+(deftest main-parameters-of-a-test-are-stronger
+  (run-with-postfix
+    {:main {"myhostname" "other.example.org"}}
+    (fn [postfix _]
+      (with-open [client (smtp/connect postfix)]
+        (is (str/starts-with? (-> client :greeting :lines first) "other.example.org"))))))
+
+(deftest held-mail-is-in-the-hold-queue-and-goes-no-further
+  (run-with-postfix
+    {:main {"smtpd_sender_restrictions" "check_sender_access static:HOLD"}}
+    (fn [postfix sink]
+      (let [{[text] :lines} (:message (smtp/send-mail (assoc mail :port (:port postfix))))]
+        (is (= [(re-find #"\w+$" text)] (postfix/hold-queue postfix)))
+        (is (= [] @(:messages sink)))))))
+
+(deftest stopped-postfix-drops-its-clients-and-leaves-no-files
+  (run-with-postfix
+    {}
+    (fn [{:keys [stop ^File queue-directory] :as postfix} _]
+      (with-open [client (smtp/connect postfix)]
+        (is (= 0 (stop)))
+        (is (thrown? IOException (smtp/read-reply client)))
+        (is (not (.exists (.getParentFile queue-directory))))))))

@@ -7,7 +7,7 @@
       (smtp/send-mail {:port (:port postfix)})
       (sink/await-message sink some?))
 
-  It needs root and the programs of Postfix, see `why-unavailable`."
+  It needs root and the programs of Postfix, see `unavailable`."
   (:require
    [clojure.java.io :as io]
    [clojure.string :as str])
@@ -76,7 +76,7 @@ discard  unix        - - n -    - discard
 postlog  unix-dgram  n - n -    1 postlogd
 ")
 
-(defn why-unavailable
+(defn unavailable
   "Returns the reason why Postfix cannot be started here, or nil when it can."
   []
   (cond
@@ -115,7 +115,7 @@ postlog  unix-dgram  n - n -    1 postlogd
        master-services))
 
 (defn- start-guard
-  "Starts the script that runs Postfix and cleans up after it, away from the signals of our terminal."
+  "Starts the script that runs Postfix and cleans up after it. Our terminal's signals don't reach it."
   ^Process [^File directory]
   (let [script (slurp (io/resource "temse/harness/postfix.sh"))
         command ["setsid" "sh" "-c" script "postfix.sh" (str directory)]]
@@ -136,7 +136,7 @@ postlog  unix-dgram  n - n -    1 postlogd
     (loop [lines []]
       (let [line (.readLine output)]
         (cond
-          (nil? line) (throw (ex-info "Postfix does not start" {:output lines}))
+          (nil? line) (throw (ex-info (str/join "\n" (cons "Postfix does not start" lines)) {}))
           (not= "ready" line) (recur (conj lines line)))))))
 
 (defrecord Postfix [port stop log queue-directory]
@@ -160,9 +160,10 @@ postlog  unix-dgram  n - n -    1 postlogd
     :stop              ; (stop) kills Postfix and removes all its files; also done if the JVM dies;
                        ; returns 0, or another number if Postfix had ended already
 
-  Throws ex-info with Postfix's output when it does not start."
+  Throws ex-info with the reason in its message when Postfix does not start."
   ^Closeable [options]
-  (let [directory (.toFile (Files/createTempDirectory "temse-postfix-" (make-array FileAttribute 0)))
+  (let [attributes (make-array FileAttribute 0)
+        directory (.toFile (Files/createTempDirectory "temse-postfix-" attributes))
         reservation (reserve-port)
         port (.getLocalPort reservation)]
     (spit (io/file directory "main.cf") (main-text options))

@@ -9,7 +9,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.PersistentVector;
 import clojure.lang.RT;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -61,8 +60,7 @@ class ActionCodecTest {
   void repliesWithoutTextAndProgressHaveNoPayload() {
     for (ActionType type : ActionType.values()) {
       if (type.kind != ActionType.Kind.MODIFICATION && type != ActionType.REPLY_CODE) {
-        List<Packet> packets =
-            Wire.encode(Wire.map("action", type.keyword, "text", "not sent"));
+        List<Packet> packets = Wire.encode(Wire.map("action", type.keyword, "text", "not sent"));
         assertEquals(1, packets.size());
         assertEquals(type.code, packets.get(0).code());
         assertEquals(0, packets.get(0).payload().length);
@@ -73,7 +71,8 @@ class ActionCodecTest {
   @Test
   @Tag("F51")
   void insertHeaderIsAddHeaderWithAPosition() {
-    IPersistentMap insert = Wire.map("action", Wire.key("insert-header"), "name", "X", "value", "v");
+    IPersistentMap insert =
+        Wire.map("action", Wire.key("insert-header"), "name", "X", "value", "v");
     sends("69 00 00 00 00 58 00 76 00", insert);
     sends("69 00 00 00 03 58 00 76 00", insert.assoc(Keys.POSITION, 3L));
     assertEquals(Actions.insertHeader(0, "X", "v"), ActionCodec.normalise(insert));
@@ -107,9 +106,7 @@ class ActionCodecTest {
 
   @Test
   void parametersMayBeOneString() {
-    sends(
-        "65 3C 61 3E 00 41 20 42 00",
-        Actions.changeSender("<a>").assoc(Keys.PARAMETERS, "A B"));
+    sends("65 3C 61 3E 00 41 20 42 00", Actions.changeSender("<a>").assoc(Keys.PARAMETERS, "A B"));
   }
 
   @Test
@@ -118,8 +115,7 @@ class ActionCodecTest {
     IPersistentMap extended = Actions.addRecipient("<a>", List.of());
     assertEquals(ActionFlag.ADD_RECIPIENT, ActionCodec.flag(ActionType.ADD_RECIPIENT, plain));
     assertEquals(
-        ActionFlag.ADD_RECIPIENT_PARAMETERS,
-        ActionCodec.flag(ActionType.ADD_RECIPIENT, extended));
+        ActionFlag.ADD_RECIPIENT_PARAMETERS, ActionCodec.flag(ActionType.ADD_RECIPIENT, extended));
     assertNull(ActionCodec.flag(ActionType.ACCEPT, Actions.accept()));
   }
 
@@ -137,8 +133,7 @@ class ActionCodecTest {
   @Test
   void aReplyCodeWithoutACodeHasNoVerdict() {
     IPersistentMap reply = Wire.map("action", ActionType.REPLY_CODE.keyword, "text", "no");
-    MilterException refusal =
-        assertThrows(MilterException.class, () -> ActionCodec.verdict(reply));
+    MilterException refusal = assertThrows(MilterException.class, () -> ActionCodec.verdict(reply));
     assertEquals(MilterException.Category.BAD_ACTION, refusal.category());
   }
 
@@ -219,13 +214,15 @@ class ActionCodecTest {
     IPersistentMap action =
         Actions.changeBody(
             List.of(bytes, "middle", List.of(bytes), new ByteArrayInputStream(bytes)));
-    assertEquals(List.of(CHUNK, 120_006 - CHUNK), sizes(action));
+    List<Packet> packets = Wire.encode(action);
+    assertEquals(2, packets.size());
+    assertEquals(CHUNK, packets.get(0).payload().length);
     ByteArrayOutputStream expected = new ByteArrayOutputStream();
     expected.writeBytes(bytes);
     expected.writeBytes("middle".getBytes(StandardCharsets.US_ASCII));
     expected.writeBytes(bytes);
     expected.writeBytes(bytes);
-    assertArrayEquals(expected.toByteArray(), body(action));
+    assertArrayEquals(expected.toByteArray(), joined(packets));
   }
 
   @Test
@@ -283,7 +280,7 @@ class ActionCodecTest {
   @Test
   @Tag("F52")
   void headerValuesWithALoneCrAreRefused() {
-    for (String value : List.of("a\rb", "\r", "a\n\r b", "a\r\r\n b")) {
+    for (String value : List.of("a\rb", "\r", "a\n \rb", "a\r\r\n b")) {
       refused(Actions.addHeader("X", value), ":value holds a CR");
     }
   }
@@ -379,10 +376,8 @@ class ActionCodecTest {
   @Test
   void parametersAreSplitAtSpacesOnly() {
     assertEquals(
-        PersistentVector.create((Object[]) new String[] {"A=\t\u00A0", "\u2003B"}),
-        ActionCodec.decode(
-                Wire.packet(
-                    'e', "<a>\0  A=\t\u00C2\u00A0   \u00E2\u0080\u0083B \0"))
+        RT.vector("\tA=\u00A0", "B\u2003"),
+        ActionCodec.decode(Wire.packet('e', "<a>\0 \tA=\u00C2\u00A0   B\u00E2\u0080\u0083 \0"))
             .valAt(Keys.PARAMETERS));
   }
 

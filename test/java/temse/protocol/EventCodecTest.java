@@ -59,8 +59,7 @@ class EventCodecTest {
     for (int i = 0; i < bytes.length; i++) {
       bytes[i] = (byte) i;
     }
-    Packet packet =
-        EventCodec.encode(Wire.map("event", EventType.BODY.keyword, "data", bytes));
+    Packet packet = EventCodec.encode(Wire.map("event", EventType.BODY.keyword, "data", bytes));
     assertArrayEquals(bytes, (byte[]) EventCodec.decode(packet).valAt(Keys.DATA));
   }
 

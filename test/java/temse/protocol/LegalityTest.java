@@ -64,9 +64,7 @@ class LegalityTest {
             .collect(Collectors.toSet()),
         Arrays.stream(TABLE).map(l -> l.substring(0, 19).strip()).collect(Collectors.toSet()));
     assertEquals(
-        Arrays.stream(EventType.values())
-            .filter(EventType::owesReply)
-            .collect(Collectors.toSet()),
+        Arrays.stream(EventType.values()).filter(EventType::owesReply).collect(Collectors.toSet()),
         EVENTS.chars().mapToObj(c -> EventType.ofCode((byte) c)).collect(Collectors.toSet()));
   }
 

@@ -65,8 +65,7 @@ class MacroTableTest {
   @Test
   @Tag("F15")
   void namesAreFoundWithAndWithoutBraces() {
-    MacroTable table =
-        MacroTable.EMPTY.with(macros('C', "i\0Q1\0{j}\0host\0{mail_addr}\0a@b\0"));
+    MacroTable table = MacroTable.EMPTY.with(macros('C', "i\0Q1\0{j}\0host\0{mail_addr}\0a@b\0"));
     for (String name : new String[] {"i", "{i}"}) {
       assertEquals("Q1", table.get(name));
     }
@@ -111,8 +110,7 @@ class MacroTableTest {
 
   @Test
   void anEmptyValueIsAValue() {
-    MacroTable table =
-        MacroTable.EMPTY.with(macros('C', "x\0a\0")).with(macros('M', "x\0\0"));
+    MacroTable table = MacroTable.EMPTY.with(macros('C', "x\0a\0")).with(macros('M', "x\0\0"));
     assertEquals("", table.get("x"));
   }
 

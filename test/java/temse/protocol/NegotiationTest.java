@@ -38,8 +38,7 @@ class NegotiationTest {
   Stream<DynamicTest> goldenOffersGetTheirAnswers() {
     return Wire.cases("negotiation.edn").stream()
         .map(
-            golden ->
-                dynamicTest((String) golden.valAt(Wire.key("doc")), () -> negotiate(golden)));
+            golden -> dynamicTest((String) golden.valAt(Wire.key("doc")), () -> negotiate(golden)));
   }
 
   private static void negotiate(IPersistentMap golden) {
@@ -87,8 +86,7 @@ class NegotiationTest {
       int noReply = type.noReplyBy.mask;
       Request unheard = Request.builder().build();
       Request heard = Request.builder().events(type).build();
-      Request watched =
-          Request.builder().events(type).noReplyEvents(List.of(type)).build();
+      Request watched = Request.builder().events(type).noReplyEvents(List.of(type)).build();
 
       assertEquals(no, asked(type, unheard, no | noReply), "suppressed where it can be");
       assertEquals(noReply, asked(type, unheard, noReply), "else it owes no reply");

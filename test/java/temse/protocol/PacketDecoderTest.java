@@ -196,8 +196,7 @@ class PacketDecoderTest {
       assertNull(decoder.next(ByteBuffer.wrap(prefix, i, 1)));
     }
     MilterException refusal =
-        assertThrows(
-            MilterException.class, () -> decoder.next(ByteBuffer.wrap(prefix, 3, 1)), hex);
+        assertThrows(MilterException.class, () -> decoder.next(ByteBuffer.wrap(prefix, 3, 1)), hex);
     assertEquals(category, refusal.category());
   }
 
@@ -205,8 +204,7 @@ class PacketDecoderTest {
   private static byte[] stream() {
     ByteArrayOutputStream stream = new ByteArrayOutputStream();
     Wire.cases("events.edn")
-        .forEach(
-            golden -> stream.writeBytes(Wire.bytes((String) golden.valAt(Wire.key("hex")))));
+        .forEach(golden -> stream.writeBytes(Wire.bytes((String) golden.valAt(Wire.key("hex")))));
     return stream.toByteArray();
   }
 

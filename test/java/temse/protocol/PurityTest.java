@@ -21,7 +21,9 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
-/** The protocol knows no sockets, no threads, nothing above it, and does not load Clojure's core. */
+/**
+ * The protocol knows no sockets, no threads, nothing above it, and does not load Clojure's core.
+ */
 class PurityTest {
   private static final List<String> FORBIDDEN =
       List.of(
@@ -74,10 +76,16 @@ class PurityTest {
     }
     Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
     process.getOutputStream().close();
-    String output =
-        new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
 
-    assertEquals(0, process.waitFor(), () -> output.lines().filter(l -> !l.contains("class,load")).collect(Collectors.joining("\n")));
+    assertEquals(
+        0,
+        process.waitFor(),
+        () ->
+            output
+                .lines()
+                .filter(l -> !l.contains("class,load"))
+                .collect(Collectors.joining("\n")));
     assertTrue(output.contains("temse.protocol.ActionCodec"), "classes are logged");
     assertTrue(output.contains("clojure.lang.PersistentHashSet"), "classes are logged");
     assertFalse(output.contains("clojure.core"), "the core is loaded");
@@ -106,8 +114,7 @@ class PurityTest {
             if (fromFilter) {
               IPersistentMap action = ActionCodec.decode(packet);
               ActionCodec.encode(action, (code, bytes, offset, length) -> {});
-              Legality.check(
-                  EventType.END_OF_MESSAGE, ActionCodec.type(action), action, agreement);
+              Legality.check(EventType.END_OF_MESSAGE, ActionCodec.type(action), action, agreement);
               Legality.check(EventType.CONNECT, ActionCodec.type(action), action, agreement);
             } else {
               EventCodec.encode(EventCodec.decode(packet));

@@ -27,7 +27,8 @@ class ReplyTextTest {
   @Test
   void theTextMayBeMissing() {
     assertEquals("550 5.7.1 ", sent(550, "5.7.1", ""));
-    IPersistentMap withoutText = Wire.map("action", ActionType.REPLY_CODE.keyword, "smtp-code", 550);
+    IPersistentMap withoutText =
+        Wire.map("action", ActionType.REPLY_CODE.keyword, "smtp-code", 550);
     assertEquals("550 ", sent(withoutText));
   }
 
@@ -83,7 +84,17 @@ class ReplyTextTest {
   @Test
   void enhancedCodesThatAreNoneAreRefused() {
     for (String code :
-        List.of("", "5", "5.7", "5.7.", "5.7.1.1", "5.7.1000", "3.7.1", "5.7.1 ", "5.7.x", "\u0665.7.1")) {
+        List.of(
+            "",
+            "5",
+            "5.7",
+            "5.7.",
+            "5.7.1.1",
+            "5.7.1000",
+            "3.7.1",
+            "5.7.1 ",
+            "5.7.x",
+            "\u0665.7.1")) {
       refused(reply(550, code, "no"), "\"5.7.1\"");
     }
     refused(reply(550, 5, "no"), "\"5.7.1\"");

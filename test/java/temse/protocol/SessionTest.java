@@ -75,8 +75,7 @@ class SessionTest {
         String step = type + " in state " + state;
         if (expected == null) {
           MilterException refusal =
-              assertThrows(
-                  MilterException.class, () -> state.after(type, mailSuppressed), step);
+              assertThrows(MilterException.class, () -> state.after(type, mailSuppressed), step);
           assertEquals(MilterException.Category.UNEXPECTED_EVENT, refusal.category());
           assertEquals(type.keyword, refusal.getData().valAt(Keys.EVENT));
           assertEquals(state.name(), refusal.getData().valAt(Wire.key("state")));
@@ -157,11 +156,7 @@ class SessionTest {
   void eventsThatCannotBelongToTheMessageAbortIt() {
     Set<EventType> aborting =
         EnumSet.of(
-            EventType.HELLO,
-            EventType.MAIL,
-            EventType.ABORT,
-            EventType.QUIT,
-            EventType.DISCONNECT);
+            EventType.HELLO, EventType.MAIL, EventType.ABORT, EventType.QUIT, EventType.DISCONNECT);
     for (Session state : Session.values()) {
       for (EventType type : EventType.values()) {
         assertEquals(
@@ -223,10 +218,8 @@ class SessionTest {
   @Test
   void acceptingOrDiscardingAtARecipientEndsTheMessage() {
     Session state = Session.ENVELOPE;
-    assertEquals(
-        Session.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.ACCEPT));
-    assertEquals(
-        Session.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.DISCARD));
+    assertEquals(Session.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.ACCEPT));
+    assertEquals(Session.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.DISCARD));
   }
 
   @Test
@@ -242,8 +235,7 @@ class SessionTest {
     for (EventType type : List.of(EventType.CONNECT, EventType.HELLO)) {
       for (ActionType reply :
           List.of(ActionType.ACCEPT, ActionType.REJECT, ActionType.TEMPORARY_FAILURE)) {
-        assertEquals(
-            Session.CONNECTION_SETTLED, Session.CONNECTED.settle(type, reply), "" + reply);
+        assertEquals(Session.CONNECTION_SETTLED, Session.CONNECTED.settle(type, reply), "" + reply);
       }
       assertEquals(Session.CONNECTED, Session.CONNECTED.settle(type, ActionType.CONTINUE));
     }

@@ -92,8 +92,7 @@ final class Wire {
     ActionCodec.encode(
         action,
         (code, bytes, offset, length) ->
-            packets.add(
-                new Packet(code, Arrays.copyOfRange(bytes, offset, offset + length))));
+            packets.add(new Packet(code, Arrays.copyOfRange(bytes, offset, offset + length))));
     return packets;
   }
 
