@@ -10,7 +10,8 @@
   `reply-code`. Modifications change the message, at `:end-of-message` only: `add-header`
   `insert-header` `change-header` `delete-header` `change-body` `add-recipient`
   `delete-recipient` `change-sender` `quarantine`. `progress` is neither."
-  (:import (temse.protocol ActionType ActionType$Kind)))
+  (:import
+   (temse.protocol ActionType ActionType$Kind)))
 
 (set! *warn-on-reflection* true)
 

@@ -9,9 +9,11 @@
         (if (= :bad (async/<! (lookup address)))
           (respond context (act/reject))
           context)))"
-  (:require [clojure.core.async :as async]
-            [temse.impl.pending :as pending])
-  (:import (java.util.concurrent CompletableFuture)))
+  (:require
+   [clojure.core.async :as async]
+   [temse.impl.pending :as pending])
+  (:import
+   (java.util.concurrent CompletableFuture)))
 
 (set! *warn-on-reflection* true)
 

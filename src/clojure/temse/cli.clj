@@ -1,9 +1,11 @@
 (ns temse.cli
   "The command line: bin/temse, clojure -M:temse, lein run, java -cp … clojure.main -m temse.cli."
-  (:require [clojure.java.io :as io]
-            [clojure.string :as string])
-  (:import (clojure.lang LineNumberingPushbackReader)
-           (java.util.concurrent CountDownLatch)))
+  (:require
+   [clojure.java.io :as io]
+   [clojure.string :as string])
+  (:import
+   (clojure.lang LineNumberingPushbackReader)
+   (java.util.concurrent CountDownLatch)))
 
 (set! *warn-on-reflection* true)
 

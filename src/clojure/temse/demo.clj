@@ -1,9 +1,11 @@
-(ns ^:no-doc temse.demo
+(ns temse.demo
   "What `bin/temse demo` shows: a filter at work on three mails, without a mail server."
-  (:require [clojure.string :as string]
-            [temse.action :as act]
-            [temse.milter :as milter :refer [respond]]
-            [temse.test :as mt]))
+  {:no-doc true}
+  (:require
+   [clojure.string :as string]
+   [temse.action :as act]
+   [temse.milter :as milter :refer [respond]]
+   [temse.test :as mt]))
 
 (set! *warn-on-reflection* true)
 

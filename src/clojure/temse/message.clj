@@ -3,10 +3,12 @@
 
   A message is {:sender \"<a@example.org>\" :recipients [\"<b@example.com>\"]
   :headers [[\"Subject\" \"hi\"]] :body bytes}."
-  (:require [clojure.string :as string])
-  (:import (java.io ByteArrayOutputStream)
-           (temse.client Mail)
-           (temse.protocol ActionCodec PacketSink)))
+  (:require
+   [clojure.string :as string])
+  (:import
+   (java.io ByteArrayOutputStream)
+   (temse.client Mail)
+   (temse.protocol ActionCodec PacketSink)))
 
 (set! *warn-on-reflection* true)
 

@@ -31,17 +31,18 @@
       (respond context (act/add-header \"X-Seen\" \"yes\") (act/accept)))
 
     (def server (start-milter {:port 20025 :handlers {:end-of-message #'on-end-of-message}}))"
-  (:require [clojure.string :as string]
-            [clojure.tools.logging :as log]
-            [temse.impl.log]
-            [temse.impl.negotiation :as negotiation]
-            [temse.impl.options :as options]
-            [temse.impl.server :as server])
-  (:import (java.io Closeable)
-           (java.time Duration)
-           (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality
-                           MacroTable MilterException MilterException$Category Offer ProtocolFlag)
-           (temse.server Connection MilterFactory MilterServer)))
+  (:require
+   [clojure.string :as string]
+   [clojure.tools.logging :as log]
+   [temse.impl.log]
+   [temse.impl.negotiation :as negotiation]
+   [temse.impl.options :as options]
+   [temse.impl.server :as server])
+  (:import
+   (java.io Closeable)
+   (java.time Duration)
+   (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category Offer ProtocolFlag)
+   (temse.server Connection MilterFactory MilterServer)))
 
 (set! *warn-on-reflection* true)
 

@@ -1,7 +1,9 @@
 (ns temse.report
   "Conversations and mails as text for people: a ladder of events and answers, and a difference."
-  (:require [clojure.string :as string])
-  (:import (temse.protocol Text)))
+  (:require
+   [clojure.string :as string])
+  (:import
+   (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
 

@@ -9,21 +9,23 @@
                            {:sender \"<a@example.org>\" :recipients [\"<b@example.com>\"]
                             :headers [[\"Subject\" \"hi\"]] :body \"hello\"}))
     ;=> :accept"
-  (:require [clojure.java.io :as io]
-            [temse.impl.dispatch :as dispatch]
-            [temse.impl.log]
-            [temse.impl.negotiation :as negotiation]
-            [temse.impl.options :as options]
-            [temse.message :as message]
-            [temse.milter :as milter]
-            [temse.report :as report])
-  (:import (java.io ByteArrayOutputStream File)
-           (java.time Duration)
-           (java.util List Map)
-           (temse.client Mail Mail$Field MtaClient MtaOptions MtaSession)
-           (temse.protocol ActionCodec EventCodec EventType MacroTable Negotiation Offer Text)
-           (temse.server Connection)
-           (temse.transport Endpoint)))
+  (:require
+   [clojure.java.io :as io]
+   [temse.impl.dispatch :as dispatch]
+   [temse.impl.log]
+   [temse.impl.negotiation :as negotiation]
+   [temse.impl.options :as options]
+   [temse.message :as message]
+   [temse.milter :as milter]
+   [temse.report :as report])
+  (:import
+   (java.io ByteArrayOutputStream File)
+   (java.time Duration)
+   (java.util List Map)
+   (temse.client Mail Mail$Field MtaClient MtaOptions MtaSession)
+   (temse.protocol ActionCodec EventCodec EventType MacroTable Negotiation Offer Text)
+   (temse.server Connection)
+   (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
 

@@ -1,6 +1,8 @@
-(ns ^:no-doc temse.impl.console
+(ns temse.impl.console
   "Log lines for people at a terminal, where nobody has configured java.util.logging."
-  (:import (java.util.logging ConsoleHandler Formatter Level LogManager LogRecord Logger)))
+  {:no-doc true}
+  (:import
+   (java.util.logging ConsoleHandler Formatter Level LogManager LogRecord Logger)))
 
 (set! *warn-on-reflection* true)
 

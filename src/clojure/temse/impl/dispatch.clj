@@ -1,10 +1,13 @@
-(ns ^:no-doc temse.impl.dispatch
+(ns temse.impl.dispatch
   "What a handler's return value means: the one place that decides."
-  (:require [temse.impl.pending :as pending])
-  (:import (clojure.lang IPersistentMap Sequential)
-           (java.util List)
-           (temse.protocol MilterException MilterException$Category)
-           (temse.server Connection)))
+  {:no-doc true}
+  (:require
+   [temse.impl.pending :as pending])
+  (:import
+   (clojure.lang IPersistentMap Sequential)
+   (java.util List)
+   (temse.protocol MilterException MilterException$Category)
+   (temse.server Connection)))
 
 (set! *warn-on-reflection* true)
 

@@ -1,8 +1,11 @@
-(ns ^:no-doc temse.impl.log
+(ns temse.impl.log
   "What the Java server reports, written with clojure.tools.logging."
-  (:require [clojure.tools.logging :as log])
-  (:import (temse.protocol EventType)
-           (temse.server Connection ServerListener)))
+  {:no-doc true}
+  (:require
+   [clojure.tools.logging :as log])
+  (:import
+   (temse.protocol EventType)
+   (temse.server Connection ServerListener)))
 
 (set! *warn-on-reflection* true)
 

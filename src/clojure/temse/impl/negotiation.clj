@@ -1,9 +1,11 @@
-(ns ^:no-doc temse.impl.negotiation
+(ns temse.impl.negotiation
   "From handler map and options to a Request, and from an Agreement to sets of keywords."
-  (:require [temse.impl.options :as options])
-  (:import (java.util Collection List)
-           (temse.protocol ActionFlag Agreement EventType Negotiation Offer ProtocolFlag Request
-                           Request$Builder)))
+  {:no-doc true}
+  (:require
+   [temse.impl.options :as options])
+  (:import
+   (java.util Collection List)
+   (temse.protocol ActionFlag Agreement EventType Negotiation Offer ProtocolFlag Request Request$Builder)))
 
 (set! *warn-on-reflection* true)
 
@@ -73,7 +75,8 @@
 (defn agreement-map
   "Returns an agreement as data."
   [^Agreement agreement]
-  {:version (.version agreement)
+  {:offer (.event (.offer agreement))
+   :version (.version agreement)
    :events (into #{} (map #(.-keyword ^EventType %)) (.events agreement))
    :actions (into #{} (map #(.-keyword ^ActionFlag %)) (.actions agreement))
    :no-reply (into #{}

@@ -1,12 +1,14 @@
-(ns ^:no-doc temse.impl.options
+(ns temse.impl.options
   "Options of start-milter: one table of names, checks and defaults, and their way into Java."
-  (:require [clojure.string :as string])
-  (:import (java.time Duration)
-           (java.util Collection EnumSet)
-           (temse.protocol ActionFlag EventType MacroStage MilterException
-                           MilterException$Category)
-           (temse.server EngineOptions EngineOptions$Builder ServerOptions)
-           (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
+  {:no-doc true}
+  (:require
+   [clojure.string :as string])
+  (:import
+   (java.time Duration)
+   (java.util Collection EnumSet)
+   (temse.protocol ActionFlag EventType MacroStage MilterException MilterException$Category)
+   (temse.server EngineOptions EngineOptions$Builder ServerOptions)
+   (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
 
 (set! *warn-on-reflection* true)
 

@@ -1,9 +1,10 @@
-(ns ^:no-doc temse.impl.pending
+(ns temse.impl.pending
   "Values that will come: what they are, and how to hear of them without holding a thread."
-  (:import (clojure.lang Delay IBlockingDeref IDeref IPending)
-           (java.util.concurrent CompletableFuture CompletionStage ConcurrentLinkedQueue
-                                 ExecutionException Future)
-           (java.util.concurrent.locks LockSupport)))
+  {:no-doc true}
+  (:import
+   (clojure.lang Delay IBlockingDeref IDeref IPending)
+   (java.util.concurrent CompletableFuture CompletionStage ConcurrentLinkedQueue ExecutionException Future)
+   (java.util.concurrent.locks LockSupport)))
 
 (set! *warn-on-reflection* true)
 

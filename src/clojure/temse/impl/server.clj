@@ -1,10 +1,13 @@
-(ns ^:no-doc temse.impl.server
+(ns temse.impl.server
   "Handler maps as the MilterHandlers that the Java server calls."
-  (:require [temse.impl.dispatch :as dispatch]
-            [temse.impl.negotiation :as negotiation])
-  (:import (java.util Date List)
-           (temse.protocol EventType MilterException MilterException$Category Request)
-           (temse.server Connection MilterFactory MilterHandler)))
+  {:no-doc true}
+  (:require
+   [temse.impl.dispatch :as dispatch]
+   [temse.impl.negotiation :as negotiation])
+  (:import
+   (java.util Date List)
+   (temse.protocol EventType MilterException MilterException$Category Request)
+   (temse.server Connection MilterFactory MilterHandler)))
 
 (set! *warn-on-reflection* true)
 

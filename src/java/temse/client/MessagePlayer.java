@@ -139,6 +139,9 @@ final class MessagePlayer {
   /** Sends an event and returns true if the message goes on after its answer. */
   private boolean goesOn(IPersistentMap event) throws IOException {
     EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
+    if (!session.wanted(type)) {
+      session.send(event);
+    }
     if (!session.wanted(type) || type == skipping) {
       at = type == EventType.END_OF_MESSAGE ? type : at == null ? type : at;
       return true;

@@ -115,7 +115,8 @@ public final class MtaSession implements AutoCloseable {
     greeted |= type == EventType.HELLO;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     IPersistentMap definitions = macros.before(type);
-    if (definitions != null && version >= type.sinceVersion) {
+    boolean ofContent = type.compareTo(EventType.HEADER) >= 0;
+    if (definitions != null && (wanted(type) || !ofContent && version >= type.sinceVersion)) {
       bytes.writeBytes(EventCodec.encode(definitions).toBytes());
     }
     if (wanted(type)) {

@@ -7,6 +7,7 @@ import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -27,15 +28,15 @@ import temse.transport.Conversation.End;
  * <h2>Who may touch what</h2>
  *
  * <ul>
- *   <li>The fields of the loop, its selector, timers and buffers, and in each {@link SocketLink} the
- *       fields marked "of the carrier": the carrier only. Exactly one thread is the carrier: {@link
- *       #turn} is odd while user code runs on it, and both the end of the user code and the
+ *   <li>The fields of the loop, its selector, timers and buffers, and in each {@link SocketLink}
+ *       the fields marked "of the carrier": the carrier only. Exactly one thread is the carrier:
+ *       {@link #turn} is odd while user code runs on it, and both the end of the user code and the
  *       take-over are a compare-and-set from that odd number to the next even one. The thread that
  *       loses may not touch any of them again; {@link SocketLink#isLent} tells it so.
  *   <li>In each {@code SocketLink} the fields marked "of the serving thread", the conversation and
- *       writing to the socket: the carrier while the connection is at home, the thread it is lent to
- *       while it is away. What concerns a connection that is away, tasks and timers, waits for its
- *       return.
+ *       writing to the socket: the carrier while the connection is at home, the thread it is lent
+ *       to while it is away. What concerns a connection that is away, tasks and timers, waits for
+ *       its return.
  *   <li>{@link #post}, {@link #turn()} and {@link #connections()}: any thread.
  * </ul>
  *
@@ -47,6 +48,7 @@ import temse.transport.Conversation.End;
  */
 final class EventLoop implements Runnable {
   private static final long SHORTEST_WAIT = TimeUnit.MILLISECONDS.toNanos(1);
+  private static final ByteBuffer NO_BUFFER = ByteBuffer.allocate(0);
 
   private final SocketServer server;
   private final Selector selector = Selector.open();
@@ -70,7 +72,7 @@ final class EventLoop implements Runnable {
 
   EventLoop(SocketServer server) throws IOException {
     this.server = server;
-    readInto(server.buffers().take());
+    readInto(NO_BUFFER);
   }
 
   // For any thread.
@@ -114,13 +116,17 @@ final class EventLoop implements Runnable {
 
   /** Closes what is idle, asks the other conversations to end, and finishes after the last. */
   void stop() {
-    tasks.post(this::beginStop);
+    tasks.post(() -> stopAll(Errand.STOP));
   }
 
   /** Ends the connections that are at home and finishes without those that are away. */
   void abandon() {
     abandoning = true;
-    tasks.post(this::endAll);
+    tasks.post(
+        () -> {
+          abandoned = true;
+          return stopAll(Errand.CLOSE);
+        });
   }
 
   // For the carrier.
@@ -204,6 +210,9 @@ final class EventLoop implements Runnable {
     current = link;
     switch (link.readiness()) {
       case SelectionKey.OP_READ:
+        if (buffer == NO_BUFFER) {
+          readInto(server.buffers().take());
+        }
         int length = link.read(buffer.clear());
         if (length < 0) {
           return end(link);
@@ -277,7 +286,7 @@ final class EventLoop implements Runnable {
       link.postpone(() -> inTurn(link, errand));
       return true;
     }
-    return link.isClosing() || serve(link, link.takeRest(), errand);
+    return link.isClosing() ? settle(link) : serve(link, link.takeRest(), errand);
   }
 
   private boolean adopt(SocketChannel channel) {
@@ -329,25 +338,11 @@ final class EventLoop implements Runnable {
 
   /** On a spare thread: becomes the carrier, unless the user code of that turn is over. */
   void takeOver(long odd) {
-    ByteBuffer another;
-    try {
-      another = server.buffers().take();
-    } catch (OutOfMemoryError problem) {
-      server.spares().release();
-      server.listener().failed(problem);
-      return;
-    }
     if (!turn.take(odd)) {
-      server.buffers().give(another);
       server.spares().release();
       return;
     }
-    if (inputLeft) {
-      readInto(another);
-    } else {
-      readInto(buffer);
-      server.buffers().give(another);
-    }
+    readInto(inputLeft ? NO_BUFFER : buffer);
     current.leaveHome();
     server.countHandOver();
     server.suspicion().raise(current.kind());
@@ -397,37 +392,17 @@ final class EventLoop implements Runnable {
 
   // Stopping.
 
-  private boolean beginStop() {
-    if (stopping) {
-      return true;
-    }
+  private boolean stopAll(Errand errand) {
     stopping = true;
-    forEachKey(
-        key -> {
-          if (key.attachment() instanceof SocketLink link) {
-            tasks.post(() -> inTurn(link, Errand.STOP));
-          } else {
-            ((Acceptor) key.attachment()).close(server.listener());
-          }
-        });
-    return true;
-  }
-
-  private boolean endAll() {
-    abandoned = true;
-    forEachKey(
-        key -> {
-          if (key.attachment() instanceof SocketLink link) {
-            tasks.post(() -> link.isClosed() || link.isAway() || settle(link));
-          }
-        });
-    return true;
-  }
-
-  private void forEachKey(Consumer<SelectionKey> action) {
-    if (!tasks.isClosed()) {
-      selector.keys().forEach(action);
+    Set<SelectionKey> keys = tasks.isClosed() ? Set.of() : selector.keys();
+    for (SelectionKey key : keys) {
+      if (key.attachment() instanceof SocketLink link) {
+        tasks.post(() -> inTurn(link, errand));
+      } else {
+        ((Acceptor) key.attachment()).close(server.listener());
+      }
     }
+    return true;
   }
 
   private void finish() throws IOException {

@@ -148,7 +148,10 @@ final class SocketLink extends Timers.Timed implements Link {
       }
       flush();
       rest = rest(bytes);
-      if (quickAck && !wrote && wish == Conversation.Wish.READ && conversation.acknowledgeAtOnce()) {
+      if (quickAck
+          && !wrote
+          && wish == Conversation.Wish.READ
+          && conversation.acknowledgeAtOnce()) {
         channel.setOption(ExtendedSocketOptions.TCP_QUICKACK, true);
       }
     } catch (Throwable problem) {

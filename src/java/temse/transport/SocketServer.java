@@ -208,7 +208,6 @@ public final class SocketServer implements AutoCloseable {
       }
       if (!await(finished, grace.toNanos())) {
         spares.interruptAll();
-        forEachLoop(EventLoop::stop);
         forEachLoop(EventLoop::abandon);
         List<Runnable> waiting = spares.takeWaiting();
         if (!waiting.isEmpty()) {

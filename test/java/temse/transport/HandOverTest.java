@@ -38,8 +38,7 @@ class HandOverTest {
           }
           return line;
         };
-    try (ToyServer toy =
-            new ToyServer(handler, o -> o.loops(1).blockGrace(Duration.ofHours(1)));
+    try (ToyServer toy = new ToyServer(handler, o -> o.loops(1).blockGrace(Duration.ofHours(1)));
         ToyServer.Client client = toy.connect();
         ToyServer.Client other = toy.connect()) {
       EventLoop loop = toy.server.loops()[0];
@@ -79,8 +78,7 @@ class HandOverTest {
           return line;
         };
     try (ToyServer toy =
-        new ToyServer(
-            handler, o -> o.loops(2).maxBlocked(8).blockGrace(Duration.ofNanos(grace)))) {
+        new ToyServer(handler, o -> o.loops(2).maxBlocked(8).blockGrace(Duration.ofNanos(grace)))) {
       ExecutorService clients = Executors.newFixedThreadPool(CLIENTS);
       try {
         List<Future<Void>> results = new ArrayList<>();

@@ -33,8 +33,7 @@ class SocketServerTest {
         try (ToyServer.Client third = toy.connect()) {
           assertNull(third.read());
         }
-        assertEquals(
-            List.of("there are 2 connections already"), List.copyOf(toy.listener.refused));
+        assertEquals(List.of("there are 2 connections already"), List.copyOf(toy.listener.refused));
         assertEquals(1, toy.server.counters().refused());
         assertEquals(3, toy.server.counters().accepted());
       }
@@ -71,7 +70,10 @@ class SocketServerTest {
     ToyConversation.Toys toys = new ToyConversation.Toys((line, link) -> line);
     try (SocketServer server =
             SocketServer.start(
-                List.of(Endpoint.parse("0")), TransportOptions.builder().build(), toys::open, nasty);
+                List.of(Endpoint.parse("0")),
+                TransportOptions.builder().build(),
+                toys::open,
+                nasty);
         ToyServer.Client client =
             new ToyServer.Client(((Endpoint.Inet) server.endpoint()).port())) {
       assertEquals("x", client.ask("x"));
@@ -286,8 +288,7 @@ class SocketServerTest {
       release.countDown();
       ToyServer.await("the stubborn one has ended", () -> toy.toys.ended.get() == 2);
       assertEquals(
-          List.of(Conversation.End.STOPPED, Conversation.End.STOPPED),
-          List.copyOf(toy.toys.ends));
+          List.of(Conversation.End.STOPPED, Conversation.End.STOPPED), List.copyOf(toy.toys.ends));
       ToyServer.await("no thread is left", () -> threads("toy").isEmpty());
       toy.assertOrderly();
     }

@@ -90,8 +90,7 @@ class TimersTest {
           item.expected = Math.min(item.expected, due);
         }
       }
-      assertEquals(
-          items.stream().mapToLong(i -> i.expected).min().orElseThrow(), timers.next());
+      assertEquals(items.stream().mapToLong(i -> i.expected).min().orElseThrow(), timers.next());
     }
   }
 }

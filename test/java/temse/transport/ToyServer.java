@@ -27,8 +27,7 @@ final class ToyServer implements AutoCloseable {
     this(handler, options -> options);
   }
 
-  ToyServer(
-      ToyConversation.Handler handler, UnaryOperator<TransportOptions.Builder> configuration)
+  ToyServer(ToyConversation.Handler handler, UnaryOperator<TransportOptions.Builder> configuration)
       throws IOException {
     toys = new ToyConversation.Toys(handler);
     server =

@@ -34,8 +34,7 @@ class UnixSocketTest {
   private final ToyServer.Listener listener = new ToyServer.Listener();
 
   private SocketServer start(Path path, TransportOptions options) throws IOException {
-    return SocketServer.start(
-        List.of(new Endpoint.Unix(path)), options, toys::open, listener);
+    return SocketServer.start(List.of(new Endpoint.Unix(path)), options, toys::open, listener);
   }
 
   private static String ask(Path path, String line) throws IOException {
@@ -73,8 +72,7 @@ class UnixSocketTest {
   @Test
   void getsItsModeAndGroup() throws Exception {
     Path path = directory.resolve("milter.sock");
-    String group =
-        Files.readAttributes(directory, PosixFileAttributes.class).group().getName();
+    String group = Files.readAttributes(directory, PosixFileAttributes.class).group().getName();
     TransportOptions options =
         TransportOptions.builder().unixMode("rw-rw----").unixGroup(group).build();
     try (SocketServer server = start(path, options)) {

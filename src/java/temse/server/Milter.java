@@ -1,0 +1,191 @@
+package temse.server;
+
+import clojure.lang.IPersistentMap;
+import java.util.EnumMap;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.BiFunction;
+import java.util.function.Supplier;
+import temse.protocol.ActionFlag;
+import temse.protocol.Actions;
+import temse.protocol.Event;
+import temse.protocol.EventType;
+import temse.protocol.MacroStage;
+import temse.protocol.Request;
+
+/**
+ * A milter written in Java: state in, step out. A handler gets an event and the state of the SMTP
+ * client and returns a {@link Step}, so that it can be tested by calling it.
+ *
+ * <pre>{@code
+ * Milter<Integer> milter = Milter.startingWith(() -> 0)
+ *     .requires(ActionFlag.ADD_HEADER)
+ *     .on(EventType.HEADER, (event, count) -> Step.next(count + 1))
+ *     .on(EventType.END_OF_MESSAGE, (event, count) ->
+ *         Step.next(count).respond(Actions.addHeader("X-Header-Count", "" + count)))
+ *     .on(EventType.MESSAGE_END, (event, count) -> Step.next(0))
+ *     .build();
+ * }</pre>
+ *
+ * @param <S> the state that is kept for an SMTP client; it lives as long as the client is there,
+ *     over several messages
+ */
+public final class Milter<S> implements MilterFactory {
+  /** Handles an event. */
+  @FunctionalInterface
+  public interface Handler<S> {
+    /** Returns the next state and the response. What it throws is answered by the error policy. */
+    Step<S> handle(Event event, S state) throws Exception;
+  }
+
+  /** Handles an event and asks the connection for macros and more. */
+  @FunctionalInterface
+  public interface ConnectionHandler<S> {
+    /** Returns the next state and the response. What it throws is answered by the error policy. */
+    Step<S> handle(Event event, S state, Connection connection) throws Exception;
+  }
+
+  private final Supplier<S> initial;
+  private final Map<EventType, ConnectionHandler<S>> handlers;
+  private final Request request;
+  private final BiFunction<Throwable, Event, List<IPersistentMap>> onError;
+
+  private Milter(Builder<S> builder) {
+    this.initial = builder.initial;
+    this.handlers = new EnumMap<>(builder.handlers);
+    this.request =
+        builder.request.events(handlers.keySet()).noReplyEvents(builder.watched).build();
+    this.onError = builder.onError;
+  }
+
+  /** Returns a builder of a milter whose state for each SMTP client begins so. */
+  public static <S> Builder<S> startingWith(Supplier<S> initial) {
+    return new Builder<>(initial);
+  }
+
+  @Override
+  public MilterHandler open(Connection connection) {
+    return new Client(connection);
+  }
+
+  private final class Client implements MilterHandler {
+    private final Connection connection;
+    private S state;
+    private boolean started;
+
+    Client(Connection connection) {
+      this.connection = connection;
+    }
+
+    @Override
+    public Request request(IPersistentMap offer) {
+      return request;
+    }
+
+    @Override
+    public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) throws Exception {
+      if (!started) {
+        state = initial.get();
+        started = true;
+      }
+      Step<S> step = handlers.get(type).handle(Event.of(event), state, connection);
+      if (step.later() == null) {
+        return take(step);
+      }
+      connection.await(step.later(), this::take);
+      return null;
+    }
+
+    private List<IPersistentMap> take(Step<S> step) {
+      state = step.state();
+      return step.actions();
+    }
+
+    @Override
+    public List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
+      return onError.apply(error, Event.of(event));
+    }
+
+    @Override
+    public void scopeEnded(EventType type) {
+      if (type == EventType.DISCONNECT) {
+        started = false;
+      }
+    }
+  }
+
+  /** Collects handlers and what is wanted of the MTA. */
+  public static final class Builder<S> {
+    private final Supplier<S> initial;
+    private final Map<EventType, ConnectionHandler<S>> handlers = new EnumMap<>(EventType.class);
+    private final Set<EventType> watched = EnumSet.noneOf(EventType.class);
+    private final Request.Builder request =
+        Request.builder().optionalEvents(List.of(EventType.DATA, EventType.UNKNOWN));
+    private BiFunction<Throwable, Event, List<IPersistentMap>> onError =
+        (error, event) -> List.of(Actions.temporaryFailure());
+
+    private Builder(Supplier<S> initial) {
+      this.initial = initial;
+    }
+
+    /** Handles an event. */
+    public Builder<S> on(EventType type, Handler<S> handler) {
+      return on(type, (event, state, connection) -> handler.handle(event, state));
+    }
+
+    /** Handles an event, with the connection at hand. */
+    public Builder<S> on(EventType type, ConnectionHandler<S> handler) {
+      handlers.put(type, handler);
+      return this;
+    }
+
+    /** Watches an event: the handler never answers, and the MTA does not wait for it. */
+    public Builder<S> watch(EventType type, Handler<S> handler) {
+      watched.add(type);
+      return on(type, handler);
+    }
+
+    /** Names actions without which the milter is of no use. */
+    public Builder<S> requires(ActionFlag... flags) {
+      request.actions(flags);
+      return this;
+    }
+
+    /** Names actions that the milter uses where the MTA offers them. */
+    public Builder<S> wants(ActionFlag... flags) {
+      request.optionalActions(List.of(flags));
+      return this;
+    }
+
+    /** Asks for macros at a stage ({@code smfi_setsymlist}). */
+    public Builder<S> macros(MacroStage stage, String... names) {
+      request.macros(stage, List.of(names));
+      return this;
+    }
+
+    /** Also asks for recipients that the MTA has rejected. */
+    public Builder<S> rejectedRecipients() {
+      request.rejectedRecipients(true);
+      return this;
+    }
+
+    /** Asks for header values with their leading space, and gives them so. */
+    public Builder<S> leadingSpace() {
+      request.leadingSpace(true);
+      return this;
+    }
+
+    /** Says what answers an event whose handler has failed; default: a temporary failure. */
+    public Builder<S> onError(BiFunction<Throwable, Event, List<IPersistentMap>> policy) {
+      onError = policy;
+      return this;
+    }
+
+    /** Returns the milter. */
+    public Milter<S> build() {
+      return new Milter<>(this);
+    }
+  }
+}
