@@ -12,7 +12,7 @@
   (:import
    (clojure.lang DynamicClassLoader)
    (java.io File)
-   (javax.tools ToolProvider)))
+   (javax.tools JavaCompiler ToolProvider)))
 
 (set! *warn-on-reflection* true)
 
@@ -28,12 +28,13 @@
        (str/join File/pathSeparator)))
 
 (defn- javac [source target & class-path]
-  (let [compiler (or (ToolProvider/getSystemJavaCompiler)
-                     (throw (ex-info "No Java compiler: a JDK is needed, not a JRE" {})))
+  (let [^JavaCompiler compiler (or (ToolProvider/getSystemJavaCompiler)
+                                   (throw (ex-info "A JDK is needed, not a JRE" {})))
         options ["--release" "17" "-Xlint:all" "-Werror" "-d" target
                  "-cp" (str/join File/pathSeparator class-path)]
-        files (filter #(str/ends-with? % ".java") (map str (file-seq (io/file source))))]
-    (when-not (zero? (.run compiler nil nil nil (into-array String (concat options files))))
+        files (filter #(str/ends-with? % ".java") (map str (file-seq (io/file source))))
+        arguments ^String/1 (into-array String (concat options files))]
+    (when-not (zero? (.run compiler nil nil nil arguments))
       (throw (ex-info (str "Cannot compile " source) {:source source})))))
 
 (defn- compile-tree

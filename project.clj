@@ -20,11 +20,11 @@
   :resource-paths ["resources"]
   :test-paths ["test/clojure"]
   :javac-options ["--release" "17" "-Xlint:all" "-Werror"]
-  :main ^:skip-aot temse.cli
   :aliases {"test" ["do" "javac," "with-profile" "+test" "run" "-m" "temse.runner"]}
   :profiles
   {;; What Leiningen adds to every run is only for the REPL, and not on Maven Central.
    :base {}
+   :dev {:main ^:skip-aot temse.cli}
    :repl {:dependencies ~(get-in @lein/default-profiles [:base :dependencies])}
    ;; The tests are compiled apart from the library, so they cannot slip into its jar.
    :test {:dependencies ~(dependency-vectors (get-in deps [:aliases :test :extra-deps]))

@@ -17,6 +17,14 @@ die() {
   exit 1
 }
 
+# Runs a command whose output is of interest only if it fails.
+quietly() { # COMMAND...
+  "$@" >"$new/log" 2>&1 || {
+    cat "$new/log" >&2
+    return 1
+  }
+}
+
 # --- JDK ---------------------------------------------------------------------------------
 
 find_java() {
@@ -82,10 +90,7 @@ resolve() {
   for tool in clojure mvn lein; do
     command -v $tool >/dev/null || continue
     say "fetching dependencies with $tool"
-    (cd "$root" && resolve_with_$tool) >"$new/log" 2>&1 || {
-      cat "$new/log" >&2
-      continue
-    }
+    (cd "$root" && quietly resolve_with_$tool) || continue
     keep_jars run.classpath
     keep_jars test.classpath
     return

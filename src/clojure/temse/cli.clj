@@ -5,7 +5,8 @@
    [clojure.string :as string])
   (:import
    (clojure.lang LineNumberingPushbackReader)
-   (java.util.concurrent CountDownLatch)))
+   (java.util.concurrent CountDownLatch)
+   (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
 
@@ -39,15 +40,24 @@
       (when (and (seq? form) (= 'ns (first form)))
         (second form)))))
 
+(def ^:private plain-namespace
+  "Where a file without an ns form is loaded."
+  'temse.filter-file)
+
 (defn- own-filter
-  "Returns the var named filter that the namespace defines by itself, or nil."
-  [ns-name]
-  (when-let [own (some-> ns-name find-ns)]
-    (get (ns-interns own) 'filter)))
+  "Returns the var named filter that the file's namespace defines by itself, or nil."
+  [file]
+  (get (ns-interns (or (some-> (file-namespace file) find-ns) plain-namespace)) 'filter))
 
 (defn- root-cause
   ^Throwable [^Throwable e]
   (if-let [cause (ex-cause e)] (recur cause) e))
+
+(defn- cause-text
+  [^Throwable e]
+  (let [cause (root-cause e)]
+    (str (when-not (instance? RuntimeException cause) (str (.getSimpleName (class cause)) ": "))
+         (or (ex-message cause) (class cause)))))
 
 (defn- load-problem
   "Returns one line that says what is wrong where."
@@ -56,14 +66,12 @@
                      (take-while some?)
                      (keep #(let [data (ex-data %)]
                               (when (:clojure.error/line data) data)))
-                     last)
-        cause (root-cause e)]
+                     last)]
     (str (or (:clojure.error/source located) file)
          (when located (str ":" (:clojure.error/line located)
                             (when-let [column (:clojure.error/column located)] (str ":" column))))
          ": "
-         (when-not (instance? RuntimeException cause) (str (.getSimpleName (class cause)) ": "))
-         (or (ex-message cause) (class cause)))))
+         (cause-text e))))
 
 (defn load-filter
   "Returns the filter of a Clojure file: a map, or a var of one.
@@ -74,19 +82,22 @@
   (when-not (.isFile (io/file file))
     (fail 1 (str file ": there is no such file")))
   (let [value (try
-                (let [last-value (binding [*ns* (create-ns 'temse.filter-file)]
+                (let [last-value (binding [*ns* (create-ns plain-namespace)]
                                    (refer-clojure)
                                    (load-file file))]
-                  (or (own-filter (file-namespace file)) last-value))
+                  (or (own-filter file) last-value))
                 (catch Throwable e
                   (fail 1 (load-problem file e))))
         given (if (var? value) @value value)
-        found (if (and (ifn? given) (not (map? given)) (not (keyword? given)))
-                (try
-                  (apply given args)
-                  (catch Throwable e
-                    (fail 1 (str file ": the filter's function failed: " (ex-message e)))))
-                value)]
+        found (cond
+                (fn? given) (try
+                              (apply given args)
+                              (catch Throwable e
+                                (fail 1 (str file ": the filter's function failed: "
+                                             (cause-text e)))))
+                (seq args) (fail 2 (str file ": its filter is not a function, so it takes no"
+                                        " arguments: " (string/join " " args)))
+                :else value)]
     (when-not (map? (if (var? found) @found found))
       (fail 1 (str file ": neither its var `filter` nor its last value is a map of handlers, a map of"
                    " options, or a function that returns one; it is " (pr-str found))))
@@ -117,6 +128,13 @@
                                   "; arguments of the filter come after --"))
       :else (recur more (assoc parsed :file arg)))))
 
+(defn- check-address
+  [listen]
+  (try
+    (Endpoint/parse listen)
+    (catch IllegalArgumentException e
+      (fail 2 (str "--listen: " (ex-message e))))))
+
 (defn- on-signal
   "Has f called when the process is told to end: once, then the process ends at once."
   [f]
@@ -144,19 +162,23 @@
   (let [{:keys [file listen verbose?] filter-args :args} (parse-run args)]
     (when-not file
       (fail 2 (str "name the file of the filter\n\n" usage)))
+    (when listen
+      (check-address listen))
     ((requiring-resolve 'temse.impl.console/log-briefly!))
     (let [start-milter (requiring-resolve 'temse.milter/start-milter)
           stop-milter (requiring-resolve 'temse.milter/stop-milter)
           address (requiring-resolve 'temse.milter/milter-address)
           option-table @(requiring-resolve 'temse.impl.options/table)
+          filter-options (filter-options (load-filter file filter-args) (set (keys option-table)))
           options (cond-> (merge {:name (string/replace (.getName (io/file file)) #"\.[^.]*$" "")}
-                                 (filter-options (load-filter file filter-args)
-                                                 (set (keys option-table))))
+                                 filter-options)
                     listen (-> (dissoc :port :host :socket-path) (assoc :address listen))
                     verbose? (assoc :on-exchange
                                     (partial print-exchange
                                              (requiring-resolve 'temse.report/event-text)
                                              (requiring-resolve 'temse.report/action-text))))
+          _ (when-not (some options [:address :port :socket-path])
+              (fail 2 "say where to listen: --listen inet:20025@127.0.0.1"))
           stopped (CountDownLatch. 1)
           server (start-milter (assoc options :join? false))]
       (on-signal (fn []

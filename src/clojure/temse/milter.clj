@@ -8,8 +8,8 @@
 
   and the following functions and macros:
   * `start-milter` -- given options, serves MTAs,
-  * `stop-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` -- what one does
-    with a server,
+  * `stop-milter`, `join-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` --
+    what one does with a server,
   * `factory` -- given the same options, a handler factory for the Java API,
   * `respond` -- given a context and actions, the context that carries them,
   * `response` -- the actions that a context carries,
@@ -41,7 +41,7 @@
   (:import
    (java.io Closeable)
    (java.time Duration)
-   (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category Offer ProtocolFlag)
+   (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category ProtocolFlag)
    (temse.server Connection MilterFactory MilterServer)))
 
 (set! *warn-on-reflection* true)
@@ -161,9 +161,7 @@
   [forms]
   (let [flag (fn [action]
                (when-let [type (ActionType/ofKeyword (get options/action-aliases action action))]
-                 (some-> (.-flag ^ActionType type) (as-> f (.-keyword ^ActionFlag f)))))
-        called {'insert-header :add-header
-                'delete-header :change-header}]
+                 (some-> (.-flag ^ActionType type) (as-> f (.-keyword ^ActionFlag f)))))]
     (into #{}
           (comp (keep (fn [form]
                         (cond
@@ -174,8 +172,7 @@
                           (let [resolved (resolve (first form))]
                             (when (and (var? resolved)
                                        (= "temse.action" (str (.-ns ^clojure.lang.Var resolved))))
-                              (let [called-name (.-sym ^clojure.lang.Var resolved)]
-                                (get called called-name (keyword called-name))))))))
+                              (keyword (.-sym ^clojure.lang.Var resolved)))))))
                 (keep flag))
           (tree-seq coll? seq forms))))
 
@@ -213,7 +210,8 @@
        (with-meta
          ~(into {}
                 (map (fn [[event & body]]
-                       [event `(fn ~(symbol (clojure.core/name event)) [~'event ~'context]
+                       [event `(fn ~(symbol (str name "-" (clojure.core/name event)))
+                                 [~'event ~'context]
                                  ~@body)]))
                 clauses)
          {::mentions ~(mentioned-actions clauses)}))))
@@ -235,6 +233,9 @@
 
 (defn- java-server
   ^MilterServer [milter]
+  (when-not (instance? Milter milter)
+    (throw (IllegalArgumentException.
+             (str "a milter is what start-milter returns, not " (pr-str milter)))))
   (.-server ^Milter milter))
 
 (defn- warn-of-undeclared
@@ -242,17 +243,23 @@
   [{:keys [handlers actions optional-actions] :as options}]
   (when (or actions optional-actions)
     (let [mentions (::mentions (meta (if (var? handlers) @handlers handlers)))
-          missing (reduce disj (set mentions) (concat actions optional-actions))]
+          asked-for (map #(get options/action-aliases % %) (concat actions optional-actions))
+          missing (reduce disj (set mentions) asked-for)]
       (when (seq missing)
         (log/warn (:name options) "the handlers mention" (string/join ", " missing)
                   "but ask for no such action: add" (pr-str (into (set actions) missing))
                   "as :actions")))))
 
+(defn- checked
+  "Returns the options with defaults. Throws :bad-options before any MTA can meet what is wrong."
+  [given]
+  (doto (options/check given)
+    negotiation/request))
+
 (defn- start
   ^Milter [given]
-  (let [options (options/check given)
+  (let [options (checked given)
         server-options (options/server options)]
-    (negotiation/request options)
     (warn-of-undeclared options)
     (->Milter (MilterServer/start (server/factory options)
                                   server-options
@@ -264,7 +271,8 @@
 
   `(start-milter options)` returns at once. `(start-milter port init)` is the original library's
   call: init gets each SMTP client's context and returns it with :handlers, :actions and state, and
-  the call blocks until the server is stopped; `(start-milter port init {:join? false})` returns.
+  the call blocks until the server is stopped, or the calling thread interrupted, which stops it;
+  `(start-milter port init {:join? false})` returns.
 
   Where to listen, one of
     :port                  ; TCP port, 0 = any free one; see :host
@@ -274,7 +282,7 @@
   What to do
     :handlers              ; map of event to function (event, context) -> context, or var of one
     :init                  ; function base context -> context, once per SMTP client (default: identity)
-    :on-error              ; function (exception, event, context) -> actions (default: temporary failure)
+    :on-error              ; function (exception, event, context) -> actions, nil = temporary failure
     :default-reply         ; map of event to reply where none was given (default: continue)
     :on-exchange           ; function of {:id :event :response :millis}, called after each event
   What to ask the MTA for
@@ -311,7 +319,8 @@
   ([options]
    (let [milter (start options)]
      (when (:join? options)
-       (.join (java-server milter)))
+       (with-open [_ milter]
+         (.join (java-server milter))))
      milter))
   ([port init]
    (start-milter port init {}))
@@ -322,7 +331,7 @@
   "Stops the server and returns nil: nobody can connect any more, connections between messages are
   closed, and messages in progress may finish for `timeout` milliseconds (default: :stop-timeout)."
   ([milter]
-   (.close ^Closeable milter))
+   (.close (java-server milter)))
   ([milter timeout]
    (.stop (java-server milter) (Duration/ofMillis timeout))))
 
@@ -351,13 +360,23 @@
   (str (.endpoint (java-server milter))))
 
 (defn milter-status
-  "Returns a map describing the server: :address, :connections and the counters of its loops."
+  "Returns a map describing the server: :name, :address, :connections (open ones) and what has been
+  counted since its start: connections :accepted and, among them, :refused; how often a loop left
+  its thread to a blocking handler (:hand-overs), or a connection was lent to another thread because
+  its handler was expected to block (:lent); how often that had to wait (:waits) or a loop stood
+  still (:stalls) because :max-blocked handlers were blocking."
   [milter]
   (let [server (java-server milter)
-        sockets (.sockets server)]
+        counters (.counters (.sockets server))]
     {:name (:name (.-options ^Milter milter))
      :address (milter-address milter)
-     :connections (.connections server)}))
+     :connections (.connections server)
+     :accepted (.accepted counters)
+     :refused (.refused counters)
+     :hand-overs (.handOvers counters)
+     :lent (.lent counters)
+     :waits (.waits counters)
+     :stalls (.stalls counters)}))
 
 (defn join-milter
   "Blocks until the server is stopped, and returns nil."
@@ -368,7 +387,7 @@
   "Returns a Java MilterFactory made of the same options as start-milter, for MilterServer and
   MtaClient. Where to listen is not needed."
   ^MilterFactory [options]
-  (server/factory (options/check options)))
+  (server/factory (checked options)))
 
 ;; ---- reference
 
@@ -376,15 +395,16 @@
   "Returns what would be agreed with an MTA for these options, as data, without a network:
   :version :events :actions :no-reply :capabilities and the flags under libmilter's names.
 
-  `offer` is an :options event as an MTA sends it; default: a current Postfix or Sendmail.
+  `offer` is an :options event as an MTA sends it, such as {:version 2 :actions #{:add-header}};
+  what it does not say is as in a current Postfix or Sendmail, which is the default.
 
   Throws :actions-refused or :events-refused if there would be no agreement.
 
     (explain-negotiation {:handlers handlers :actions #{:add-header}})"
   ([options]
-   (negotiation/explain (options/check options) Offer/CURRENT))
+   (explain-negotiation options {}))
   ([options offer]
-   (negotiation/explain (options/check options) (Offer/of offer))))
+   (negotiation/explain (options/check options) offer)))
 
 (def events
   "Every event: its code, the replies that may answer it, libmilter's flags and the protocol version

@@ -45,7 +45,7 @@
   [{:keys [action] :as a}]
   (case action
     :reply-code (str (:smtp-code a) " " (when-let [code (:enhanced-code a)] (str code " "))
-                     (shortened (:text a)))
+                     (shortened (:text a "")))
     :add-header (str "add-header " (when-let [p (:position a)] (str "at " p " "))
                      (:name a) ": " (shortened (:value a)))
     :change-header (if (:value a)

@@ -11,10 +11,12 @@
     ;=> :accept"
   (:require
    [clojure.java.io :as io]
+   [clojure.string :as string]
    [temse.impl.dispatch :as dispatch]
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
+   [temse.impl.pending :as pending]
    [temse.message :as message]
    [temse.milter :as milter]
    [temse.report :as report])
@@ -22,6 +24,7 @@
    (java.io ByteArrayOutputStream File)
    (java.time Duration)
    (java.util List Map)
+   (java.util.concurrent ExecutionException TimeUnit)
    (temse.client Mail Mail$Field MtaClient MtaOptions MtaSession)
    (temse.protocol ActionCodec EventCodec EventType MacroTable Negotiation Offer Text)
    (temse.server Connection)
@@ -52,9 +55,19 @@
                    (str "a body must be a string, bytes or a sequence of these, not "
                         (class body))))))
 
+(defn- check-keys
+  [what given known]
+  (when-let [unknown (first (remove (set known) (keys given)))]
+    (throw (IllegalArgumentException.
+             (str what " has no key " (pr-str unknown) "; its keys are "
+                  (string/join " " known))))))
+
 (defn- map->mail
   ^Mail [given]
   (let [{:keys [sender options recipients headers body]} (merge default-mail given)]
+    (when-not (and (sequential? recipients) (every? string? recipients))
+      (throw (IllegalArgumentException.
+               (str ":recipients must be a vector of addresses, not " (pr-str recipients)))))
     (Mail. sender
            (vec options)
            (vec recipients)
@@ -65,11 +78,14 @@
   ^Mail [mail]
   (cond
     (instance? Mail mail) mail
-    (map? mail) (if (:message mail)
-                  (Mail/parse (:sender mail (:sender default-mail))
-                              (:recipients mail (:recipients default-mail))
-                              (mail-bytes (:message mail)))
-                  (map->mail mail))
+    (map? mail) (do
+                  (check-keys "a mail" mail
+                              [:sender :options :recipients :headers :body :message :quarantine])
+                  (if (:message mail)
+                    (Mail/parse (:sender mail (:sender default-mail))
+                                (:recipients mail (:recipients default-mail))
+                                (mail-bytes (:message mail)))
+                    (map->mail mail)))
     (string? mail) (recur {:message mail})
     (instance? File mail) (let [bytes (ByteArrayOutputStream.)]
                             (io/copy mail bytes)
@@ -80,15 +96,18 @@
 ;; ---- sessions
 
 (def postfix
-  "The offer of a current Postfix, an :options event."
-  (.event Offer/CURRENT))
+  "The offer of a current Postfix, an :options event: :version, :actions and :protocol."
+  (dissoc (.event Offer/CURRENT) :action-mask :protocol-mask))
 
 (defn- mta-options
-  ^MtaOptions [{:keys [mta offer macros timeout] :or {mta :postfix timeout 30000}}]
+  ^MtaOptions [{:keys [mta offer macros timeout] :or {mta :postfix timeout 30000} :as given}]
+  (check-keys "the options of an MTA" given [:mta :offer :macros :timeout :client :hello])
   (cond-> (case mta
             :postfix MtaOptions/POSTFIX
-            :sendmail MtaOptions/SENDMAIL)
-    offer (.withOffer ^Offer (Offer/of offer))
+            :sendmail MtaOptions/SENDMAIL
+            (throw (IllegalArgumentException.
+                     (str ":mta must be :postfix or :sendmail, not " (pr-str mta)))))
+    offer (.withOffer (negotiation/offer offer))
     macros (.withMacros ^Map macros)
     true (.withTimeout (Duration/ofMillis timeout))))
 
@@ -96,7 +115,7 @@
   "Returns a session with a filter, Closeable: the MTA's side of one connection, negotiated.
 
     :mta       ; :postfix or :sendmail (default: :postfix)
-    :offer     ; an :options event, what the MTA offers
+    :offer     ; an :options event, such as {:version 2}: what the MTA offers (default: `postfix`)
     :macros    ; values of macros by name, such as {\"auth_authen\" \"alice\"}
     :timeout   ; milliseconds to wait for each reply (default: 30000)
 
@@ -246,14 +265,31 @@
   [context]
   (into (vec (some-> (::sent context) deref)) (milter/response context)))
 
+(defn- awaited
+  "Returns the value that a handler's return value yields: itself, unless it is pending."
+  [returned]
+  (if-let [stage (when-not (or (nil? returned) (map? returned) (sequential? returned))
+                   (pending/stage returned))]
+    (try
+      (.get (.toCompletableFuture stage) 30 TimeUnit/SECONDS)
+      (catch ExecutionException e
+        (throw (or (ex-cause e) e))))
+    returned))
+
 (defn fire
-  "Calls the handler of an event in a handler map, without a wire, and returns the next context.
+  "Calls the handler of an event in a handler map as the library would, without a wire, and returns
+  the next context, whose `response` is the one to this event. Waits for a pending value.
+
+  Throws what the handler throws, and :bad-handler-return where it returns what means nothing.
 
     (-> (context) (->> (fire handlers {:event :header …})) response)"
-  [handlers event context]
-  (let [handler (get (negotiation/handler-map handlers) (:event event))
-        returned (when handler (handler event context))]
-    (cond
-      (nil? returned) context
-      (sequential? returned) (apply milter/respond context returned)
-      :else (dispatch/next-context context returned))))
+  [handlers {:keys [event] :as e} context]
+  (let [handler (get (negotiation/handler-map handlers)
+                     (.-keyword (options/event-type :event event)))
+        before (dissoc context :milter/response)
+        _ (some-> (::sent before) (reset! []))
+        returned (awaited (when handler (handler e before)))
+        actions (dispatch/actions-of e returned)]
+    (cond-> (if (map? returned) (dispatch/next-context before returned) before)
+      actions (assoc :milter/response (vec actions))
+      (= :message-end event) (dissoc :milter/message))))

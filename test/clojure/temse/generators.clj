@@ -28,8 +28,10 @@
                  [2 (gen/fmap #(Text/encode (str %)) (gen/elements ["ä" "€" "😀" " " "{" "}" "%" "<" ">"]))]])
               0 12)))
 
-(defn- without [pattern]
-  (gen/fmap #(str/replace % pattern "") text))
+(defn- without
+  "Bytes that meet where something was taken out may be UTF-8 now, so the rest is decoded anew."
+  [pattern]
+  (gen/fmap #(Text/decode (Text/encode (str/replace % pattern ""))) text))
 
 (def line
   "A text without line ends."

@@ -15,12 +15,7 @@
    (java.io File PrintWriter StringWriter)
    (org.junit.platform.engine DiscoverySelector TestExecutionResult TestExecutionResult$Status)
    (org.junit.platform.engine.discovery DiscoverySelectors)
-   (org.junit.platform.launcher
-    Launcher
-    LauncherDiscoveryRequest
-    TestExecutionListener
-    TestIdentifier
-    TestPlan)
+   (org.junit.platform.launcher Launcher LauncherDiscoveryRequest TestExecutionListener TestIdentifier TestPlan)
    (org.junit.platform.launcher.core LauncherDiscoveryRequestBuilder LauncherFactory)))
 
 (set! *warn-on-reflection* true)
@@ -201,7 +196,7 @@
 ;; Suites
 
 (defn- names
-  "The dotted names of the files below a directory whose path ends in `ending`."
+  "The dotted names of the files below a directory whose path has this ending."
   [dir ending]
   (let [dir (io/file dir)
         path #(str (.relativize (.toPath dir) (.toPath ^File %)))]
@@ -211,11 +206,18 @@
          (map #(-> % (str/replace #"\.[a-z]+$" "") (str/replace File/separator ".")))
          sort)))
 
+(defn namespaces
+  "The names of the namespaces in the files below a directory whose path has this ending.
+
+    (namespaces \"src/clojure\" \".clj\")   ; => (\"temse.action\" …)"
+  [dir ending]
+  (map #(str/replace % "_" "-") (names dir ending)))
+
 (defn- suites []
   (concat (for [class (names "test/java" "Test.java")]
             {:suite class, :run run-class})
-          (for [file (names "test/clojure" "_test.clj")]
-            {:suite (str/replace file "_" "-"), :run run-namespace})))
+          (for [namespace (namespaces "test/clojure" "_test.clj")]
+            {:suite namespace, :run run-namespace})))
 
 (defn- named?
   "True if a suite goes by this name; a class also by its name without the package."

@@ -4,7 +4,7 @@
   (:require
    [temse.impl.pending :as pending])
   (:import
-   (clojure.lang IPersistentMap Sequential)
+   (clojure.lang IPersistentMap)
    (java.util List)
    (temse.protocol MilterException MilterException$Category)
    (temse.server Connection)))
@@ -25,47 +25,75 @@
 
 (defn- keeps-owned?
   [before after]
-  (every? #(identical? (get before %) (get after %)) owned-keys))
+  (and (contains? after :handlers)
+       (every? #(identical? (get before %) (get after %)) owned-keys)))
 
 (defn next-context
-  "Returns the context a handler has returned, with the library's own keys put back."
+  "Returns the context a handler has returned, with the library's own keys put back, and the
+  handlers if they are missing."
   [before after]
   (if (keeps-owned? before after)
     after
-    (merge after (select-keys before owned-keys))))
+    (merge after
+           (when-not (contains? after :handlers) (select-keys before [:handlers]))
+           (select-keys before owned-keys))))
 
-(defn- forgotten-vector?
-  [value]
-  (and (contains? value :action) (not (contains? value :milter/connection))))
+(defn- checked
+  "Returns the actions. Throws :bad-handler-return if one of them is none."
+  [event actions]
+  (if (every? map? actions)
+    actions
+    (throw (bad-return event actions
+                       (str (pr-str (first (remove map? actions)))
+                            " among its actions, each of which is a map such as"
+                            " {:action :accept}")))))
+
+(defn actions-of
+  "Returns the actions that a settled return value of a handler carries, or nil.
+
+  Throws :bad-handler-return that says what would be right, or the Throwable that the value is."
+  [event value]
+  (cond
+    (nil? value)
+    nil
+
+    (instance? IPersistentMap value)
+    (if (and (contains? value :action) (not (contains? value :milter/connection)))
+      (throw (bad-return event value
+                         "one action map: return [action] or (respond context action)"))
+      (checked event (:milter/response value)))
+
+    (instance? List value)
+    (checked event value)
+
+    (instance? Throwable value)
+    (throw value)
+
+    :else
+    (throw (bad-return event value (str "an instance of " (.getName (class value)))))))
 
 (defprotocol Holder
   "What holds the context of a connection between its events."
   (current-context [holder])
   (keep-context [holder context]))
 
-(defn- take-context
-  "Keeps the returned context and returns the actions it carries, or nil."
-  [holder event value]
-  (when (forgotten-vector? value)
-    (throw (bad-return event value
-                       "one action map: return [action] or (respond context action)")))
-  (let [context (next-context (current-context holder) value)
-        actions (:milter/response context)]
+(defn- keep-returned
+  [holder returned]
+  (let [context (next-context (current-context holder) returned)]
     (when (:milter/close? context)
       (.close ^Connection (:milter/connection context)))
-    (keep-context holder (cond-> context
-                           actions (dissoc :milter/response)
-                           (:milter/close? context) (dissoc :milter/close?)))
-    actions))
+    (keep-context holder
+                  (cond-> context
+                    (contains? context :milter/response) (dissoc :milter/response)
+                    (contains? context :milter/close?) (dissoc :milter/close?)))))
 
 (defn- take-value
+  "Keeps the returned context, if it is one, and returns the actions."
   [holder event value]
-  (cond
-    (nil? value) nil
-    (instance? IPersistentMap value) (take-context holder event value)
-    (instance? Throwable value) (throw value)
-    (and (instance? Sequential value) (every? map? value)) value
-    :else (throw (bad-return event value (str "an instance of " (.getName (class value)))))))
+  (let [actions (actions-of event value)]
+    (when (map? value)
+      (keep-returned holder value))
+    actions))
 
 (defn settle
   "Takes over what a handler has returned for an event, and returns the actions that answer it: a
@@ -75,7 +103,7 @@
     (identical? value (current-context holder))
     nil
 
-    (or (nil? value) (instance? IPersistentMap value) (instance? Sequential value))
+    (or (nil? value) (instance? IPersistentMap value) (instance? List value))
     (take-value holder event value)
 
     :else

@@ -24,13 +24,14 @@
                                       " of one, not " (pr-str given)))))
     (into {}
           (map (fn [[event handler]]
-                 (when-not (or (ifn? handler) (var? handler))
-                   (throw (options/bad-option :handlers
-                                              handler
-                                              (str "the handler of " event
-                                                   " must be a function or var, not "
-                                                   (pr-str handler)))))
-                 [(.-keyword (options/event-type :handlers event)) handler]))
+                 (let [type (options/event-type :handlers event)]
+                   (when-not (options/callable? handler)
+                     (throw (options/bad-option :handlers
+                                                handler
+                                                (str "the handler of " event
+                                                     " must be a function or var, not "
+                                                     (pr-str handler)))))
+                   [(.-keyword type) handler])))
           given)))
 
 (defn- no-reply?
@@ -45,17 +46,34 @@
   ^Collection [option ks]
   (mapv #(options/event-type option %) ks))
 
+(defn offer
+  "Returns the Offer of an :options event. Masks win over sets, and what is missing is as a current
+  MTA offers it."
+  ^Offer [{:keys [version actions protocol action-mask protocol-mask]}]
+  (Offer. (int (or version (.version Offer/CURRENT)))
+          (unchecked-int (cond
+                           action-mask action-mask
+                           actions (ActionFlag/mask (flags :actions actions))
+                           :else (.actions Offer/CURRENT)))
+          (unchecked-int (cond
+                           protocol-mask protocol-mask
+                           protocol (ProtocolFlag/mask (mapv #(options/protocol-flag :protocol %)
+                                                             protocol))
+                           :else (.protocol Offer/CURRENT)))))
+
 (defn request
-  "Returns what a context asks of the MTA.
+  "Returns what a context asks of the MTA: the events that have a handler or a default reply, and
+  the actions.
 
   Where neither :actions nor :optional-actions is given, every action is asked for as optional.
   Where :optional-events is not given, the events that old protocol versions lack are optional."
-  ^Request [{:keys [handlers actions optional-actions optional-events no-reply-events
+  ^Request [{:keys [handlers default-reply actions optional-actions optional-events no-reply-events
                     request-macros rejected-recipients? leading-space?]}]
   (let [handled (handler-map handlers)
         everything? (and (nil? actions) (nil? optional-actions))
         builder (doto (Request/builder)
                   (.events (types :handlers (keys handled)))
+                  (.events (types :default-reply (keys default-reply)))
                   (.optionalEvents (types :optional-events (or optional-events late-events)))
                   (.noReplyEvents (types :no-reply-events
                                          (into (set no-reply-events)
@@ -69,7 +87,7 @@
                   (.rejectedRecipients (boolean rejected-recipients?))
                   (.leadingSpace (boolean leading-space?)))]
     (doseq [[stage names] request-macros]
-      (.macros ^Request$Builder builder (options/macro-stage stage) ^List (mapv str names)))
+      (.macros ^Request$Builder builder (options/macro-stage stage) ^List (vec names)))
     (.build ^Request$Builder builder)))
 
 (defn agreement-map
@@ -93,8 +111,8 @@
 
 (defn explain
   "Returns what would be agreed between the context's request and an offer, as data."
-  [context ^Offer offer]
-  (let [agreement (Negotiation/agree offer (request context))]
+  [context offered]
+  (let [agreement (Negotiation/agree (offer offered) (request context))]
     (assoc (agreement-map agreement)
            :protocol-flags (into (sorted-set) (map #(.-constant ^ProtocolFlag %)) (.protocol agreement))
            :action-flags (into (sorted-set) (map #(.-constant ^ActionFlag %)) (.actions agreement)))))

@@ -4,9 +4,10 @@
   (:require
    [clojure.string :as string])
   (:import
+   (clojure.lang MultiFn)
    (java.time Duration)
    (java.util Collection EnumSet)
-   (temse.protocol ActionFlag EventType MacroStage MilterException MilterException$Category)
+   (temse.protocol ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category PacketSink ProtocolFlag)
    (temse.server EngineOptions EngineOptions$Builder ServerOptions)
    (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
 
@@ -20,8 +21,10 @@
 
 (def action-aliases
   "Other spellings of action flags."
-  {:add-recipient-par :add-recipient-parameters
+  {:insert-header :add-header
+   :delete-header :change-header
    :replace-body :change-body
+   :add-recipient-par :add-recipient-parameters
    :choose-macros :request-macros})
 
 (def event-names
@@ -31,6 +34,9 @@
 (def action-names
   "The action flags that may be asked for."
   (into #{} (map #(.-keyword ^ActionFlag %)) (ActionFlag/values)))
+
+(def ^:private flag-names
+  (into #{} (map #(.-keyword ^ProtocolFlag %)) (ProtocolFlag/values)))
 
 (def ^:private stage-names
   (into #{} (map #(.-keyword ^MacroStage %)) (MacroStage/values)))
@@ -50,17 +56,15 @@
             (vec (range (inc (count b))))
             (map-indexed vector a))))
 
-(defn did-you-mean
-  "Returns \"; did you mean :x?\" for the closest of the names, or \"\"."
+(defn- closest
+  "Returns the name that was probably meant by a keyword, symbol or string, or nil."
   [given names]
-  (let [closest (when (keyword? given)
-                  (->> (sort names)
-                       (map (juxt #(distance (name given) (name %)) identity))
-                       (sort-by first)
-                       first))]
-    (if (and closest (<= (long (first closest)) 3))
-      (str "; did you mean " (second closest) "?")
-      "")))
+  (when (or (ident? given) (string? given))
+    (let [word (name given)
+          edits #(distance word (name %))
+          nearest (apply min-key edits (sort names))]
+      (when (<= (long (edits nearest)) (min 3 (quot (count word) 2)))
+        nearest))))
 
 (defn bad-option
   "Returns the exception for a wrong option."
@@ -71,17 +75,30 @@
                      ^String problem
                      (object-array ["option" option "value" value "suggestion" suggestion]))))
 
+(defn- no-such
+  "Returns the exception for a name that is none of `names`, saying which of them was probably
+  meant."
+  [option value given problem names advice]
+  (let [suggestion (closest given names)]
+    (bad-option option
+                value
+                (str problem " " (pr-str given)
+                     (if suggestion (str "; did you mean " suggestion "?") ".")
+                     (when advice (str " " advice)))
+                suggestion)))
+
+(defn- no-such-name
+  [option given kind names]
+  (no-such option given given (str option ": there is no " kind) names
+           (str "The " kind "s are " (string/join " " (sort names)))))
+
 (defn event-type
   "Returns the EventType of a keyword or one of its aliases.
 
   Throws :bad-options that names `option` where there is none."
   ^EventType [option k]
   (or (EventType/ofKeyword (get event-aliases k k))
-      (throw (bad-option option
-                         k
-                         (str option ": there is no event " (pr-str k)
-                              (did-you-mean k event-names)
-                              " The events are " (string/join " " (sort event-names)))))))
+      (throw (no-such-name option k "event" event-names))))
 
 (defn action-flag
   "Returns the ActionFlag of a keyword or one of its aliases.
@@ -89,21 +106,20 @@
   Throws :bad-options that names `option` where there is none."
   ^ActionFlag [option k]
   (or (ActionFlag/ofKeyword (get action-aliases k k))
-      (throw (bad-option option
-                         k
-                         (str option ": there is no action " (pr-str k)
-                              (did-you-mean k action-names)
-                              " The actions are " (string/join " " (sort action-names)))))))
+      (throw (no-such-name option k "action" action-names))))
+
+(defn protocol-flag
+  "Returns the ProtocolFlag of a keyword. Throws :bad-options that names `option` where there is
+  none."
+  ^ProtocolFlag [option k]
+  (or (ProtocolFlag/ofKeyword k)
+      (throw (no-such-name option k "flag" flag-names))))
 
 (defn macro-stage
   "Returns the MacroStage of a keyword. Throws :bad-options where there is none."
   ^MacroStage [k]
   (or (MacroStage/ofKeyword k)
-      (throw (bad-option :request-macros
-                         k
-                         (str ":request-macros: there is no stage " (pr-str k)
-                              (did-you-mean k stage-names)
-                              " The stages are " (string/join " " (sort stage-names)))))))
+      (throw (no-such-name :request-macros k "stage" stage-names))))
 
 (defn- milliseconds?
   [x]
@@ -118,20 +134,31 @@
   [x]
   (and (int? x) (< 0 (long x) Integer/MAX_VALUE)))
 
-(defn- callable?
+(defn callable?
+  "Returns true for a function, var or multimethod: not for maps and keywords, which Clojure could
+  call, too."
   [x]
-  (or (fn? x) (var? x)))
+  (or (fn? x) (var? x) (instance? MultiFn x)))
 
 (defn- keywords?
   [x]
   (and (or (set? x) (sequential? x)) (every? keyword? x)))
+
+(defn- mode?
+  [x]
+  (and (string? x) (re-matches #"([r-][w-][x-]){3}" x)))
+
+(defn- names-by-stage?
+  [x]
+  (and (map? x)
+       (every? #(and (sequential? %) (every? string? %)) (vals x))))
 
 (def table
   "Every option: what it must be, in words and as a predicate, and its default."
   {:port ["a number from 0 to 65535" #(and (int? %) (<= 0 (long %) 65535)) nil]
    :host ["a host name or address" string? "127.0.0.1"]
    :socket-path ["a path" string? nil]
-   :socket-permissions ["a mode such as \"rw-rw----\"" string? nil]
+   :socket-permissions ["a mode such as \"rw-rw----\"" mode? nil]
    :socket-group ["the name of a group" string? nil]
    :address ["an address such as \"inet:20025@127.0.0.1\" or \"unix:/run/filter.sock\"" string? nil]
    :handlers ["a map of event to function, or a var of one" #(or (map? %) (var? %)) nil]
@@ -139,11 +166,12 @@
    :actions ["a set of actions" keywords? nil]
    :optional-actions ["a set of actions" keywords? nil]
    :optional-events ["a set of events" keywords? nil]
-   :no-reply-events ["a set of events" keywords? #{}]
-   :request-macros ["a map of stage to names" #(and (map? %) (every? sequential? (vals %))) {}]
-   :rejected-recipients? ["true or false" boolean? false]
-   :leading-space? ["true or false" boolean? false]
-   :default-reply ["a map of event to reply" #(and (map? %) (every? map? (vals %))) {}]
+   :no-reply-events ["a set of events" keywords? nil]
+   :request-macros ["a map of stage to names, such as {:mail [\"{auth_authen}\"]}" names-by-stage? nil]
+   :rejected-recipients? ["true or false" boolean? nil]
+   :leading-space? ["true or false" boolean? nil]
+   :default-reply ["a map of event to reply, such as {:unknown {:action :reject}}"
+                   #(and (map? %) (every? map? (vals %))) {}]
    :on-error ["a function or var" callable? nil]
    :handler-timeout ["milliseconds, or a map of event to milliseconds" milliseconds-by-event?
                      {:default 25000 :end-of-message 270000}]
@@ -164,18 +192,21 @@
    :keep-payload? ["true or false" boolean? false]})
 
 (defn- check-option
-  [option value]
+  [[option value]]
   (let [[wanted ok?] (get table option)]
     (cond
       (nil? wanted)
-      (throw (bad-option option
-                         value
-                         (str "there is no option " (pr-str option)
-                              (did-you-mean option (keys table)))
-                         (did-you-mean option (keys table))))
+      (throw (no-such option value option "there is no option" (keys table)
+                      (when (EventType/ofKeyword (get event-aliases option option))
+                        "Handlers are given as :handlers {EVENT FUNCTION}")))
 
       (not (ok? value))
       (throw (bad-option option value (str option " must be " wanted ", not " (pr-str value)))))))
+
+(defn check-each
+  "Throws :bad-options that says what would be right, if one of the options is unknown or wrong."
+  [options]
+  (run! check-option options))
 
 (defn check
   "Returns the options with defaults for all that are missing.
@@ -184,7 +215,7 @@
   [options]
   (when-not (map? options)
     (throw (bad-option :options options (str "options must be a map, not " (pr-str options)))))
-  (run! (fn [[option value]] (check-option option value)) options)
+  (check-each options)
   (let [given (filterv #(contains? options %) [:port :socket-path :address])]
     (when (< 1 (count given))
       (throw (bad-option (first given)
@@ -204,7 +235,11 @@
       port (Endpoint/parse (str (if (string/includes? host ":") "inet6:" "inet:") port "@" host))
       :else (throw (bad-option :port nil "say where to listen: :port, :socket-path or :address")))
     (catch IllegalArgumentException e
-      (throw (bad-option :address (or address socket-path) (ex-message e))))))
+      (let [[option value] (cond
+                             address [:address address]
+                             socket-path [:socket-path socket-path]
+                             :else [:host host])]
+        (throw (bad-option option value (str option ": " (ex-message e))))))))
 
 (defn- millis
   ^Duration [n]
@@ -216,6 +251,15 @@
     (.addAll types ^Collection (mapv #(event-type option %) ks))
     types))
 
+(defn- add-default-reply
+  [^EngineOptions$Builder builder [event reply]]
+  (let [type (event-type :default-reply event)]
+    (try
+      (.defaultReply builder type reply)
+      (ActionCodec/encode reply (reify PacketSink (packet [_ _ _ _ _])))
+      (catch MilterException e
+        (throw (bad-option :default-reply reply (str ":default-reply: " (ex-message e))))))))
+
 (defn engine
   "Returns the EngineOptions of checked options."
   ^EngineOptions [options]
@@ -226,8 +270,7 @@
                   (.maximumPacketSize (int (:max-packet-size options)))
                   (.keepPayload (boolean (:keep-payload? options))))
         timeout (:handler-timeout options)]
-    (doseq [[event reply] (:default-reply options)]
-      (.defaultReply builder (event-type :default-reply event) reply))
+    (run! #(add-default-reply builder %) (:default-reply options))
     (if (map? timeout)
       (do (when-let [default (:default timeout)]
             (.handlerTimeout builder (millis default)))

@@ -2,7 +2,7 @@
   "Values that will come: what they are, and how to hear of them without holding a thread."
   {:no-doc true}
   (:import
-   (clojure.lang Delay IBlockingDeref IDeref IPending)
+   (clojure.lang IBlockingDeref IDeref IPending)
    (java.util.concurrent CompletableFuture CompletionStage ConcurrentLinkedQueue ExecutionException Future)
    (java.util.concurrent.locks LockSupport)))
 
@@ -83,9 +83,6 @@
 
     (and (instance? IPending value) (instance? IBlockingDeref value))
     (watch #(.isRealized ^IPending value) #(.deref ^IDeref value))
-
-    (instance? Delay value)
-    nil
 
     :else
     (do (when (find-ns 'clojure.core.async)

@@ -3,13 +3,19 @@
   {:no-doc true}
   (:require
    [temse.impl.dispatch :as dispatch]
-   [temse.impl.negotiation :as negotiation])
+   [temse.impl.negotiation :as negotiation]
+   [temse.impl.options :as options])
   (:import
+   (java.io Writer)
    (java.util Date List)
    (temse.protocol EventType MilterException MilterException$Category Request)
    (temse.server Connection MilterFactory MilterHandler)))
 
 (set! *warn-on-reflection* true)
+
+(defmethod print-method Connection
+  [^Connection connection ^Writer writer]
+  (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
 
 (def ^:private context-options
   "Options that :init finds in its context and may change there."
@@ -42,7 +48,13 @@
                                (str ":init must return a context, a map; it returned "
                                     (pr-str context))
                                (object-array ["value" context]))))
+    (options/check-each (into {} (filter (comp some? val)) (select-keys context context-options)))
     context))
+
+(defn- wanted
+  "Returns what the context and those options that it cannot change ask of the MTA."
+  ^Request [options context]
+  (negotiation/request (assoc context :default-reply (:default-reply options))))
 
 (defn- agreed-context
   [context agreement]
@@ -60,6 +72,22 @@
       (aset table (.ordinal (EventType/ofKeyword event)) handler))
     table))
 
+(def ^:private temporary-failure
+  [{:action :temporary-failure}])
+
+(defn- error-answer
+  "Returns the actions that a return value of :on-error stands for."
+  ^List [value]
+  (cond
+    (nil? value) temporary-failure
+    (and (map? value) (contains? value :action)) [value]
+    (and (instance? List value) (every? map? value)) value
+    :else (throw (MilterException. MilterException$Category/BAD_HANDLER_RETURN
+                                   (str ":on-error must return an action, a sequence of actions, or"
+                                        " nil for a temporary failure; it returned "
+                                        (if (map? value) "a map without :action" (pr-str value)))
+                                   (object-array ["value" value])))))
+
 (deftype ^:private ContextHandler [options ^Connection connection
                                    ^:unsynchronized-mutable context
                                    ^:unsynchronized-mutable handlers
@@ -72,16 +100,16 @@
   MilterHandler
   (request [this offer]
     (set! context (initial-context options connection))
-    (let [request (negotiation/request context)
-          on-options (:options (negotiation/handler-map (:handlers context)))]
-      (if-not on-options
-        request
-        (let [returned (on-options offer (assoc context :milter/request request))]
-          (dispatch/keep-context this (dispatch/next-context context (dissoc returned :milter/request)))
-          (let [changed (:milter/request returned)]
-            (if (identical? changed request)
-              (negotiation/request returned)
-              ^Request changed))))))
+    (let [request (wanted options context)]
+      (if-let [on-options (:options (negotiation/handler-map (:handlers context)))]
+        (let [given (assoc context :milter/request request)
+              returned (or (on-options offer given) given)
+              changed (:milter/request returned request)]
+          (set! context (dispatch/next-context context (dissoc returned :milter/request)))
+          (if (identical? changed request)
+            (wanted options (merge context returned))
+            changed))
+        request)))
 
   (negotiated [_ agreed]
     (set! agreement agreed)
@@ -100,9 +128,8 @@
 
   (onError [_ error _type event]
     (if-let [on-error (:on-error options)]
-      (let [answer (on-error error event context)]
-        (if (map? answer) [answer] answer))
-      [{:action :temporary-failure}]))
+      (error-answer (on-error error event context))
+      temporary-failure))
 
   (scopeEnded [_ type]
     (if (identical? type EventType/DISCONNECT)

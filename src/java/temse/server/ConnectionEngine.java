@@ -29,8 +29,8 @@ import temse.transport.Conversation;
 import temse.transport.Link;
 
 /**
- * Serves one MTA connection without knowing its socket: bytes in, handler calls, bytes out, told the
- * time from outside.
+ * Serves one MTA connection without knowing its socket: bytes in, handler calls, bytes out, told
+ * the time from outside.
  *
  * <p>A packet becomes one or more steps (a MAIL inside a message is an abort, a message end and the
  * mail event); steps are taken one after the other, and each is settled before the next: by the
@@ -60,6 +60,7 @@ public final class ConnectionEngine implements Conversation, Connection {
   private int skippedEvents;
   private int scoldedEvents;
   private boolean clientOpen;
+  private boolean messageOpen;
   private boolean closing;
   private boolean stopping;
   private boolean unanswered;
@@ -157,7 +158,10 @@ public final class ConnectionEngine implements Conversation, Connection {
   @Override
   public Wish stopping() {
     stopping = true;
-    return idle() ? Wish.CLOSE : pending == null ? Wish.READ : Wish.WAIT;
+    if (pending != null) {
+      return Wish.WAIT;
+    }
+    return idle() ? Wish.CLOSE : agenda.isEmpty() ? Wish.READ : Wish.MOVE;
   }
 
   @Override
@@ -165,22 +169,25 @@ public final class ConnectionEngine implements Conversation, Connection {
     closing = true;
     if (pending != null) {
       pending.cancel();
-      pending = null;
+      leaveOpen();
     }
     agenda.removeIf(step -> step.type.owesReply() || step.type == EventType.OPTIONS);
-    if (session.inMessage()) {
-      announceAbort(Names.LOST);
-    }
+    announceAbort(Names.LOST);
     announceDisconnect(reason(how));
     session = Session.CLOSED;
     while (!agenda.isEmpty()) {
-      if (!take(agenda.poll())) {
-        Step step = agenda.poll();
-        call(step);
-        endScope(step.type);
+      take(agenda.poll());
+      if (pending != null) {
+        leaveOpen();
       }
     }
     listener.closed(this, failure != null ? failure : cause);
+  }
+
+  /** Waits no longer for what the current step left pending. */
+  private void leaveOpen() {
+    pending = null;
+    endScope(current.type);
   }
 
   private Keyword reason(End how) {
@@ -201,7 +208,7 @@ public final class ConnectionEngine implements Conversation, Connection {
     boolean mailSuppressed = agreement != null && agreement.suppresses(EventType.MAIL);
     Session before = session;
     session = session.after(type, mailSuppressed);
-    macros = type == EventType.DEFINE_MACRO ? macros.with(packet) : macros.after(type);
+    macros = macrosAfter(type, packet);
     switch (type) {
       case OPTIONS, DEFINE_MACRO -> schedule(type, packet);
       case ABORT -> {}
@@ -219,13 +226,24 @@ public final class ConnectionEngine implements Conversation, Connection {
         if (type.inMessage() ? !session.inMessage() : session == Session.CONNECTION_SETTLED) {
           repeatVerdict(type);
         } else if (type == EventType.END_OF_MESSAGE && packet.payload().length > 0) {
-          schedule(EventType.BODY, packet, true);
-          schedule(type, new Packet((char) type.code));
+          if (hears(EventType.BODY)) {
+            agenda.add(new Step(EventType.BODY, decode(EventType.BODY, packet), true));
+          }
+          agenda.add(new Step(type, EventCodec.event(type), false));
         } else {
           schedule(type, packet);
         }
       }
     }
+  }
+
+  /** The macros of an SMTP client hold until its end was told: {@link #endScope}. */
+  private MacroTable macrosAfter(EventType type, Packet packet) {
+    return switch (type) {
+      case DEFINE_MACRO -> macros.with(packet);
+      case QUIT, DISCONNECT -> macros;
+      default -> macros.after(type);
+    };
   }
 
   private void beginMessage() {
@@ -247,24 +265,28 @@ public final class ConnectionEngine implements Conversation, Connection {
   }
 
   private void schedule(EventType type, Packet packet) {
-    schedule(type, packet, false);
-  }
-
-  private void schedule(EventType type, Packet packet, boolean beforeEndOfMessage) {
-    boolean skipped = (skippedEvents & 1 << type.ordinal()) != 0;
-    if (type == EventType.OPTIONS || handles(type) && !skipped) {
-      agenda.add(new Step(type, decode(type, packet), beforeEndOfMessage));
-    } else if (!beforeEndOfMessage) {
+    if (type == EventType.OPTIONS || hears(type)) {
+      agenda.add(new Step(type, decode(type, packet), false));
+    } else {
       settleUnheard(type, packet);
     }
   }
 
+  private boolean hears(EventType type) {
+    return handles(type) && !skips(type);
+  }
+
+  private boolean skips(EventType type) {
+    return (skippedEvents & 1 << type.ordinal()) != 0;
+  }
+
   private void settleUnheard(EventType type, Packet packet) {
-    IPersistentMap reply = options.defaultReply(type);
+    IPersistentMap reply = skips(type) ? Actions.proceed() : options.defaultReply(type);
     if (listener.wantsExchanges()) {
       current = new Step(type, decode(type, packet), false);
       startedAt = System.nanoTime();
     }
+    messageOpen |= type.inMessage();
     boolean owed = agreement.owesReply(type);
     if (owed) {
       ResponseEncoder.write(type, List.of(), reply, agreement, link.output());
@@ -297,13 +319,15 @@ public final class ConnectionEngine implements Conversation, Connection {
   // ---- what the library announces by itself
 
   private void announceAbort(Keyword reason) {
-    announce(EventType.ABORT, EventCodec.event(EventType.ABORT));
-    announceMessageEnd(reason);
+    if (messageOpen) {
+      announce(EventType.ABORT, EventCodec.event(EventType.ABORT));
+      announceMessageEnd(reason);
+    }
   }
 
   private void announceMessageEnd(Keyword reason) {
-    announce(
-        EventType.MESSAGE_END, EventCodec.event(EventType.MESSAGE_END, Keys.REASON, reason));
+    messageOpen = false;
+    announce(EventType.MESSAGE_END, EventCodec.event(EventType.MESSAGE_END, Keys.REASON, reason));
   }
 
   private void announceDisconnect(Keyword reason) {
@@ -331,36 +355,33 @@ public final class ConnectionEngine implements Conversation, Connection {
   /** Takes a step, or puts it back and returns false if it must be taken on another thread. */
   private boolean take(Step step) {
     current = step;
-    boolean heard = step.type == EventType.OPTIONS || handles(step.type);
-    if (heard) {
-      if (!link.enter(step.type.ordinal())) {
-        agenda.addFirst(step);
-        return false;
-      }
-      try {
-        call(step);
-      } finally {
-        link.leave();
-      }
-    } else {
-      startedAt = System.nanoTime();
-      settled(step.type, null, List.of());
+    if (step.type != EventType.OPTIONS && !handles(step.type)) {
+      begin(step);
+      write(step.type);
+      return true;
     }
-    endScope(step.type);
+    if (!link.enter(step.type.ordinal())) {
+      agenda.addFirst(step);
+      return false;
+    }
+    try {
+      call(step);
+    } finally {
+      link.leave();
+    }
     return true;
   }
 
-  private void endScope(EventType type) {
-    if ((type == EventType.MESSAGE_END || type == EventType.DISCONNECT) && handler != null) {
-      handler.scopeEnded(type);
-    }
-  }
-
-  private void call(Step step) {
+  private void begin(Step step) {
+    messageOpen |= step.type.inMessage();
     response.clear();
     if (listener.wantsExchanges()) {
       startedAt = System.nanoTime();
     }
+  }
+
+  private void call(Step step) {
+    begin(step);
     handlerThread = Thread.currentThread();
     try {
       if (step.type == EventType.OPTIONS) {
@@ -418,7 +439,7 @@ public final class ConnectionEngine implements Conversation, Connection {
   private void add(IPersistentMap action) {
     if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
       progress();
-    } else if (agreement.mayAnswer(current.type)) {
+    } else if (mayAnswer(current.type)) {
       response.add(current.type, action, agreement);
     } else if (action.valAt(Keys.ACTION) != ActionType.CONTINUE.keyword) {
       scold(action);
@@ -430,24 +451,29 @@ public final class ConnectionEngine implements Conversation, Connection {
     int bit = 1 << current.type.ordinal();
     if ((scoldedEvents & bit) == 0) {
       scoldedEvents |= bit;
-      try {
-        response.add(current.type, action, agreement);
-      } catch (MilterException e) {
-        report(e);
-      }
+      report(Response.unanswerable(current.type, action));
     }
   }
 
+  private boolean mayAnswer(EventType type) {
+    return agreement != null && agreement.mayAnswer(type);
+  }
+
   private void write(EventType event) {
-    IPersistentMap reply =
-        response.reply() == null ? options.defaultReply(event) : response.reply();
     if (current.beforeEndOfMessage) {
-      writeBeforeEndOfMessage(reply);
-    } else if (agreement.owesReply(event)) {
-      writeReply(event, agreement.mayAnswer(event) ? reply : Actions.proceed());
+      writeBeforeEndOfMessage(replyTo(event));
+    } else if (agreement != null && agreement.owesReply(event)) {
+      writeReply(event, replyTo(event));
     } else {
       settled(event, null, List.of());
     }
+  }
+
+  private IPersistentMap replyTo(EventType event) {
+    if (!mayAnswer(event)) {
+      return Actions.proceed();
+    }
+    return response.reply() == null ? options.defaultReply(event) : response.reply();
   }
 
   /** The last piece of a body shares its reply with the end of message. */
@@ -477,6 +503,7 @@ public final class ConnectionEngine implements Conversation, Connection {
       listener.exchanged(this, current.event, actions, System.nanoTime() - startedAt);
     }
     if (reply == null) {
+      endScope(type);
       return;
     }
     ActionType verdict = ActionCodec.verdict(reply);
@@ -493,6 +520,15 @@ public final class ConnectionEngine implements Conversation, Connection {
     }
   }
 
+  private void endScope(EventType type) {
+    if (type == EventType.DISCONNECT) {
+      macros = MacroTable.EMPTY;
+    }
+    if ((type == EventType.MESSAGE_END || type == EventType.DISCONNECT) && handler != null) {
+      handler.scopeEnded(type);
+    }
+  }
+
   private void fail(Throwable error) {
     report(error);
     EventType type = current.type;
@@ -502,15 +538,13 @@ public final class ConnectionEngine implements Conversation, Connection {
       return;
     }
     response.clear();
-    if (agreement == null || !type.owesReply() || session == Session.CLOSED) {
-      settled(type, null, List.of());
+    if (!mayAnswer(type)) {
+      write(type);
       return;
     }
     try {
-      if (agreement.mayAnswer(type)) {
-        for (IPersistentMap action : handler.onError(error, type, current.event)) {
-          response.add(type, action, agreement);
-        }
+      for (IPersistentMap action : handler.onError(error, type, current.event)) {
+        response.add(type, action, agreement);
       }
       write(type);
     } catch (Throwable e) {
@@ -595,13 +629,14 @@ public final class ConnectionEngine implements Conversation, Connection {
   @Override
   public <T> void await(
       CompletionStage<T> stage, Function<? super T, List<IPersistentMap>> whenDone) {
+    if (Thread.currentThread() != handlerThread) {
+      throw new MilterException(
+          MilterException.Category.STALE_CONTEXT,
+          "no event is at hand that could wait: a value is awaited by a running handler");
+    }
     PendingValue<T> value =
         new PendingValue<>(
-            stage,
-            whenDone,
-            now,
-            options.handlerTimeout(current.type),
-            options.progressInterval);
+            stage, whenDone, now, options.handlerTimeout(current.type), options.progressInterval);
     pending = value;
     stage.whenComplete((result, error) -> link.later(() -> complete(value, result, error)));
   }
@@ -611,14 +646,20 @@ public final class ConnectionEngine implements Conversation, Connection {
       return;
     }
     pending = null;
+    handlerThread = Thread.currentThread();
     try {
       if (error != null) {
-        fail(PendingValue.unwrapped(error));
-      } else {
-        settle(value.response(result));
+        throw PendingValue.unwrapped(error);
+      }
+      List<IPersistentMap> actions = value.response(result);
+      if (pending == null) {
+        settle(actions);
       }
     } catch (Throwable e) {
+      pending = null;
       fail(e);
+    } finally {
+      handlerThread = null;
     }
   }
 

@@ -31,18 +31,6 @@ final class Response {
   void add(EventType event, IPersistentMap given, Agreement agreement) {
     IPersistentMap action = ActionCodec.normalise(given);
     ActionType type = ActionCodec.type(action);
-    if (type == ActionType.CONTINUE && !agreement.mayAnswer(event)) {
-      return;
-    }
-    if (!agreement.mayAnswer(event)) {
-      throw new MilterException(
-          MilterException.Category.REPLY_NOT_ALLOWED,
-          event.keyword + " is a no-reply event, " + type.keyword + " cannot answer it",
-          Keys.ACTION,
-          action,
-          Keys.EVENT,
-          event.keyword);
-    }
     if (reply != null) {
       throw afterReply(event, type, action);
     }
@@ -53,6 +41,17 @@ final class Response {
     } else {
       addModification(event, type, action);
     }
+  }
+
+  /** Returns the error of an action in answer to an event that takes none. */
+  static MilterException unanswerable(EventType event, IPersistentMap action) {
+    return new MilterException(
+        MilterException.Category.REPLY_NOT_ALLOWED,
+        event.keyword + " takes no reply, " + action.valAt(Keys.ACTION) + " cannot answer it",
+        Keys.ACTION,
+        action,
+        Keys.EVENT,
+        event.keyword);
   }
 
   private void addModification(EventType event, ActionType type, IPersistentMap action) {
@@ -75,7 +74,10 @@ final class Response {
         second ? MilterException.Category.DOUBLE_REPLY : MilterException.Category.LATE_ACTION,
         second
             ? event.keyword + " was answered with " + replyType.keyword + " already"
-            : type.keyword + " comes after the reply " + replyType.keyword + "; the reply goes last",
+            : type.keyword
+                + " comes after the reply "
+                + replyType.keyword
+                + "; the reply goes last",
         Keys.ACTION,
         action,
         Keys.EVENT,
@@ -89,9 +91,5 @@ final class Response {
   /** Returns the reply, or null if none was given. */
   IPersistentMap reply() {
     return reply;
-  }
-
-  boolean isEmpty() {
-    return reply == null && modifications.isEmpty();
   }
 }

@@ -9,7 +9,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import temse.transport.Conversation.End;
@@ -22,32 +21,26 @@ import temse.transport.Conversation.End;
  * the grace, the {@link Watcher} has a spare thread take over: the spare becomes the carrier and
  * goes on with the rest of the round, while the first thread stays with its connection, which is
  * now <em>lent</em> to it. When its call is over it writes the answers itself, gives the connection
- * back through {@link #post} and becomes a spare. User code that is suspected to block is not even
+ * back through the tasks and becomes a spare. User code that is suspected to block is not even
  * begun on the carrier: its connection is lent to a spare beforehand.
  *
- * <h2>Who may touch what</h2>
+ * <h2>Who may touch what, and when</h2>
  *
  * <ul>
- *   <li>The fields of the loop, its selector, timers and buffers, and in each {@link SocketLink}
- *       the fields marked "of the carrier": the carrier only. Exactly one thread is the carrier:
- *       {@link #turn} is odd while user code runs on it, and both the end of the user code and the
- *       take-over are a compare-and-set from that odd number to the next even one. The thread that
- *       loses may not touch any of them again; {@link SocketLink#isLent} tells it so.
- *   <li>In each {@code SocketLink} the fields marked "of the serving thread", the conversation and
- *       writing to the socket: the carrier while the connection is at home, the thread it is lent
- *       to while it is away. What concerns a connection that is away, tasks and timers, waits for
- *       its return.
- *   <li>{@link #post}, {@link #turn()} and {@link #connections()}: any thread.
+ *   <li>What is marked "carrier", here and in {@link SocketLink}: the carrier. While user code runs
+ *       on it, {@link Turn} decides whether it still is the carrier afterwards. If not it may not
+ *       touch any of that again; {@link SocketLink#isLent} tells it so.
+ *   <li>What is marked "serving thread" in {@code SocketLink}, the conversation and writing to the
+ *       socket: the carrier while the connection is at home, the thread it is lent to while it is
+ *       away. Tasks and timers of a connection that is away wait for its return.
+ *   <li>The rest: any thread.
  * </ul>
  *
- * <p>Memory effects pass from carrier to carrier with the turn counter, from carrier to lent thread
- * with its start, and back with the task queue.
- *
- * <p>The read buffer stays with the loop if it was consumed wholly when the user code began;
- * otherwise it stays with the thread that is reading it, and the loop takes another one.
+ * <p>Memory effects pass from carrier to carrier with the turn, to a spare with its start, and back
+ * with the tasks. The read buffer stays with the loop if it had been consumed when the user code
+ * began, else with the thread that is reading it.
  */
 final class EventLoop implements Runnable {
-  private static final long SHORTEST_WAIT = TimeUnit.MILLISECONDS.toNanos(1);
   private static final ByteBuffer NO_BUFFER = ByteBuffer.allocate(0);
 
   private final SocketServer server;
@@ -58,7 +51,7 @@ final class EventLoop implements Runnable {
   private volatile boolean stopping;
   private volatile boolean abandoning;
 
-  // Of the carrier.
+  // Carrier.
   private final Timers timers = new Timers();
   private final List<SelectionKey> ready = new ArrayList<>();
   private final Consumer<SelectionKey> collector = ready::add;
@@ -75,7 +68,7 @@ final class EventLoop implements Runnable {
     readInto(NO_BUFFER);
   }
 
-  // For any thread.
+  // Any thread.
 
   SocketServer server() {
     return server;
@@ -129,7 +122,7 @@ final class EventLoop implements Runnable {
         });
   }
 
-  // For the carrier.
+  // Carrier.
 
   /** Listens; before the loop runs for the first time. */
   void add(Acceptor acceptor) throws IOException {
@@ -185,29 +178,21 @@ final class EventLoop implements Runnable {
     ready.clear();
     nextReady = 0;
     current = null;
-    if (tasks.beginSelect()) {
-      long next = timers.next();
-      long wait = next == Long.MAX_VALUE ? 0 : Math.max(SHORTEST_WAIT, next - now);
-      selector.select(collector, TimeUnit.NANOSECONDS.toMillis(wait));
-    } else {
-      selector.selectNow(collector);
-    }
-    tasks.endSelect();
-    Thread.interrupted();
+    tasks.select(collector, timers.millisToNext(now));
     now = System.nanoTime();
   }
 
   private boolean serveReady(SelectionKey key) {
-    if (key.attachment() instanceof SocketLink link) {
-      return link.isClosed() || serveReady(link);
+    if (key.attachment() instanceof Acceptor acceptor) {
+      current = null;
+      acceptor.accept();
+      return true;
     }
-    current = null;
-    ((Acceptor) key.attachment()).accept();
-    return true;
+    current = (SocketLink) key.attachment();
+    return current.isClosed() || serveReady(current);
   }
 
   private boolean serveReady(SocketLink link) {
-    current = link;
     switch (link.readiness()) {
       case SelectionKey.OP_READ:
         if (buffer == NO_BUFFER) {
@@ -356,7 +341,6 @@ final class EventLoop implements Runnable {
   }
 
   private boolean lend(SocketLink link, Runnable work) {
-    server.countLent();
     link.lend();
     if (server.spares().lend(work)) {
       return true;

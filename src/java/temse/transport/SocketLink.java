@@ -5,12 +5,12 @@ import java.net.SocketOption;
 import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
-import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 import jdk.net.ExtendedSocketOptions;
 
@@ -28,13 +28,13 @@ final class SocketLink extends Timers.Timed implements Link {
   private final boolean quickAck;
   private final Conversation conversation;
 
-  // Of the carrier.
+  // Carrier.
   private final SelectionKey key;
   private final List<Tasks.Task> postponed = new ArrayList<>(0);
   private boolean away;
   private boolean closed;
 
-  // Of the serving thread.
+  // Serving thread.
   private Conversation.Wish wish = Conversation.Wish.READ;
   private Conversation.End how;
   private Throwable cause;
@@ -67,7 +67,7 @@ final class SocketLink extends Timers.Timed implements Link {
     this.conversation = server.converse(this);
   }
 
-  // For any thread.
+  // Any thread.
 
   @Override
   public String peer() {
@@ -79,7 +79,7 @@ final class SocketLink extends Timers.Timed implements Link {
     loop.later(this, task);
   }
 
-  // For the serving thread.
+  // Serving thread.
 
   @Override
   public Output output() {
@@ -146,6 +146,7 @@ final class SocketLink extends Timers.Timed implements Link {
       while (wish == Conversation.Wish.MOVE && lent) {
         wish = conversation.receive(bytes, now);
       }
+      Objects.requireNonNull(wish, "wish");
       flush();
       rest = rest(bytes);
       if (quickAck
@@ -210,9 +211,7 @@ final class SocketLink extends Timers.Timed implements Link {
 
   private void fail(IOException e) {
     String message = String.valueOf(e.getMessage());
-    if (e instanceof ClosedByInterruptException) {
-      fail(Conversation.End.STOPPED, e);
-    } else if (message.contains("reset") || message.contains("Broken pipe")) {
+    if (message.contains("reset") || message.contains("Broken pipe")) {
       fail(Conversation.End.PEER_CLOSED, e);
     } else {
       fail(Conversation.End.FAILED, e);
@@ -232,7 +231,7 @@ final class SocketLink extends Timers.Timed implements Link {
     return kind;
   }
 
-  // For the carrier, while the connection is at home.
+  // Carrier, while the connection is at home.
 
   /** Returns the number of bytes read, negative if the connection is over. */
   int read(ByteBuffer into) {
@@ -309,7 +308,7 @@ final class SocketLink extends Timers.Timed implements Link {
     SocketServer.closeQuietly(channel);
   }
 
-  // For the carrier at any time.
+  // Carrier, at any time.
 
   /** Returns the operation that is wanted now, or 0. */
   int interest() {

@@ -67,7 +67,6 @@ public final class SocketServer implements AutoCloseable {
   private final LongAdder accepted = new LongAdder();
   private final LongAdder refused = new LongAdder();
   private final LongAdder handOvers = new LongAdder();
-  private final LongAdder lent = new LongAdder();
 
   private SocketServer(
       TransportOptions options,
@@ -157,7 +156,7 @@ public final class SocketServer implements AutoCloseable {
         accepted.sum(),
         refused.sum(),
         handOvers.sum(),
-        lent.sum(),
+        spares.lent(),
         spares.waits(),
         watcher.stalls());
   }
@@ -209,10 +208,7 @@ public final class SocketServer implements AutoCloseable {
       if (!await(finished, grace.toNanos())) {
         spares.interruptAll();
         forEachLoop(EventLoop::abandon);
-        List<Runnable> waiting = spares.takeWaiting();
-        if (!waiting.isEmpty()) {
-          new Thread(() -> waiting.forEach(Runnable::run), options.name() + "-abandoned").start();
-        }
+        spares.liftLimit();
       }
       if (await(finished, LAST_GRACE)) {
         spares.awaitEnd(LAST_GRACE);
@@ -278,10 +274,6 @@ public final class SocketServer implements AutoCloseable {
 
   void countHandOver() {
     handOvers.increment();
-  }
-
-  void countLent() {
-    lent.increment();
   }
 
   /** Gives an accepted connection to the loop that has the fewest, or refuses it. */

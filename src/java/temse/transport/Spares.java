@@ -43,12 +43,13 @@ final class Spares {
     }
   }
 
-  private final int limit;
   private final Consumer<Throwable> problems;
   private final ThreadPoolExecutor threads;
   private final Set<Thread> alive = ConcurrentHashMap.newKeySet();
   private final Queue<Runnable> waiting = new ArrayDeque<>();
+  private int limit;
   private int held;
+  private long lent;
   private long waits;
 
   Spares(TransportOptions options, Consumer<Throwable> problems) {
@@ -108,6 +109,7 @@ final class Spares {
    */
   boolean lend(Runnable work) {
     synchronized (this) {
+      lent++;
       if (held == limit) {
         await(work);
         return true;
@@ -164,16 +166,30 @@ final class Spares {
     }
   }
 
+  /** Returns how often a connection was given a thread of its own. */
+  synchronized long lent() {
+    return lent;
+  }
+
   /** Returns how often a connection had to wait for a thread. */
   synchronized long waits() {
     return waits;
   }
 
-  /** Removes and returns what waits for threads, which may never come free. */
-  synchronized List<Runnable> takeWaiting() {
-    List<Runnable> left = List.copyOf(waiting);
-    waiting.clear();
-    return left;
+  /** Lifts the limit, since held threads may never come free: nothing has to wait any more. */
+  void liftLimit() {
+    List<Runnable> waited;
+    synchronized (this) {
+      limit = Integer.MAX_VALUE;
+      waited = List.copyOf(waiting);
+      waiting.clear();
+      held += waited.size();
+    }
+    for (Runnable work : waited) {
+      if (!start(() -> runAll(work))) {
+        runAll(work);
+      }
+    }
   }
 
   boolean isCurrentThread() {

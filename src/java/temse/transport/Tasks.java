@@ -1,8 +1,11 @@
 package temse.transport;
 
+import java.io.IOException;
+import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.Consumer;
 
 /** What other threads want from a loop; wakes it if it is selecting. */
 final class Tasks {
@@ -38,14 +41,20 @@ final class Tasks {
     return queue.poll();
   }
 
-  /** From here on the selector is woken by new tasks; returns whether there are none yet. */
-  boolean beginSelect() {
+  /**
+   * Waits until a key is ready, a task is posted or the time is up.
+   *
+   * @param millis at most so long; 0 is for ever
+   */
+  void select(Consumer<SelectionKey> ready, long millis) throws IOException {
     selecting = true;
-    return queue.isEmpty();
-  }
-
-  void endSelect() {
+    if (queue.isEmpty()) {
+      selector.select(ready, millis);
+    } else {
+      selector.selectNow(ready);
+    }
     selecting = false;
+    Thread.interrupted();
   }
 
   boolean isEmpty() {

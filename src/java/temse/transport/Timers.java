@@ -1,6 +1,7 @@
 package temse.transport;
 
 import java.util.Arrays;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Times at which something is due: a binary heap whose members know their place in it.
@@ -69,9 +70,9 @@ final class Timers {
     return first;
   }
 
-  /** Returns the time of the next one, or {@link Long#MAX_VALUE}. */
-  long next() {
-    return size == 0 ? Long.MAX_VALUE : heap[0].due;
+  /** Returns how many milliseconds remain until the next one is due, at least 1; 0 is for ever. */
+  long millisToNext(long now) {
+    return size == 0 ? 0 : Math.max(1, TimeUnit.NANOSECONDS.toMillis(heap[0].due - now));
   }
 
   private void rise(Timed timed, int from) {

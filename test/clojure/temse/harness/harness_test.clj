@@ -8,7 +8,7 @@
    [temse.runner :as runner])
   (:import
    (java.io File IOException)
-   (java.net InetSocketAddress Socket)))
+   (java.net InetSocketAddress Socket SocketTimeoutException)))
 
 (set! *warn-on-reflection* true)
 
@@ -90,9 +90,9 @@
         {:milters [milter]}
         (fn [postfix sink]
           (let [replies (smtp/send-mail (assoc mail :port (:port postfix)))]
-            (is (= 451 (:code (:mail replies))))
+            (is (= {:code 451, :lines ["4.7.1 Service unavailable - try again later"]}
+                   (:mail replies)))
             (is (nil? (:message replies)))
-            (is (str/includes? ((:log postfix)) milter))
             (is (= [] @(:messages sink)))))))))
 
 (deftest main-parameters-of-a-test-are-stronger
@@ -116,5 +116,8 @@
     (fn [{:keys [stop ^File queue-directory] :as postfix} _]
       (with-open [client (smtp/connect postfix)]
         (is (= 0 (stop)))
-        (is (thrown? IOException (smtp/read-reply client)))
+        (is (= :dropped (try
+                          (smtp/read-reply client)
+                          (catch SocketTimeoutException _ :still-served)
+                          (catch IOException _ :dropped))))
         (is (not (.exists (.getParentFile queue-directory))))))))

@@ -115,7 +115,8 @@ postlog  unix-dgram  n - n -    1 postlogd
        master-services))
 
 (defn- start-guard
-  "Starts the script that runs Postfix and cleans up after it. Our terminal's signals don't reach it."
+  "Starts the script that runs Postfix and cleans up after it, where no signal of our terminal
+  reaches it."
   ^Process [^File directory]
   (let [script (slurp (io/resource "temse/harness/postfix.sh"))
         command ["setsid" "sh" "-c" script "postfix.sh" (str directory)]]
@@ -156,7 +157,8 @@ postlog  unix-dgram  n - n -    1 postlogd
 
     :port              ; Its port on 127.0.0.1, and on ::1 if the machine has it
     :queue-directory   ; A java.io.File
-    :log               ; (log) returns the text of the log so far
+    :log               ; (log) returns the text of the log so far, for people: a line may come
+                       ; after the reply it is about, since Postfix logs in another process
     :stop              ; (stop) kills Postfix and removes all its files; also done if the JVM dies;
                        ; returns 0, or another number if Postfix had ended already
 

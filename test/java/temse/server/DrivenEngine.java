@@ -135,6 +135,7 @@ final class DrivenEngine {
   /** Ends the connection from outside. */
   void end(End how) {
     assertFalse(ended, "the connection has ended already");
+    link.moveToSpareThread(true);
     ended = true;
     engine.ended(how, null);
   }
@@ -168,7 +169,6 @@ final class DrivenEngine {
     if (wish == Wish.READ) {
       assertFalse(rest.hasRemaining(), "input is left over although more is wanted");
     } else if (wish == Wish.CLOSE) {
-      link.moveToSpareThread(true);
       end(End.CLOSED_HERE);
     }
   }

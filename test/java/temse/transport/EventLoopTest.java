@@ -321,16 +321,19 @@ class EventLoopTest {
   }
 
   @Test
-  void servesOnWhenAHandlerLeavesItsThreadInterrupted() throws Exception {
+  void keepsAnInterruptFromTheNextHandlerOfTheThread() throws Exception {
     ToyConversation.Handler handler =
         (line, link) -> {
+          boolean interrupted = Thread.interrupted();
           Thread.currentThread().interrupt();
-          return line;
+          return String.valueOf(interrupted);
         };
     try (ToyServer toy = new ToyServer(handler);
         ToyServer.Client client = toy.connect()) {
       for (int i = 0; i < 10; i++) {
-        assertEquals("x", client.ask("x"));
+        client.send("x\nx\n");
+        assertEquals("false", client.read());
+        assertEquals("false", client.read());
       }
       toy.assertOrderly();
     }

@@ -364,6 +364,7 @@ class SocketServerTest {
       release.countDown();
       ToyServer.await("all have ended", () -> toy.server.connections() == 1);
       assertEquals(20, toy.toys.ended.get());
+      assertTrue(toy.server.counters().lent() >= 10, "blocking is foreseen");
       toy.assertOrderly();
     }
   }

@@ -10,6 +10,7 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 class TimersTest {
+  private static final long MILLI = 1_000_000;
 
   private static final class Item extends Timers.Timed {
     long expected = Long.MAX_VALUE;
@@ -25,23 +26,27 @@ class TimersTest {
     Timers timers = new Timers();
     Item late = new Item();
     Item early = new Item();
-    timers.schedule(late, 20);
-    timers.schedule(early, 10);
-    assertEquals(10, timers.next());
-    assertNull(timers.pollDue(9));
-    assertSame(early, timers.pollDue(10));
-    assertNull(timers.pollDue(19));
-    assertSame(late, timers.pollDue(25));
-    assertEquals(Long.MAX_VALUE, timers.next());
+    assertEquals(0, timers.millisToNext(7));
+    timers.schedule(late, 20 * MILLI);
+    timers.schedule(early, 10 * MILLI);
+    assertEquals(7, timers.millisToNext(3 * MILLI));
+    assertNull(timers.pollDue(10 * MILLI - 1));
+    assertEquals(1, timers.millisToNext(10 * MILLI - 1));
+    assertSame(early, timers.pollDue(10 * MILLI));
+    assertNull(timers.pollDue(19 * MILLI));
+    assertSame(late, timers.pollDue(25 * MILLI));
+    assertEquals(0, timers.millisToNext(25 * MILLI));
   }
 
   @Test
-  void movesForwardButKeepsItsPlaceWhenMovedBack() {
+  void movesForwardAtOnceButBackOnlyWhenItFires() {
     Timers timers = new Timers();
     Item item = new Item();
     timers.schedule(item, 20);
     timers.schedule(item, 30);
-    assertEquals(20, timers.next());
+    assertNull(timers.pollDue(19));
+    assertSame(item, timers.pollDue(20));
+    timers.schedule(item, 30);
     timers.schedule(item, 10);
     assertSame(item, timers.pollDue(10));
     assertNull(timers.pollDue(Long.MAX_VALUE - 1));
@@ -56,7 +61,7 @@ class TimersTest {
     timers.remove(item);
     timers.schedule(item, 1);
     timers.schedule(item, Long.MAX_VALUE);
-    assertEquals(1, timers.next());
+    assertSame(item, timers.pollDue(1));
   }
 
   @Test
@@ -90,7 +95,6 @@ class TimersTest {
           item.expected = Math.min(item.expected, due);
         }
       }
-      assertEquals(items.stream().mapToLong(i -> i.expected).min().orElseThrow(), timers.next());
     }
   }
 }

@@ -1,0 +1,338 @@
+(ns temse.docs-test
+  "The documentation tells the truth: its programs run and yield what they say, its tables name what
+  there is, and its links lead somewhere.
+
+  In a block of Clojure, `;=> VALUE` after a form is what the form yields; the forms of a file are
+  evaluated in order. The port 20025 is replaced by any free one."
+  (:require
+   [clojure.edn :as edn]
+   [clojure.java.io :as io]
+   [clojure.string :as str]
+   [clojure.test :as test :refer [deftest is testing]]
+   [temse.action :as act]
+   [temse.harness.postfix :as postfix]
+   [temse.harness.sink :as sink]
+   [temse.harness.smtp :as smtp]
+   [temse.impl.options :as options]
+   [temse.milter :as milter]
+   [temse.runner :as runner]
+   [temse.test :as mt])
+  (:import
+   (java.io BufferedReader File PushbackReader StringReader)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)
+   (java.util List)
+   (java.util.concurrent TimeUnit)
+   (javax.tools ToolProvider)
+   (temse.protocol MilterException$Category)
+   (temse.transport Endpoint)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private process-timeout-seconds 300)
+
+;; Reading Org files
+
+(def ^:private documents
+  (->> (file-seq (io/file "doc"))
+       (filter #(str/ends-with? (str %) ".org"))
+       (map str)
+       sort
+       (into ["README.org" "CHANGELOG.org"])))
+
+(defn- blocks
+  "Returns the source blocks of a file in a language: maps of :text, and :results if they follow."
+  [language file]
+  (for [[_ text results]
+        (re-seq (re-pattern (str "(?s)#\\+begin_src " language "\n(.*?)#\\+end_src\n"
+                                 "(?:\n#\\+RESULTS:\n((?:: [^\n]*\n)+))?"))
+                (slurp file))]
+    {:text (str/replace text "20025" "0")
+     :results (some-> results (str/replace #"(?m)^: " ""))}))
+
+(defn- section
+  "Returns the text between a heading and the next one."
+  [file heading]
+  (->> (str/split (slurp file) #"(?m)^\*+ ")
+       (filter #(str/starts-with? % (str heading "\n")))
+       first))
+
+(defn- rows
+  "Returns the rows of the tables in a text, without their heads, as vectors of cells."
+  [text]
+  (->> (str/split-lines text)
+       (partition-by #(str/starts-with? % "|"))
+       (filter #(str/starts-with? (first %) "|"))
+       (mapcat #(drop 2 %))
+       (map (fn [line]
+              (mapv str/trim (str/split (subs line 1 (dec (count line))) #"\|" -1))))))
+
+(defn- value
+  "Returns what the one code in a cell stands for, nil for an empty cell."
+  [cell]
+  (some-> (re-matches #"=(.*)=" cell) second edn/read-string))
+
+(defn- values [cell]
+  (map (comp edn/read-string second) (re-seq #"=(.*?)=" cell)))
+
+;; Programs
+
+(defn- check-test
+  "Runs a test that a program has defined."
+  [test-var]
+  (let [reports (atom [])]
+    (binding [test/report #(swap! reports conj (:type %))]
+      (test/test-var test-var))
+    (is (= [:begin-test-var :pass :end-test-var] (dedupe @reports)) test-var)))
+
+(defn- check-forms
+  "Evaluates the forms of a text, runs the tests that they define, and checks what they are said to
+  yield."
+  [text]
+  (let [reader (-> text
+                   (str/replace ";=>" (str ::yields))
+                   (str/replace #"(?m)^;     " "")
+                   (StringReader.)
+                   (PushbackReader.))]
+    (loop [yielded nil]
+      (let [form (read {:eof ::end} reader)]
+        (case form
+          ::end nil
+          ::yields (do (is (= (read reader) yielded))
+                       (recur nil))
+          (let [result (eval form)]
+            (when (and (var? result) (:test (meta result)))
+              (check-test result))
+            (recur result)))))))
+
+(deftest programs-in-clojure-yield-what-is-said
+  (doseq [file documents
+          :let [programs (blocks "clojure" file)]
+          :when (seq programs)]
+    (testing file
+      (binding [*ns* (create-ns (gensym "temse.docs."))
+                *warn-on-reflection* false]
+        (refer-clojure)
+        (run! (comp check-forms :text) programs)))))
+
+(defn- start-process ^Process [^File directory & command]
+  (-> (ProcessBuilder. ^List (vec command))
+      (.directory directory)
+      (.redirectErrorStream true)
+      (doto (-> .environment (.put "JAVA_HOME" (System/getProperty "java.home"))))
+      (.start)))
+
+(defn- await-exit [^Process process]
+  (when-not (.waitFor process process-timeout-seconds TimeUnit/SECONDS)
+    (.destroyForcibly process)
+    (throw (ex-info "The process does not end" {})))
+  (.exitValue process))
+
+(defn- await-address
+  "Returns the address that a process says it listens on."
+  [^BufferedReader output]
+  (loop [lines []]
+    (let [line (or (.readLine output)
+                   (throw (ex-info (str/join "\n" (cons "It does not listen" lines)) {})))]
+      (or (second (re-find #"listens on (\S+)" line))
+          (recur (conj lines line))))))
+
+(defn- play-to
+  "Returns what becomes of a mail that is played to a filter of another process, which then ends."
+  [^Process process]
+  (with-open [output (io/reader (.getInputStream process))]
+    (try
+      (mt/run-message (await-address output) {:headers [["Subject" "You hit the jackpot"]]})
+      (finally
+        (.destroy process)))))
+
+(deftest commands-of-the-readme-do-what-is-said
+  (doseq [command (mapcat (comp str/split-lines :text) (blocks "sh" "README.org"))
+          :let [[program subcommand file :as words] (str/split command #" ")
+                root (.getAbsoluteFile (io/file "."))]]
+    (testing command
+      (is (.canExecute (io/file program)))
+      (case [program subcommand]
+        ["bin/test" nil]
+        nil ; that is what is running now
+
+        ["bin/temse" "demo"]
+        (let [^Process process (apply start-process root words)
+              output (slurp (.getInputStream process))]
+          (is (= ["accepted" "refused" "deferred"] (map second (re-seq #"=> (\w+) at" output))))
+          (is (= 0 (await-exit process))))
+
+        ["bin/temse" "run"]
+        (let [process (apply start-process root words)]
+          (is (= (case file
+                   "examples/add_header.clj" :accept
+                   "examples/refuse_words.clj" :reject)
+                 (:verdict (play-to process))))
+          (is (= 0 (await-exit process))))))))
+
+(defn- run-java
+  "Starts the Java program of a text, whose class is named in it."
+  ^Process [text]
+  (let [directory (.toFile (Files/createTempDirectory "temse-docs-" (make-array FileAttribute 0)))
+        class-name (second (re-find #"final class (\w+)" text))
+        source (io/file directory (str class-name ".java"))
+        class-path (System/getProperty "java.class.path")]
+    (spit source text)
+    (is (= 0 (.run (ToolProvider/getSystemJavaCompiler)
+                   nil
+                   nil
+                   nil
+                   (into-array ["--release" "17" "-Xlint:all,-path" "-Werror" "-cp" class-path (str source)]))))
+    (start-process (.getAbsoluteFile (io/file "."))
+                   (str (io/file (System/getProperty "java.home") "bin" "java"))
+                   "-cp"
+                   (str directory File/pathSeparator class-path)
+                   class-name)))
+
+(deftest programs-in-java-compile-and-do-what-is-said
+  (doseq [file documents
+          {:keys [text results]} (blocks "java" file)]
+    (testing file
+      (let [process (run-java text)]
+        (if results
+          (is (= results (slurp (.getInputStream process))))
+          (is (= [:add-header] (map :action (:modifications (play-to process))))))))))
+
+;; What goes into the files of others
+
+(deftest coordinates-of-the-readme-are-right
+  (let [[deps lein] (map (comp edn/read-string :text) (blocks "edn" "README.org"))]
+    (is (contains? (:deps deps) 'temse/temse))
+    (is (= ['temse (str/trim (slurp (io/resource "temse/VERSION")))] lein))))
+
+(defn- parameters
+  "Returns the parameters of Postfix that the README names, all values of each."
+  []
+  (->> (blocks "conf" "README.org")
+       (mapcat (comp str/split-lines :text))
+       (map #(str/split % #" = " 2))
+       (reduce (fn [all [parameter value]] (update all parameter (fnil conj []) value)) {})))
+
+(deftest postfix-works-with-the-lines-of-the-readme
+  (when-let [reason (postfix/unavailable)]
+    (runner/skip! reason))
+  (let [lines (parameters)
+        [tcp unix] (get lines "smtpd_milters")]
+    (is (Endpoint/parse unix))
+    (milter/with-milter [filter {:port 0
+                                 :handlers {:end-of-message
+                                            (fn [_ context]
+                                              [(act/add-header "X-Client"
+                                                               (milter/get-macro context "client_addr"))])}}]
+      (with-open [sink (sink/start)
+                  postfix (postfix/start
+                            {:sink sink
+                             :main (-> (update-vals lines first)
+                                       (assoc "smtpd_milters"
+                                              (str/replace tcp
+                                                           #"0$"
+                                                           (str (milter/milter-port filter)))))})]
+        (smtp/send-mail {:port (:port postfix)})
+        (is (some #{["X-Client" " 127.0.0.1"]} (sink/headers (sink/await-message sink some?))))))))
+
+(deftest sendmail-can-read-the-lines-of-the-readme
+  (doseq [{:keys [text]} (blocks "m4" "README.org")]
+    (testing text
+      (is (= (count (re-seq #"`" text)) (count (re-seq #"'" text))))
+      (when-let [[_ socket] (re-find #"S=([^,']+)" text)]
+        (is (Endpoint/parse socket))))))
+
+;; Tables
+
+(deftest options-are-documented-with-their-defaults
+  (is (= (update-vals options/table peek)
+         (into {}
+               (map (fn [[option _ default]] [(value option) (eval (value default))]))
+               (rows (slurp "doc/options.org"))))))
+
+(deftest docstring-of-start-milter-names-all-options
+  (let [named (set (map read-string (re-seq #"(?m)(?<=^    ):\S+" (:doc (meta #'milter/start-milter)))))]
+    (is (= (set (keys options/table)) named))))
+
+(deftest all-events-are-documented
+  (is (= (update-vals milter/events #(select-keys % [:code :suppressed-by :no-reply-by :since-version]))
+         (into {}
+               (map (fn [[event _ code suppressed-by no-reply-by since-version]]
+                      [(value event) {:code (some-> (value code) str first)
+                                      :suppressed-by (not-empty suppressed-by)
+                                      :no-reply-by (not-empty no-reply-by)
+                                      :since-version (parse-long since-version)}]))
+               (rows (section "doc/spec.org" "Events"))))))
+
+(deftest all-actions-are-documented
+  (is (= (update-vals milter/actions #(update % :code str))
+         (into {}
+               (map (fn [[action code kind flag constant]]
+                      [(value action) {:code (str (value code))
+                                       :kind (keyword kind)
+                                       :flag (value flag)
+                                       :constant (not-empty constant)}]))
+               (rows (section "doc/spec.org" "Actions"))))))
+
+(deftest legal-replies-are-documented
+  (is (= (into {} (keep (fn [[event {:keys [replies]}]] (when (seq replies) [event replies])))
+               milter/events)
+         (into {}
+               (map (fn [[event replies]] [(value event) (set (values replies))]))
+               (rows (section "doc/spec.org" "Which reply may answer which event"))))))
+
+(deftest all-errors-are-documented
+  (is (= (map #(.-keyword ^MilterException$Category %) (MilterException$Category/values))
+         (map (comp value first) (rows (section "doc/spec.org" "Errors"))))))
+
+(deftest keys-are-documented-for-what-there-is
+  (let [named (fn [heading] (->> (slurp "doc/spec.org")
+                                 (re-find (re-pattern (str "(?s)\n\\* " heading "\n.*?\n\\*\\* Keys\n(.*?)\n\\*")))
+                                 second
+                                 rows
+                                 (keep (comp value first))))]
+    (is (every? milter/events (named "Events")))
+    (is (every? milter/actions (named "Actions")))))
+
+;; Links
+
+(defn- headings [file]
+  (set (map second (re-seq #"(?m)^\*+ (.*)$" (slurp file)))))
+
+(deftest links-lead-somewhere
+  (doseq [file documents
+          [link path heading] (re-seq #"\[\[(?:file:([^]:]+))?(?:::)?(?:\*([^]]+))?\]\[" (slurp file))
+          :let [target (if path (io/file (.getParentFile (.getAbsoluteFile (io/file file))) path) (io/file file))]]
+    (testing (str file " " link)
+      (is (.exists target))
+      (when heading
+        (is (contains? (headings target) heading))))))
+
+;; Docstrings
+
+(def ^:private public-namespaces
+  (delay
+    (let [root (.toPath (io/file "src/clojure"))
+          named (for [file (file-seq (.toFile root))
+                      :when (str/ends-with? (str file) ".clj")]
+                  (-> (str (.relativize root (.toPath ^File file)))
+                      (str/replace #"\.clj$" "")
+                      (str/replace "_" "-")
+                      (str/replace "/" ".")
+                      symbol))]
+      (run! require named)
+      (remove (comp :no-doc meta) (map the-ns named)))))
+
+(defn- public-vars [namespace]
+  (remove (comp :no-doc meta) (vals (ns-publics namespace))))
+
+(deftest all-that-is-public-has-a-docstring
+  (is (some #{(the-ns 'temse.milter)} @public-namespaces))
+  (doseq [namespace @public-namespaces
+          documented (cons namespace (public-vars namespace))]
+    (is (not (str/blank? (:doc (meta documented)))) documented)))
+
+(deftest docstring-of-temse-milter-names-all-that-it-offers
+  (doseq [offered (map (comp :name meta) (public-vars 'temse.milter))
+          :when (not (str/starts-with? (name offered) "->"))]
+    (is (str/includes? (:doc (meta (the-ns 'temse.milter))) (str "`" offered "`")))))

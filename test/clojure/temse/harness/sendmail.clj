@@ -1,0 +1,69 @@
+(ns temse.harness.sendmail
+  "A real Sendmail for tests, isolated from all others on the machine: own configuration, queue and
+  port, no DNS, no local delivery. It relays every mail to a sink.
+
+    (with-open [sink (sink/start)
+                sendmail (sendmail/start {:sink sink, :milters [\"inet:20025@127.0.0.1\"]})]
+      (smtp/send-mail {:port (:port sendmail)})
+      (sink/await-message sink some?))
+
+  It needs root and the programs of Sendmail, see `unavailable`. Debian builds them without SMTPUTF8."
+  (:require
+   [clojure.java.io :as io]
+   [clojure.string :as str]
+   [temse.harness.mta :as mta])
+  (:import
+   (java.io Closeable File)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private programs (io/file "target/sendmail"))
+
+(defn unavailable
+  "Returns the reason why Sendmail cannot be started here, or nil when it can."
+  []
+  (cond
+    (not= "root" (System/getProperty "user.name"))
+    "Sendmail starts for root only"
+
+    (not (.isDirectory ^File programs))
+    "Sendmail is not unpacked; run test/clojure/temse/harness/sendmail-setup.sh"))
+
+(defn- mc-text [{:keys [milters sink]} port]
+  (str "define(`_PORT_', `" port "')dnl\n"
+       "define(`_SINK_PORT_', `" (:port sink) "')dnl\n"
+       (when (mta/ipv6?) "define(`_IPV6_')dnl\n")
+       (slurp (io/resource "temse/harness/sendmail.mc"))
+       (str/join (for [[index milter] (map-indexed vector milters)]
+                   (str "INPUT_MAIL_FILTER(`milter" index "',"
+                        " `F=T, T=C:30s;S:30s;R:30s;E:5m, S=" milter "')dnl\n")))))
+
+(defn- options-text [{:keys [options]}]
+  (str/join (for [[option value] (sort options)]
+              (str "O " option "=" value "\n"))))
+
+(defn start
+  "Starts a Sendmail and returns it as soon as it listens. Options:
+
+    :sink      ; Next hop of every mail, see `temse.harness.sink`
+    :milters   ; Their sockets, as [\"inet:20025@127.0.0.1\" \"unix:/run/x.sock\"]. Mail is deferred
+               ; when one fails, unless its equates say otherwise: \"unix:/run/x.sock, F=R\"
+    :options   ; Further options of sendmail.cf, name to value, stronger than ours
+
+  A mail is at the sink when its client sees that it is accepted, since Sendmail is told to deliver
+  first. The result is that of `temse.harness.mta/start`."
+  ^Closeable [options]
+  (mta/start {:script "temse/harness/sendmail.sh"
+              :arguments [(.getAbsolutePath ^File programs)]
+              :files (fn [port]
+                       {"sendmail.mc" (mc-text options port)
+                        "options.cf" (options-text options)})}))
+
+(defn quarantined
+  "Returns the quarantined mails, a map of queue id to the reason that was given."
+  [{:keys [queue-directory]}]
+  (into (sorted-map)
+        (for [^File file (.listFiles ^File queue-directory)
+              :let [[_ id] (re-matches #"hf(.+)" (.getName file))]
+              :when id]
+          [id (second (re-find #"(?m)^q(.*)$" (slurp file :encoding "ISO-8859-1")))])))

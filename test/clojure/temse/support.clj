@@ -1,0 +1,116 @@
+(ns temse.support
+  "What several test namespaces use."
+  (:require
+   [clojure.tools.logging :as log]
+   [clojure.tools.logging.impl :as logging]
+   [temse.test :as mt])
+  (:import
+   (java.net ConnectException InetSocketAddress ServerSocket Socket)))
+
+(set! *warn-on-reflection* true)
+
+(defn awaited
+  "Returns the value of a promise or future, which must come within ten seconds."
+  [pending]
+  (let [value (deref pending 10000 ::late)]
+    (if (= ::late value)
+      (throw (ex-info "what was waited for did not happen in ten seconds" {}))
+      value)))
+
+(defmacro thrown
+  "Returns the ex-data of what the body throws, with its :message, or nil if it throws nothing."
+  [& body]
+  `(try
+     ~@body
+     nil
+     (catch Throwable e#
+       (assoc (or (ex-data e#) {}) :message (ex-message e#)))))
+
+(defn recording-factory
+  "Returns a logger factory that adds {:level :message :throwable} to an atom."
+  [records]
+  (reify logging/LoggerFactory
+    (name [_] "recording")
+    (get-logger [_ _]
+      (reify logging/Logger
+        (enabled? [_ _] true)
+        (write! [_ level throwable message]
+          (swap! records conj {:level level :message message :throwable throwable}))))))
+
+(defmacro with-logs
+  "Runs the body with `records` bound to an atom that receives all that is logged meanwhile, by any
+  thread."
+  [records & body]
+  `(let [~records (atom [])]
+     (with-redefs [log/*logger-factory* (recording-factory ~records)]
+       ~@body)))
+
+(defmacro printed
+  "Returns what the body prints, and other threads print meanwhile."
+  [& body]
+  `(let [writer# (java.io.StringWriter.)]
+     (with-redefs [*out* writer#]
+       (binding [*out* writer#]
+         ~@body))
+     (str writer#)))
+
+(defn messages
+  "Returns the texts logged at a level."
+  [records level]
+  (into [] (comp (filter #(= level (:level %))) (map :message)) @records))
+
+(def opening
+  "The events that open an SMTP connection."
+  [{:event :connect, :host-name "client.example.org", :family :inet, :port 40110
+    :address "192.0.2.1"}
+   {:event :hello, :greeting "client.example.org"}])
+
+(defn envelope
+  "The events of a message up to its header."
+  [& recipients]
+  (concat [{:event :mail, :sender "<a@example.org>", :options []}]
+          (for [recipient (or recipients ["<b@example.com>"])]
+            {:event :recipient, :address recipient, :options []})
+          [{:event :data}]))
+
+(def content
+  "The events of a message from its header on."
+  [{:event :header, :name "Subject", :value "hi"}
+   {:event :end-of-headers}
+   {:event :body, :data (.getBytes "hello\r\n")}
+   {:event :end-of-message}])
+
+(defn send-events
+  "Sends events one after the other and returns the last answer."
+  [session events]
+  (reduce (fn [_ event] (mt/send-event session event)) nil events))
+
+(defn with-handler
+  "Returns what run-message reports of a message to a milter whose handler of one event is `f`."
+  [event f & {:as options}]
+  (mt/run-message (merge {:handlers {event f}} options) {}))
+
+(defn answers?
+  "Returns true if somebody listens on a port of 127.0.0.1."
+  [port]
+  (try
+    (with-open [socket (Socket.)]
+      (.connect socket (InetSocketAddress. "127.0.0.1" (int port)))
+      true)
+    (catch ConnectException _
+      false)))
+
+(defn free-port
+  "Returns a port that nobody listens on."
+  []
+  (with-open [socket (ServerSocket. 0)]
+    (.getLocalPort socket)))
+
+(defn await-port
+  "Waits until somebody listens on the port, or until nobody does any more."
+  [port listening?]
+  (let [end (+ (System/nanoTime) 10000000000)]
+    (while (not= listening? (answers? port))
+      (when (< end (System/nanoTime))
+        (throw (ex-info "the port did not change in ten seconds" {:port port})))
+      (Thread/yield))))
