@@ -147,19 +147,12 @@
                                              (awaited go-on)
                                              context)}}]
     (milter/with-milter [server (assoc filter :port 0)]
-      (with-open [socket (java.net.Socket. "127.0.0.1" (int (milter/milter-port server)))]
-        (let [out (.getOutputStream socket)
-              in (java.io.DataInputStream. (.getInputStream socket))
-              packet #(let [bytes (byte-array (.readInt in))]
-                        (.readFully in bytes)
-                        (char (aget bytes 0)))]
-          (.setSoTimeout socket 10000)
-          (.write out (byte-array [0 0 0 13 (int \O) 0 0 0 6 0 0 1 -1 0 0x1f -1 -1]))
-          (is (= \O (packet)))
-          (.write out (byte-array [0 0 0 1 (int \E)]))
-          (is (= [\p \p] [(packet) (packet)]))
-          (deliver go-on true)
-          (is (= \c (packet))))))))
+      (with-open [socket (support/dial (milter/milter-port server))]
+        (is (= \O (support/negotiate socket)))
+        (support/write-packet socket \E)
+        (is (= [\p \p] [(support/read-packet socket) (support/read-packet socket)]))
+        (deliver go-on true)
+        (is (= \c (support/read-packet socket)))))))
 
 (deftest progress-is-not-sent-where-it-may-not-be
   (is (= [[:mail [{:action :continue}]]]

@@ -1,10 +1,12 @@
 (ns temse.support
   "What several test namespaces use."
   (:require
+   [clojure.java.io :as io]
    [clojure.tools.logging :as log]
    [clojure.tools.logging.impl :as logging]
    [temse.test :as mt])
   (:import
+   (java.io DataInputStream DataOutputStream)
    (java.net ConnectException InetSocketAddress ServerSocket Socket)))
 
 (set! *warn-on-reflection* true)
@@ -114,3 +116,57 @@
       (when (< end (System/nanoTime))
         (throw (ex-info "the port did not change in ten seconds" {:port port})))
       (Thread/yield))))
+
+;; Packets by hand, for what only an MTA in the middle of something shows
+
+(defn dial
+  "Returns a socket to a port of 127.0.0.1 which waits ten seconds for what it reads."
+  ^Socket [port]
+  (doto (Socket. "127.0.0.1" (int port))
+    (.setSoTimeout 10000)))
+
+(defn write-packet
+  "Writes a packet of a command and bytes."
+  [^Socket socket command & payload]
+  (let [out (DataOutputStream. (.getOutputStream socket))]
+    (.writeInt out (inc (count payload)))
+    (.write out (byte-array (map unchecked-byte (cons (int command) payload))))
+    (.flush out)))
+
+(defn read-packet
+  "Returns the code of the next packet."
+  [^Socket socket]
+  (let [in (DataInputStream. (.getInputStream socket))
+        packet (byte-array (.readInt in))]
+    (.readFully in packet)
+    (char (aget packet 0))))
+
+(defn negotiate
+  "Offers what a current MTA offers, and reads the answer."
+  [socket]
+  (write-packet socket \O 0 0 0 6 0 0 1 0xff 0 0x1f 0xff 0xff)
+  (read-packet socket))
+
+;; Processes of their own
+
+(def ^:private java
+  (str (io/file (System/getProperty "java.home") "bin" "java")))
+
+(defn process
+  "Starts clojure.main with arguments on the class path of the tests. Its errors go where its output
+  goes, unless `errors` is a file."
+  ^Process [arguments & {:keys [errors]}]
+  (let [builder (ProcessBuilder. ^java.util.List
+                                 (into [java "-XX:TieredStopAtLevel=1"
+                                        "-cp" (System/getProperty "java.class.path") "clojure.main"]
+                                       arguments))]
+    (if errors
+      (.redirectError builder (io/file errors))
+      (.redirectErrorStream builder true))
+    (.start builder)))
+
+(defn evaluated
+  "Returns what a form prints in a process of its own."
+  [form]
+  (with-open [output (.getInputStream (process ["-e" (pr-str form)]))]
+    (slurp output)))

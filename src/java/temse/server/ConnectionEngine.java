@@ -482,8 +482,8 @@ public final class ConnectionEngine implements Conversation, Connection {
     if (verdict == ActionType.CONTINUE || verdict == ActionType.SKIP) {
       settled(EventType.BODY, null, List.of());
     } else {
-      agenda.removeFirst();
       writeReply(EventType.END_OF_MESSAGE, reply);
+      agenda.removeFirst();
     }
   }
 

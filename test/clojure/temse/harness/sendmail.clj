@@ -29,14 +29,14 @@
     (not (.isDirectory ^File programs))
     "Sendmail is not unpacked; run test/clojure/temse/harness/sendmail-setup.sh"))
 
-(defn- mc-text [{:keys [milters sink]} port]
+(defn- mc-text [{:keys [milters failure sink] :or {failure "T"}} port]
   (str "define(`_PORT_', `" port "')dnl\n"
        "define(`_SINK_PORT_', `" (:port sink) "')dnl\n"
        (when (mta/ipv6?) "define(`_IPV6_')dnl\n")
        (slurp (io/resource "temse/harness/sendmail.mc"))
        (str/join (for [[index milter] (map-indexed vector milters)]
-                   (str "INPUT_MAIL_FILTER(`milter" index "',"
-                        " `F=T, T=C:30s;S:30s;R:30s;E:5m, S=" milter "')dnl\n")))))
+                   (str "INPUT_MAIL_FILTER(`milter" index "', `S=" milter ", F=" failure ","
+                        " T=C:30s;S:30s;R:30s;E:5m')dnl\n")))))
 
 (defn- options-text [{:keys [options]}]
   (str/join (for [[option value] (sort options)]
@@ -46,8 +46,9 @@
   "Starts a Sendmail and returns it as soon as it listens. Options:
 
     :sink      ; Next hop of every mail, see `temse.harness.sink`
-    :milters   ; Their sockets, as [\"inet:20025@127.0.0.1\" \"unix:/run/x.sock\"]. Mail is deferred
-               ; when one fails, unless its equates say otherwise: \"unix:/run/x.sock, F=R\"
+    :milters   ; Their sockets, as [\"inet:20025@127.0.0.1\" \"unix:/run/x.sock\"]
+    :failure   ; What becomes of mail when a milter fails: \"T\" it is deferred (the default), \"4\" so
+               ; too and the connection ends, \"R\" it is refused, \"\" it passes
     :options   ; Further options of sendmail.cf, name to value, stronger than ours
 
   A mail is at the sink when its client sees that it is accepted, since Sendmail is told to deliver

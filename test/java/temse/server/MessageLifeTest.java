@@ -534,4 +534,17 @@ class MessageLifeTest {
         List.of("body last", "error at body", "message-end deferred", "end of message"),
         handler.heard());
   }
+
+  @Test
+  @Tag("F25")
+  void aReplyToTheLastPieceThatCannotTravelDefersTheMessageOnce() {
+    handler.answering(EventType.BODY, Actions.replyCode(250, null, "no refusal"));
+    mta.say(MAIL, RCPT);
+    handler.heard();
+
+    assertEquals(List.of("t"), mta.say("Elast"));
+    assertEquals(
+        List.of("body last", "error at body", "message-end deferred", "end of message"),
+        handler.heard());
+  }
 }
