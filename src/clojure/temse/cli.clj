@@ -19,7 +19,7 @@
       serves the filter of a Clojure file: its var `filter`, or else its last value, which is
       a map of handlers, a map of options, or a function of ARGS that returns one of these
         --listen ADDRESS   inet:20025@127.0.0.1, unix:/run/filter.sock, or a port
-        -v, --verbose      print every event and every answer
+        -v, --verbose      print every event and every answer, not connections and verdicts only
   temse version
   temse help
 ")
@@ -148,12 +148,20 @@
               (.start (Thread. ^Runnable f "temse-stop"))
               (.halt (Runtime/getRuntime) 130))))))))
 
+(defn- telling?
+  "Returns true for an exchange that tells of a connection or a verdict."
+  [{:keys [event response]}]
+  (or (contains? #{:options :message-end :disconnect} (:event event))
+      (not= :continue (:action (peek response) :continue))))
+
 (defn- print-exchange
-  [event-text action-text {:keys [id event response millis]}]
+  [event-text action-text {:keys [id peer event response millis]}]
   (locking *out*
     (println (format "%d  %-60s %s  %.2f ms"
                      id
-                     (event-text event)
+                     (if (= :options (:event event))
+                       (str "connection from " peer)
+                       (event-text event))
                      (string/join ", " (map action-text response))
                      (double millis)))))
 
@@ -170,13 +178,17 @@
           address (requiring-resolve 'temse.milter/milter-address)
           option-table @(requiring-resolve 'temse.impl.options/table)
           filter-options (filter-options (load-filter file filter-args) (set (keys option-table)))
+          print-exchange (partial print-exchange
+                                  (requiring-resolve 'temse.report/event-text)
+                                  (requiring-resolve 'temse.report/action-text))
+          on-exchange (:on-exchange filter-options identity)
           options (cond-> (merge {:name (string/replace (.getName (io/file file)) #"\.[^.]*$" "")}
-                                 filter-options)
-                    listen (-> (dissoc :port :host :socket-path) (assoc :address listen))
-                    verbose? (assoc :on-exchange
-                                    (partial print-exchange
-                                             (requiring-resolve 'temse.report/event-text)
-                                             (requiring-resolve 'temse.report/action-text))))
+                                 filter-options
+                                 {:on-exchange (fn [exchange]
+                                                 (when (or verbose? (telling? exchange))
+                                                   (print-exchange exchange))
+                                                 (on-exchange exchange))})
+                    listen (-> (dissoc :port :host :socket-path) (assoc :address listen)))
           _ (when-not (some options [:address :port :socket-path])
               (fail 2 "say where to listen: --listen inet:20025@127.0.0.1"))
           stopped (CountDownLatch. 1)

@@ -284,7 +284,7 @@
     :init                  ; function base context -> context, once per SMTP client (default: identity)
     :on-error              ; function (exception, event, context) -> actions, nil = temporary failure
     :default-reply         ; map of event to reply where none was given (default: continue)
-    :on-exchange           ; function of {:id :event :response :millis}, called after each event
+    :on-exchange           ; function of {:id :peer :event :response :millis}, called after each event
   What to ask the MTA for
     :actions               ; needed modifications; neither this nor the next: all, as optional
     :optional-actions      ; modifications that are nice to have

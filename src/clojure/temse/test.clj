@@ -21,7 +21,7 @@
    [temse.milter :as milter]
    [temse.report :as report])
   (:import
-   (java.io ByteArrayOutputStream File)
+   (java.io ByteArrayOutputStream Closeable File)
    (java.time Duration)
    (java.util List Map)
    (java.util.concurrent ExecutionException TimeUnit)
@@ -59,7 +59,7 @@
   [what given known]
   (when-let [unknown (first (remove (set known) (keys given)))]
     (throw (IllegalArgumentException.
-             (str what " has no key " (pr-str unknown) "; its keys are "
+             (str "there is no key " (pr-str unknown) " in " what "; its keys are "
                   (string/join " " known))))))
 
 (defn- map->mail
@@ -101,7 +101,7 @@
 
 (defn- mta-options
   ^MtaOptions [{:keys [mta offer macros timeout] :or {mta :postfix timeout 30000} :as given}]
-  (check-keys "the options of an MTA" given [:mta :offer :macros :timeout :client :hello])
+  (check-keys "a map of options" given [:mta :offer :macros :timeout :client :hello])
   (cond-> (case mta
             :postfix MtaOptions/POSTFIX
             :sendmail MtaOptions/SENDMAIL
@@ -135,8 +135,13 @@
                               (temse.impl.log/listener (:name checked) (:on-exchange checked))
                               mta))
 
+       (instance? Closeable filter)
+       (MtaClient/connect (Endpoint/parse (milter/milter-address filter)) mta)
+
        :else
-       (MtaClient/connect (Endpoint/parse (milter/milter-address filter)) mta)))))
+       (throw (IllegalArgumentException.
+                (str "a filter is a map of options, a server, an address or a session, not "
+                     (pr-str filter))))))))
 
 (defn agreement
   "Returns the filter's answer to the offer, an :options map."
@@ -290,6 +295,8 @@
         _ (some-> (::sent before) (reset! []))
         returned (awaited (when handler (handler e before)))
         actions (dispatch/actions-of e returned)]
-    (cond-> (if (map? returned) (dispatch/next-context before returned) before)
+    (cond-> (if (map? returned)
+              (merge (dispatch/next-context before returned) (select-keys before [::sent]))
+              before)
       actions (assoc :milter/response (vec actions))
       (= :message-end event) (dissoc :milter/message))))

@@ -24,7 +24,8 @@
   (atom (array-map)))
 
 (defmacro defcase
-  "Defines a case whose body sees the lab under `binding`."
+  "Defines a case whose body sees the lab under `binding`. With ^{:only :postfix} on its name it
+  concerns no other MTA."
   [case-name [binding] & body]
   `(swap! cases assoc '~case-name (fn [~binding] ~@body)))
 
@@ -310,24 +311,23 @@
       (when (= :postfix mta)
         (is (= (str body "\r\n") (smtp/octets (sink/body message))))))))
 
-(defcase smtputf8-addresses-pass-unchanged [{:keys [use-filter! mta] :as lab}]
-  (when (= :postfix mta)
-    (let [seen (LinkedBlockingQueue.)
-          sender (smtp/utf-8 (str "<jörg" (swap! counter inc) "@example.org>"))
-          recipient (smtp/utf-8 "<日本@example.org>")]
-      (use-filter! {:mail (fn [event _] (.put seen event) nil)
-                    :recipient (fn [event _] (.put seen event) nil)
-                    :end-of-message (fn [_ context]
-                                      (respond context
-                                               (act/add-recipient "<grüße@example.org>")
-                                               (act/accept)))})
-      (let [mail (send-mail lab {:sender (str sender " SMTPUTF8") :recipients [recipient]})
-            from (take-event seen)]
-        (is (= sender (smtp/utf-8 (:sender from))))
-        (is (= ["SMTPUTF8"] (:options from)))
-        (is (= "<日本@example.org>" (:address (take-event seen))))
-        (is (= (sort [recipient (smtp/utf-8 "<grüße@example.org>")])
-               (sort (:recipients (delivered lab mail)))))))))
+(defcase ^{:only :postfix} smtputf8-addresses-pass-unchanged [{:keys [use-filter!] :as lab}]
+  (let [seen (LinkedBlockingQueue.)
+        sender (smtp/utf-8 (str "<jörg" (swap! counter inc) "@example.org>"))
+        recipient (smtp/utf-8 "<日本@example.org>")]
+    (use-filter! {:mail (fn [event _] (.put seen event) nil)
+                  :recipient (fn [event _] (.put seen event) nil)
+                  :end-of-message (fn [_ context]
+                                    (respond context
+                                             (act/add-recipient "<grüße@example.org>")
+                                             (act/accept)))})
+    (let [mail (send-mail lab {:sender (str sender " SMTPUTF8") :recipients [recipient]})
+          from (take-event seen)]
+      (is (= sender (smtp/utf-8 (:sender from))))
+      (is (= ["SMTPUTF8"] (:options from)))
+      (is (= "<日本@example.org>" (:address (take-event seen))))
+      (is (= (sort [recipient (smtp/utf-8 "<grüße@example.org>")])
+             (sort (:recipients (delivered lab mail))))))))
 
 (defcase twenty-clients-at-once-are-kept-apart [{:keys [use-filter!] :as lab}]
   (use-filter! {:mail (fn [{:keys [sender]} context]
@@ -356,9 +356,10 @@
   nil)
 
 (defmacro deftests
-  "Defines a test of each case, which runs in *lab*."
-  []
-  `(do ~@(for [case-name (keys @cases)]
+  "Defines a test of each case that concerns the MTA, which runs in *lab*."
+  [mta]
+  `(do ~@(for [case-name (keys @cases)
+               :when (contains? #{nil mta} (:only (meta case-name)))]
            `(clojure.test/deftest ~case-name
               ((get @cases '~case-name) *lab*)))))
 

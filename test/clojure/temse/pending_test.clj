@@ -207,21 +207,22 @@
         (is (= \a (first (drop-while #{\p} (repeatedly #(support/read-packet socket))))))))))
 
 (deftest progress-at-other-events-only-where-it-is-asked-for
-  (doseq [[events expected] [[#{:end-of-message} [\c]]
-                             [#{:header} [\p \p \p]]]]
-    (let [value (promise)
-          pending (promise)]
-      (milter/with-milter [server {:port 0
-                                   :handlers {:header (fn [_ _] (deliver pending true) value)}
-                                   :progress-interval 10
-                                   :progress-events events}]
-        (with-open [socket (support/dial (milter/milter-port server))]
-          (support/negotiate socket)
-          (support/write-packet socket \L (int \A) 0 (int \1) 0)
-          (awaited pending)
-          (when (= [\c] expected)
-            (deliver value nil))
-          (is (= expected (repeatedly (count expected) #(support/read-packet socket)))))))))
+  (with-logs _logs
+    (doseq [[events expected] [[#{:end-of-message} [\c]]
+                               [#{:header} [\p \p \p]]]]
+      (let [value (promise)
+            pending (promise)]
+        (milter/with-milter [server {:port 0
+                                     :handlers {:header (fn [_ _] (deliver pending true) value)}
+                                     :progress-interval 10
+                                     :progress-events events}]
+          (with-open [socket (support/dial (milter/milter-port server))]
+            (support/negotiate socket)
+            (support/write-packet socket \L (int \A) 0 (int \1) 0)
+            (awaited pending)
+            (when (= [\c] expected)
+              (deliver value nil))
+            (is (= expected (repeatedly (count expected) #(support/read-packet socket))))))))))
 
 (deftest an-mta-that-hears-progress-reports-the-verdict-after-it
   (doseq [mta [:postfix :sendmail]]

@@ -26,4 +26,4 @@
                                :held #(postfix/hold-queue mta)}]
           (run-tests))))))
 
-(cases/deftests)
+(cases/deftests :postfix)

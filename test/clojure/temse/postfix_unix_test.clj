@@ -40,4 +40,4 @@
         (finally
           (io/delete-file directory))))))
 
-(cases/deftests)
+(cases/deftests :postfix)

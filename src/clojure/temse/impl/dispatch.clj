@@ -74,8 +74,8 @@
 
 (defprotocol Holder
   "What holds the context of a connection between its events."
-  (current-context [holder])
-  (keep-context [holder context]))
+  (current-context [holder] "Returns the context.")
+  (keep-context [holder context] "Takes over a context for the next event."))
 
 (defn- keep-returned
   [holder returned]

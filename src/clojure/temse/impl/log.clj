@@ -4,6 +4,7 @@
   (:require
    [clojure.tools.logging :as log])
   (:import
+   (java.io IOException)
    (temse.protocol EventType)
    (temse.server Connection ServerListener)))
 
@@ -13,6 +14,12 @@
   [server ^Connection connection]
   (str server " " (.id connection) " " (.peer connection)))
 
+(defn- told?
+  "Returns true if the error that a connection ended with has been logged already."
+  [error]
+  (not (or (instance? IOException error)
+           (= :connection-lost (:milter/error (ex-data error))))))
+
 (defn listener
   "Returns a listener that writes under the server's name, and calls `on-exchange` (or nil) with a
   map of each exchange."
@@ -21,9 +28,9 @@
     (negotiated [_ connection]
       (log/debug (who server connection) "negotiated"))
     (closed [_ connection error]
-      (if error
-        (log/info (who server connection) "closed:" (ex-message error))
-        (log/debug (who server connection) "closed")))
+      (if (told? error)
+        (log/debug (who server connection) "closed")
+        (log/info (who server connection) "closed:" (ex-message error))))
     (violated [_ connection error]
       (log/warn (who server connection) "protocol error, closing:" (ex-message error)
                 (dissoc (ex-data error) :action)))
@@ -37,6 +44,7 @@
     (exchanged [_ connection event response nanos]
       (try
         (on-exchange {:id (.id ^Connection connection)
+                      :peer (.peer ^Connection connection)
                       :event event
                       :response (vec response)
                       :millis (/ nanos 1e6)})

@@ -32,8 +32,7 @@ final class EngineWire implements Wire, Link {
   private boolean ended;
 
   EngineWire(MilterFactory factory, EngineOptions options, ServerListener listener) {
-    this.engine =
-        new ConnectionEngine(factory, options, listener, this, IDS.incrementAndGet());
+    this.engine = new ConnectionEngine(factory, options, listener, this, IDS.incrementAndGet());
   }
 
   @Override
@@ -79,7 +78,8 @@ final class EngineWire implements Wire, Link {
         task.run();
         follow(engine.receive(rest, System.nanoTime()));
       } else if (System.nanoTime() - engine.deadline() >= 0) {
-        follow(engine.expired(System.nanoTime()));
+        Conversation.Wish next = engine.expired(System.nanoTime());
+        follow(next == Conversation.Wish.READ ? engine.receive(rest, System.nanoTime()) : next);
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();

@@ -60,7 +60,7 @@ public record Mail(
       } else if (continued && !headers.isEmpty()) {
         Field last = headers.remove(headers.size() - 1);
         headers.add(new Field(last.name(), last.raw() + "\n" + line));
-      } else if (colon > 0 && line.substring(0, colon).stripTrailing().indexOf(' ') < 0) {
+      } else if (colon > 0 && isName(line.substring(0, colon).stripTrailing())) {
         headers.add(new Field(line.substring(0, colon).stripTrailing(), line.substring(colon + 1)));
       } else {
         break;
@@ -68,7 +68,16 @@ public record Mail(
       position = next;
     }
     return new Mail(
-        sender, List.of(), recipients, headers, wireBody(Text.encodeBytes(text.substring(position))));
+        sender,
+        List.of(),
+        recipients,
+        headers,
+        wireBody(Text.encodeBytes(text.substring(position))));
+  }
+
+  /** Returns true if the text may name a header field: printable ASCII without spaces. */
+  private static boolean isName(String text) {
+    return !text.isEmpty() && text.chars().allMatch(c -> c > ' ' && c < 0x7F);
   }
 
   /** Returns the body as MTAs send it: CR LF line ends, the last line ended. */

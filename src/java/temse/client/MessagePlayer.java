@@ -19,10 +19,10 @@ import temse.protocol.ProtocolFlag;
 
 /** Plays one message to a milter, event by event, and keeps what came back. */
 final class MessagePlayer {
-  private static final Keyword VERDICT = Keyword.intern("verdict");
-  private static final Keyword AT = Keyword.intern("at");
-  private static final Keyword REPLY = Keyword.intern("reply");
-  private static final Keyword MODIFICATIONS = Keyword.intern("modifications");
+  static final Keyword VERDICT = Keyword.intern("verdict");
+  static final Keyword AT = Keyword.intern("at");
+  static final Keyword REPLY = Keyword.intern("reply");
+  static final Keyword MODIFICATIONS = Keyword.intern("modifications");
   private static final Keyword CONVERSATION = Keyword.intern("conversation");
   private static final Keyword RESPONSE = Keyword.intern("response");
   private static final Keyword NANOS = Keyword.intern("nanos");

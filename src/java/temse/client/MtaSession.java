@@ -93,7 +93,8 @@ public final class MtaSession implements AutoCloseable {
 
   /** Returns true if the milter wants to hear of the event and its version has it. */
   public boolean wanted(EventType type) {
-    return version >= type.sinceVersion && (type.suppressedBy == null || !agreed(type.suppressedBy));
+    return version >= type.sinceVersion
+        && (type.suppressedBy == null || !agreed(type.suppressedBy));
   }
 
   /** Returns true if the milter answers the event. */
@@ -125,8 +126,7 @@ public final class MtaSession implements AutoCloseable {
     if (bytes.size() > 0) {
       wire.write(bytes.toByteArray());
     }
-    List<IPersistentMap> response =
-        wanted(type) && owesReply(type) ? response(type) : List.of();
+    List<IPersistentMap> response = wanted(type) && owesReply(type) ? response(type) : List.of();
     if (type == EventType.RECIPIENT && accepted(response)) {
       macros.recipientAccepted();
     }
@@ -151,8 +151,8 @@ public final class MtaSession implements AutoCloseable {
   /**
    * Sends a message and returns what became of it: {@code :verdict} ({@code :accept}, {@code
    * :reject}, {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled
-   * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and {@code
-   * :conversation} (a vector of {@code {:event … :response […] :nanos …}}).
+   * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and
+   * {@code :conversation} (a vector of {@code {:event … :response […] :nanos …}}).
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
    */
@@ -194,7 +194,17 @@ public final class MtaSession implements AutoCloseable {
     wire.close();
   }
 
+  /** Returns what answers an event; an answer that is late or wrong ends the connection. */
   private List<IPersistentMap> response(EventType type) throws IOException {
+    try {
+      return checkedResponse(type);
+    } catch (IOException | MilterException e) {
+      drop();
+      throw e;
+    }
+  }
+
+  private List<IPersistentMap> checkedResponse(EventType type) throws IOException {
     List<IPersistentMap> response = new ArrayList<>();
     while (true) {
       Packet packet = wire.read(options.timeout());
@@ -237,13 +247,12 @@ public final class MtaSession implements AutoCloseable {
       throw badAnswer("its first packet is '" + (char) packet.code() + "'");
     }
     IPersistentMap map = EventCodec.decode(packet);
-    int unoffered =
-        ((Number) map.valAt(Keys.ACTION_MASK)).intValue() & ~options.offer().actions();
+    int unoffered = ((Number) map.valAt(Keys.ACTION_MASK)).intValue() & ~options.offer().actions();
     if (unoffered != 0) {
-      throw badAnswer("it wants actions that were not offered: 0x" + Integer.toHexString(unoffered));
+      throw badAnswer(
+          "it wants actions that were not offered: 0x" + Integer.toHexString(unoffered));
     }
-    boolean tooNew =
-        ((Number) map.valAt(Keys.VERSION)).intValue() > options.offer().version();
+    boolean tooNew = ((Number) map.valAt(Keys.VERSION)).intValue() > options.offer().version();
     if (tooNew && options.style() == MtaStyle.POSTFIX) {
       throw badAnswer("its version is higher than the one offered");
     }
@@ -252,7 +261,8 @@ public final class MtaSession implements AutoCloseable {
 
   private static MilterException badAnswer(String problem) {
     return new MilterException(
-        MilterException.Category.MALFORMED_PACKET, "the milter's answer to the offer is bad: " + problem);
+        MilterException.Category.MALFORMED_PACKET,
+        "the milter's answer to the offer is bad: " + problem);
   }
 
   private static boolean accepted(List<IPersistentMap> response) {

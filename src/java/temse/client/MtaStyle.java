@@ -13,8 +13,7 @@ public enum MtaStyle {
           MacroStage.CONNECT,
           List.of("j", "{daemon_name}", "{daemon_addr}", "v", "_"),
           MacroStage.HELLO,
-          List.of(
-              "{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
+          List.of("{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
           MacroStage.MAIL,
           List.of(
               "i",
@@ -38,8 +37,7 @@ public enum MtaStyle {
           MacroStage.CONNECT,
           List.of("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
           MacroStage.HELLO,
-          List.of(
-              "{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
+          List.of("{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}"),
           MacroStage.MAIL,
           List.of(
               "i",

@@ -11,8 +11,8 @@ import temse.protocol.MacroTable;
  * One MTA connection, as its handler sees it: what holds now, and what may be done for the event at
  * hand.
  *
- * <p>Handlers of one connection run one at a time, in order; the methods below belong to the handler
- * that is running, or to the work that its pending value waits for.
+ * <p>Handlers of one connection run one at a time, in order; the methods below belong to the
+ * handler that is running, or to the work that its pending value waits for.
  */
 public interface Connection {
   /** Returns the connection's number, unique within its server. */
@@ -31,8 +31,8 @@ public interface Connection {
    * Adds an action to the response to the current event. Everything that answers one event leaves
    * together when the handler is done; {@code :progress} leaves at once.
    *
-   * @throws temse.protocol.MilterException if the action is not legal here, was not agreed or cannot
-   *     travel; STALE_CONTEXT if no event is at hand
+   * @throws temse.protocol.MilterException if the action is not legal here, was not agreed or
+   *     cannot travel; STALE_CONTEXT if no event is at hand
    */
   void send(IPersistentMap action);
 

@@ -55,8 +55,7 @@ public final class Milter<S> implements MilterFactory {
   private Milter(Builder<S> builder) {
     this.initial = builder.initial;
     this.handlers = new EnumMap<>(builder.handlers);
-    this.request =
-        builder.request.events(handlers.keySet()).noReplyEvents(builder.watched).build();
+    this.request = builder.request.events(handlers.keySet()).noReplyEvents(builder.watched).build();
     this.onError = builder.onError;
   }
 

@@ -19,7 +19,9 @@ public interface ServerListener {
   /** A connection is over. The error is null where it ended as connections do. */
   default void closed(Connection connection, Throwable error) {}
 
-  /** A connection was closed because the peer broke the protocol or wanted what is not to be had. */
+  /**
+   * A connection was closed because the peer broke the protocol or wanted what is not to be had.
+   */
   default void violated(Connection connection, MilterException error) {}
 
   /** A handler has failed, or returned a response that could not be sent. */

@@ -14,7 +14,8 @@ import java.util.function.Consumer;
 
 /**
  * The threads of a server. Some carry a loop; some are held by a connection, whose user code may
- * block; the others are spare, and end after a while but for one.
+ * block; the others are spare, and end after a while but for one. A thread keeps its name when it
+ * changes its part.
  *
  * <p>The number of held threads is limited. A connection that wants one more waits its turn; a loop
  * that wants to leave its thread to a connection has to ask again.

@@ -10,17 +10,12 @@
   It needs root and the programs of Postfix, see `unavailable`."
   (:require
    [clojure.java.io :as io]
-   [clojure.string :as str])
+   [clojure.string :as str]
+   [temse.harness.mta :as mta])
   (:import
-   (java.io BufferedReader Closeable File)
-   (java.net InetAddress InetSocketAddress NetworkInterface Socket StandardSocketOptions)
-   (java.nio.file Files)
-   (java.nio.file.attribute FileAttribute)
-   (java.util.concurrent TimeUnit)))
+   (java.io Closeable)))
 
 (set! *warn-on-reflection* true)
-
-(def ^:private stop-timeout-seconds 30)
 
 (def ^:private main-defaults
   {"compatibility_level" "3.6"
@@ -87,20 +82,6 @@ postlog  unix-dgram  n - n -    1 postlogd
               (conj (str/split (System/getenv "PATH") #":") "/usr/sbin"))
     "Postfix is not installed"))
 
-(defn- reserve-port
-  "Returns a bound socket whose port is given to nobody else while the socket is open. Postfix can
-  bind it all the same, since it allows to share ports. Without this, two Postfixes that happen to
-  choose the same port would share its clients."
-  ^Socket []
-  (doto (Socket.)
-    (.setReuseAddress true)
-    (.setOption StandardSocketOptions/SO_REUSEPORT true)
-    (.bind (InetSocketAddress. 0))))
-
-(defn- listen-addresses []
-  (cond-> ["127.0.0.1"]
-    (NetworkInterface/getByInetAddress (InetAddress/getByName "::1")) (conj "[::1]")))
-
 (defn- main-text [{:keys [milters main sink]}]
   (let [parameters (merge main-defaults
                           {"relayhost" (str "[127.0.0.1]:" (:port sink))
@@ -110,41 +91,9 @@ postlog  unix-dgram  n - n -    1 postlogd
                 (str parameter " = " value "\n")))))
 
 (defn- master-text [port]
-  (str (str/join (for [address (listen-addresses)]
-                   (str address ":" port " inet n - n - - smtpd\n")))
+  (str "127.0.0.1:" port " inet n - n - - smtpd\n"
+       (when (mta/ipv6?) (str "[::1]:" port " inet n - n - - smtpd\n"))
        master-services))
-
-(defn- start-guard
-  "Starts the script that runs Postfix and cleans up after it, where no signal of our terminal
-  reaches it."
-  ^Process [^File directory]
-  (let [script (slurp (io/resource "temse/harness/postfix.sh"))
-        command ["setsid" "sh" "-c" script "postfix.sh" (str directory)]]
-    (-> (ProcessBuilder. ^java.util.List command)
-        (.redirectErrorStream true)
-        (.start))))
-
-(defn- stop-guard
-  "Returns the exit code of the guard, which is 0 if Postfix was there to be killed."
-  [^Process guard]
-  (.close (.getOutputStream guard))
-  (when-not (.waitFor guard stop-timeout-seconds TimeUnit/SECONDS)
-    (throw (ex-info "Postfix does not stop" {:guard (.pid guard)})))
-  (.exitValue guard))
-
-(defn- await-ready [^Process guard]
-  (let [^BufferedReader output (io/reader (.getInputStream guard))]
-    (loop [lines []]
-      (let [line (.readLine output)]
-        (cond
-          (nil? line) (throw (ex-info (str/join "\n" (cons "Postfix does not start" lines)) {}))
-          (not= "ready" line) (recur (conj lines line)))))))
-
-(defrecord Postfix [port stop log queue-directory]
-  Closeable
-  (close [_]
-    (when-not (zero? (stop))
-      (throw (ex-info "Postfix ended before it was stopped" {:port port})))))
 
 (defn start
   "Starts a Postfix and returns it as soon as it listens. Options:
@@ -153,35 +102,12 @@ postlog  unix-dgram  n - n -    1 postlogd
     :milters   ; Values for smtpd_milters, as [\"inet:127.0.0.1:20025\" \"unix:/run/x.sock\"]
     :main      ; Further parameters of main.cf, name to value, stronger than ours
 
-  The result is closeable and a map:
-
-    :port              ; Its port on 127.0.0.1, and on ::1 if the machine has it
-    :queue-directory   ; A java.io.File
-    :log               ; (log) returns the text of the log so far, for people: a line may come
-                       ; after the reply it is about, since Postfix logs in another process
-    :stop              ; (stop) kills Postfix and removes all its files; also done if the JVM dies;
-                       ; returns 0, or another number if Postfix had ended already
-
-  Throws ex-info with the reason in its message when Postfix does not start."
+  The result is that of `temse.harness.mta/start`."
   ^Closeable [options]
-  (let [attributes (make-array FileAttribute 0)
-        directory (.toFile (Files/createTempDirectory "temse-postfix-" attributes))
-        reservation (reserve-port)
-        port (.getLocalPort reservation)]
-    (spit (io/file directory "main.cf") (main-text options))
-    (spit (io/file directory "master.cf") (master-text port))
-    (let [guard (start-guard directory)
-          log-file (io/file directory "mail.log")
-          stop #(with-open [_ reservation] (stop-guard guard))]
-      (try
-        (await-ready guard)
-        (catch Throwable e
-          (stop)
-          (throw e)))
-      (->Postfix port
-                 stop
-                 #(if (.exists log-file) (slurp log-file) "")
-                 (io/file directory "queue")))))
+  (mta/start {:script "temse/harness/postfix.sh"
+              :files (fn [port]
+                       {"main.cf" (main-text options)
+                        "master.cf" (master-text port)})}))
 
 (defn hold-queue
   "Returns the queue ids of all quarantined mails, sorted."

@@ -1,13 +1,16 @@
 (ns temse.harness.sendmail
   "A real Sendmail for tests, isolated from all others on the machine: own configuration, queue and
-  port, no DNS, no local delivery. It relays every mail to a sink.
+  port, no local delivery. It relays every mail to a sink and asks DNS for nothing but the names of
+  clients that the hosts file of the machine does not tell.
 
     (with-open [sink (sink/start)
                 sendmail (sendmail/start {:sink sink, :milters [\"inet:20025@127.0.0.1\"]})]
       (smtp/send-mail {:port (:port sendmail)})
       (sink/await-message sink some?))
 
-  It needs root and the programs of Sendmail, see `unavailable`. Debian builds them without SMTPUTF8."
+  It needs root and the programs of Sendmail, see `unavailable`. Debian builds it without SMTPUTF8.
+  Two limits are built in: from the third HELO or EHLO of a connection on, the reply takes a second,
+  then two, then four; and it hangs up on clients that send many unknown commands."
   (:require
    [clojure.java.io :as io]
    [clojure.string :as str]
@@ -47,8 +50,8 @@
 
     :sink      ; Next hop of every mail, see `temse.harness.sink`
     :milters   ; Their sockets, as [\"inet:20025@127.0.0.1\" \"unix:/run/x.sock\"]
-    :failure   ; What becomes of mail when a milter fails: \"T\" it is deferred (the default), \"4\" so
-               ; too and the connection ends, \"R\" it is refused, \"\" it passes
+    :failure   ; What becomes of mail when a milter fails: \"T\" it is deferred (the default),
+               ; \"4\" so too and the connection ends, \"R\" it is refused, \"\" it passes
     :options   ; Further options of sendmail.cf, name to value, stronger than ours
 
   A mail is at the sink when its client sees that it is accepted, since Sendmail is told to deliver

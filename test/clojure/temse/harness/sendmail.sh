@@ -26,7 +26,7 @@ NSS_WRAPPER_HOSTS=$1/hosts LD_PRELOAD=libnss_wrapper.so \
 sendmail=$!
 
 until grep -qs "^getrequests: daemon MTA: socket" mail.log; do
-  kill -0 $sendmail || {
+  kill -0 $sendmail 2> /dev/null || {
     cat sendmail.out
     exit 1
   }

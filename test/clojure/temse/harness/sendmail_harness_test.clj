@@ -87,13 +87,13 @@
             (with-open [client (smtp/connect mta)]
               (is (= code (:code (:greeting client)))))))))))
 
+(defn- quarantine [_ context]
+  (milter/respond context (act/quarantine "too odd")))
+
 (deftest quarantined-mail-stays-in-the-queue-with-its-reason
-  (with-open [^Closeable filter (milter/start-milter
-                                  {:address "inet:0@127.0.0.1"
-                                   :daemon? true
-                                   :handlers {:end-of-message
-                                              (fn [_ context]
-                                                (milter/respond context (act/quarantine "too odd")))}})]
+  (with-open [^Closeable filter (milter/start-milter {:address "inet:0@127.0.0.1"
+                                                      :daemon? true
+                                                      :handlers {:end-of-message quarantine}})]
     (run-with-sendmail
       {:milters [(str "inet:" (milter/milter-port filter) "@127.0.0.1")]}
       (fn [mta sink]

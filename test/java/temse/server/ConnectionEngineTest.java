@@ -38,8 +38,8 @@ import temse.transport.Conversation.Wish;
 
 class ConnectionEngineTest {
   private static final String[] CONVERSATION = {
-    OFFER, "DCj|mx|", CONNECT, HELO, MAIL, RCPT, DATA, HEADER, EOH, BODY, "Elast", MAIL, RCPT,
-    MAIL, ABORT, QUIT_NC, CONNECT, HELO, MAIL, HEADER, QUIT
+    OFFER, "DCj|mx|", CONNECT, HELO, MAIL, RCPT, DATA, HEADER, EOH, BODY, "Elast", MAIL, RCPT, MAIL,
+    ABORT, QUIT_NC, CONNECT, HELO, MAIL, HEADER, QUIT
   };
 
   private final ScriptedHandler handler = ScriptedHandler.hearingAll();
@@ -124,8 +124,7 @@ class ConnectionEngineTest {
         (event, connection) -> {
           connection.progress();
           flushed.addAll(mta.link.flushed);
-          connection.send(
-              Actions.proceed().assoc(Keys.ACTION, Keyword.intern("progress")));
+          connection.send(Actions.proceed().assoc(Keys.ACTION, Keyword.intern("progress")));
           return List.of(Actions.accept());
         });
 
@@ -168,8 +167,7 @@ class ConnectionEngineTest {
     mta.passToDeadline();
     assertTrue(mta.isClosed());
     assertEquals(
-        List.of(
-            "abort", "message-end lost", "end of message", "disconnect error", "end of client"),
+        List.of("abort", "message-end lost", "end of message", "disconnect error", "end of client"),
         handler.heard());
     assertEquals(List.of("closed CONNECTION_LOST"), mta.reports());
   }
@@ -245,11 +243,7 @@ class ConnectionEngineTest {
     mta.end(End.STOPPED);
     assertEquals(
         List.of(
-            "abort",
-            "message-end lost",
-            "end of message",
-            "disconnect stopping",
-            "end of client"),
+            "abort", "message-end lost", "end of message", "disconnect stopping", "end of client"),
         handler.heard());
   }
 
@@ -289,12 +283,14 @@ class ConnectionEngineTest {
               IPersistentMap event,
               List<IPersistentMap> response,
               long nanos) {
-            StringBuilder line =
-                new StringBuilder(((Keyword) event.valAt(Keys.EVENT)).getName());
+            StringBuilder line = new StringBuilder(((Keyword) event.valAt(Keys.EVENT)).getName());
             for (IPersistentMap action : response) {
-              line.append(' ').append(
-                  ((Keyword) action.valAt(action.valAt(Keys.ACTION) == null
-                      ? Keys.EVENT : Keys.ACTION)).getName());
+              line.append(' ')
+                  .append(
+                      ((Keyword)
+                              action.valAt(
+                                  action.valAt(Keys.ACTION) == null ? Keys.EVENT : Keys.ACTION))
+                          .getName());
             }
             exchanges.add(line.toString());
             assertTrue(nanos >= 0 && nanos < Duration.ofMinutes(1).toNanos(), "nanos " + nanos);

@@ -71,8 +71,7 @@ class ErrorPolicyTest {
     assertEquals(List.of(), mta.say(ABORT));
     assertEquals(List.of("abort", "message-end aborted", "end of message"), handler.heard());
     assertEquals(
-        List.of(
-            "failed ABORT IllegalStateException", "failed MESSAGE_END IllegalStateException"),
+        List.of("failed ABORT IllegalStateException", "failed MESSAGE_END IllegalStateException"),
         mta.reports());
     assertEquals(List.of("c"), mta.say(MAIL));
   }
@@ -244,8 +243,7 @@ class ErrorPolicyTest {
     mta.say(MAIL);
 
     MilterException stale =
-        assertThrows(
-            MilterException.class, () -> handler.connection().send(Actions.accept()));
+        assertThrows(MilterException.class, () -> handler.connection().send(Actions.accept()));
     assertEquals(MilterException.Category.STALE_CONTEXT, stale.category());
     assertEquals(List.of("c"), mta.say(RCPT));
   }
@@ -289,8 +287,7 @@ class ErrorPolicyTest {
   void theReservedRepliesLeaveAsReplyCodes() {
     for (String name : List.of("shutdown", "connection-failure")) {
       handler.answering(
-          EventType.MAIL,
-          Actions.proceed().assoc(Keys.ACTION, clojure.lang.Keyword.intern(name)));
+          EventType.MAIL, Actions.proceed().assoc(Keys.ACTION, clojure.lang.Keyword.intern(name)));
       assertEquals(
           List.of("y421 4.7.0 Service not available, closing transmission channel|"),
           mta.say(MAIL));

@@ -90,8 +90,7 @@ class MacroLifeTest {
     assertEquals("ch", stagesAfter(all, HELO));
     assertEquals("chm", stagesAfter(all, MAIL));
     assertEquals("chmr", stagesAfter(all, RCPT));
-    assertEquals(
-        "chmrtne", stagesAfter(all, "T", "LSubject|hi|", "N", "Bx", EOM, ABORT, "UFOO|"));
+    assertEquals("chmrtne", stagesAfter(all, "T", "LSubject|hi|", "N", "Bx", EOM, ABORT, "UFOO|"));
     assertEquals("", stagesAfter(all, QUIT_NC));
   }
 

@@ -34,8 +34,7 @@ import temse.transport.Conversation.Wish;
 
 /** What begins and ends messages and SMTP clients, and who hears of it how often. */
 class MessageLifeTest {
-  private static final List<String> CONTENT =
-      List.of(MAIL, RCPT, DATA, HEADER, EOH, BODY, EOM);
+  private static final List<String> CONTENT = List.of(MAIL, RCPT, DATA, HEADER, EOH, BODY, EOM);
 
   private static final String[] LOST = {
     "abort", "message-end lost", "end of message", "disconnect connection-lost", "end of client"
@@ -64,8 +63,10 @@ class MessageLifeTest {
         rows.add(Arguments.of(type, Actions.reject(), "r", "rejected"));
         rows.add(Arguments.of(type, Actions.temporaryFailure(), "t", "deferred"));
         rows.add(
-            Arguments.of(type, Actions.replyCode(550, "5.7.1", "no"), "y550 5.7.1 no|", "rejected"));
-        rows.add(Arguments.of(type, Actions.replyCode(451, null, "later"), "y451 later|", "deferred"));
+            Arguments.of(
+                type, Actions.replyCode(550, "5.7.1", "no"), "y550 5.7.1 no|", "rejected"));
+        rows.add(
+            Arguments.of(type, Actions.replyCode(451, null, "later"), "y451 later|", "deferred"));
         rows.add(
             Arguments.of(
                 type,
@@ -128,8 +129,7 @@ class MessageLifeTest {
   @Tag("F36")
   void aRefusedRecipientLeavesTheMessageOpen() {
     for (IPersistentMap refusal :
-        List.of(
-            Actions.reject(), Actions.temporaryFailure(), Actions.replyCode(550, null, "no"))) {
+        List.of(Actions.reject(), Actions.temporaryFailure(), Actions.replyCode(550, null, "no"))) {
       mta.say(MAIL);
       handler.answering(EventType.RECIPIENT, refusal);
       assertEquals(1, mta.say(RCPT).size());
@@ -137,7 +137,8 @@ class MessageLifeTest {
       assertEquals(List.of("c"), mta.say(RCPT));
       handler.heard();
       assertEquals(List.of("c"), mta.say(EOM));
-      assertEquals(List.of("end-of-message", "message-end accepted", "end of message"), handler.heard());
+      assertEquals(
+          List.of("end-of-message", "message-end accepted", "end of message"), handler.heard());
     }
   }
 
@@ -329,8 +330,7 @@ class MessageLifeTest {
 
     assertEquals(List.of("c"), mta.say(HELO));
     assertEquals(
-        List.of(
-            "abort", "message-end aborted", "end of message", "hello client.example.org"),
+        List.of("abort", "message-end aborted", "end of message", "hello client.example.org"),
         handler.heard());
   }
 
@@ -427,8 +427,7 @@ class MessageLifeTest {
     assertEquals(ends("accepted"), last.heard());
     quiet.say(MAIL);
     quiet.hangUp();
-    assertEquals(
-        List.of("message-end lost", "end of message", "end of client"), last.heard());
+    assertEquals(List.of("message-end lost", "end of message", "end of client"), last.heard());
   }
 
   @ParameterizedTest
@@ -478,7 +477,8 @@ class MessageLifeTest {
   @ValueSource(strings = {"accept", "reject", "temporary-failure", "discard"})
   @Tag("F25")
   void aVerdictOnTheLastPieceOfTheBodyIsTheOnlyReply(String name) {
-    IPersistentMap verdict = Actions.proceed().assoc(temse.protocol.Keys.ACTION, clojure.lang.Keyword.intern(name));
+    IPersistentMap verdict =
+        Actions.proceed().assoc(temse.protocol.Keys.ACTION, clojure.lang.Keyword.intern(name));
     handler.answering(EventType.BODY, verdict);
     mta.say(MAIL, RCPT);
     handler.heard();
@@ -501,15 +501,13 @@ class MessageLifeTest {
     bodies.heard();
 
     assertEquals(List.of("c"), other.say("Elast"));
-    assertEquals(
-        List.of("body last", "message-end accepted", "end of message"), bodies.heard());
+    assertEquals(List.of("body last", "message-end accepted", "end of message"), bodies.heard());
 
     bodies.answering(EventType.BODY, Actions.reject());
     other.say(MAIL);
     bodies.heard();
     assertEquals(List.of("r"), other.say("Elast"));
-    assertEquals(
-        List.of("body last", "message-end rejected", "end of message"), bodies.heard());
+    assertEquals(List.of("body last", "message-end rejected", "end of message"), bodies.heard());
   }
 
   @Test

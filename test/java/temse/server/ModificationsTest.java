@@ -69,15 +69,13 @@ class ModificationsTest {
         Actions.addHeader("X-B", "2"));
 
     List<String> replies = DrivenEngine.negotiated(handler).say(MAIL, EOM);
-    assertEquals(
-        List.of("c", "hX-A|1|", "b" + "x".repeat(65535), "by", "hX-B|2|", "c"), replies);
+    assertEquals(List.of("c", "hX-A|1|", "b" + "x".repeat(65535), "by", "hX-B|2|", "c"), replies);
   }
 
   @Test
   @Tag("F42")
   void theBodyIsReplacedOnceInAResponse() {
-    handler.answering(
-        EventType.END_OF_MESSAGE, Actions.changeBody("a"), Actions.changeBody("b"));
+    handler.answering(EventType.END_OF_MESSAGE, Actions.changeBody("a"), Actions.changeBody("b"));
     DrivenEngine mta = DrivenEngine.negotiated(handler);
 
     assertEquals(List.of("c", "t"), mta.say(MAIL, EOM));
@@ -171,13 +169,7 @@ class ModificationsTest {
     assertEquals(List.of("header Subject#1= hi"), handler.heard());
     assertEquals(
         List.of(
-            "hX-A|1|",
-            "hX-B| 2|",
-            "hX-C|3|",
-            "i||||X-D|4|",
-            "m|||\1X-E|5|",
-            "m|||\1X-F||",
-            "c"),
+            "hX-A|1|", "hX-B| 2|", "hX-C|3|", "i||||X-D|4|", "m|||\1X-E|5|", "m|||\1X-F||", "c"),
         mta.say(EOM));
   }
 }

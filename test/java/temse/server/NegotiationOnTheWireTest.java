@@ -67,7 +67,8 @@ class NegotiationOnTheWireTest {
 
   @ParameterizedTest
   @Tag("F3")
-  @ValueSource(strings = {"O\0\0\0\1\0\0\1\u00ff\0\u001f\u00ff\u00ff", "O\0\0\0\6\0\0\1\u00ff", "O"})
+  @ValueSource(
+      strings = {"O\0\0\0\1\0\0\1\u00ff\0\u001f\u00ff\u00ff", "O\0\0\0\6\0\0\1\u00ff", "O"})
   void anOfferOfVersionOneOrTooShortClosesWithoutAnAnswer(String offer) {
     DrivenEngine mta = new DrivenEngine(handler);
 

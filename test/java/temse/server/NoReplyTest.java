@@ -46,8 +46,7 @@ class NoReplyTest {
     handler.asking(wishes -> wishes.noReplyEvents(List.of(EventType.values())));
     DrivenEngine mta = negotiated(OFFER);
 
-    assertEquals(
-        List.of(), mta.say(CONNECT, HELO, MAIL, RCPT, DATA, "UFOO|", HEADER, EOH, BODY));
+    assertEquals(List.of(), mta.say(CONNECT, HELO, MAIL, RCPT, DATA, "UFOO|", HEADER, EOH, BODY));
     assertEquals(9, handler.heard().size());
   }
 
@@ -75,8 +74,7 @@ class NoReplyTest {
     assertEquals(
         agreed ? List.of() : List.of("c", "c", "c", "c"), mta.say(HEADER, HEADER, BODY, BODY));
     assertEquals(
-        List.of("failed HEADER REPLY_NOT_ALLOWED", "failed BODY REPLY_NOT_ALLOWED"),
-        mta.reports());
+        List.of("failed HEADER REPLY_NOT_ALLOWED", "failed BODY REPLY_NOT_ALLOWED"), mta.reports());
   }
 
   @Test

@@ -89,7 +89,8 @@ class PacketsInPiecesTest {
 
     assertEquals(List.of(), limited.feed(prefix));
     assertTrue(limited.isClosed());
-    assertEquals(List.of("violated PACKET_TOO_LARGE", "closed PACKET_TOO_LARGE"), limited.reports());
+    assertEquals(
+        List.of("violated PACKET_TOO_LARGE", "closed PACKET_TOO_LARGE"), limited.reports());
   }
 
   @Test
@@ -128,8 +129,7 @@ class PacketsInPiecesTest {
     assertEquals(List.of(), mta.say("LSubject|no end"));
     assertTrue(mta.isClosed());
     assertEquals(
-        List.of(
-            "abort", "message-end lost", "end of message", "disconnect error", "end of client"),
+        List.of("abort", "message-end lost", "end of message", "disconnect error", "end of client"),
         handler.heard());
   }
 

@@ -341,10 +341,7 @@ class PendingValueTest {
     mta.hangUp();
     assertEquals(
         List.of(
-            "message-end aborted",
-            "end of message",
-            "disconnect connection-lost",
-            "end of client"),
+            "message-end aborted", "end of message", "disconnect connection-lost", "end of client"),
         handler.heard());
   }
 
@@ -359,8 +356,7 @@ class PendingValueTest {
     value.complete(null);
     assertEquals(List.of("c"), mta.runTasks());
     assertEquals(
-        List.of("message-end aborted", "end of message", "mail <a@example.org>"),
-        handler.heard());
+        List.of("message-end aborted", "end of message", "mail <a@example.org>"), handler.heard());
   }
 
   @Test
@@ -415,8 +411,7 @@ class PendingValueTest {
   @Test
   void workAtTheEndOfALostConnectionIsLeftToItself() {
     List<CompletableFuture<List<IPersistentMap>>> values = new ArrayList<>();
-    for (EventType type :
-        List.of(EventType.ABORT, EventType.MESSAGE_END, EventType.DISCONNECT)) {
+    for (EventType type : List.of(EventType.ABORT, EventType.MESSAGE_END, EventType.DISCONNECT)) {
       CompletableFuture<List<IPersistentMap>> own = new CompletableFuture<>();
       values.add(own);
       handler.on(type, waitingFor(own));

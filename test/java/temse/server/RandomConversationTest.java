@@ -48,8 +48,16 @@ class RandomConversationTest {
 
   private static final List<String> IN_ORDER =
       List.of(
-          "Mfrom|", "Rto|", "Rother|SIZE=1|", "T", "LSubject|hi|", "Lsubject|ho|", "N", "Bone",
-          "Btwo", "E");
+          "Mfrom|",
+          "Rto|",
+          "Rother|SIZE=1|",
+          "T",
+          "LSubject|hi|",
+          "Lsubject|ho|",
+          "N",
+          "Bone",
+          "Btwo",
+          "E");
 
   private static final List<String> ANYTHING =
       List.of(
@@ -222,8 +230,10 @@ class RandomConversationTest {
 
     private void checkReplies(EventType type, boolean owed, List<String> replies) {
       for (String reply : replies.subList(0, Math.max(0, replies.size() - 1))) {
-        assertEquals(EventType.END_OF_MESSAGE, type, "only the end of message has more: " + replies);
-        assertTrue("himbe+2-qp".indexOf(reply.charAt(0)) >= 0, "a final reply comes last: " + reply);
+        assertEquals(
+            EventType.END_OF_MESSAGE, type, "only the end of message has more: " + replies);
+        assertTrue(
+            "himbe+2-qp".indexOf(reply.charAt(0)) >= 0, "a final reply comes last: " + reply);
       }
       if (!owed) {
         assertEquals(List.of(), replies, "no reply is owed");
@@ -264,8 +274,7 @@ class RandomConversationTest {
 
     private void checkClosed(EventType type, Session next) {
       boolean quit = type == EventType.QUIT;
-      boolean due =
-          next == null || quit || handler.hasClosed() || stopped && !session.inMessage();
+      boolean due = next == null || quit || handler.hasClosed() || stopped && !session.inMessage();
       assertEquals(due, mta.isClosed(), "the connection is closed after " + type);
       if (due && !quit) {
         endMessage("lost");

@@ -70,9 +70,7 @@ class SkipTest {
 
   @Test
   void whatWasSkippedIsHeardAgainInTheNextMessage() {
-    handler
-        .answering(EventType.HEADER, Actions.skip())
-        .answering(EventType.BODY, Actions.skip());
+    handler.answering(EventType.HEADER, Actions.skip()).answering(EventType.BODY, Actions.skip());
     DrivenEngine mta = inMessage(WITHOUT_SKIP);
     mta.say(HEADER, HEADER, BODY, BODY, EOM, MAIL, RCPT);
     handler.heard();

@@ -245,6 +245,23 @@ class EventLoopTest {
     }
   }
 
+  /** A peer with Nagle's algorithm holds the second write until the first is acknowledged. */
+  @Test
+  void acknowledgesAtOnceWhatGetsNoAnswer() throws Exception {
+    try (ToyServer toy =
+            new ToyServer((line, link) -> line.equals("silent") ? null : (Object) line);
+        ToyServer.Client client = toy.connect()) {
+      client.socket.setTcpNoDelay(false);
+      long start = System.nanoTime();
+      for (int i = 0; i < 50; i++) {
+        client.send("silent\n");
+        assertEquals("x", client.ask("x"));
+      }
+      long delayed = TimeUnit.MILLISECONDS.toNanos(50 * 40);
+      assertTrue(System.nanoTime() - start < delayed / 2, "acknowledgements were delayed");
+    }
+  }
+
   @Test
   void closesAfterTheLastAnswer() throws Exception {
     try (ToyServer toy = new ToyServer((line, link) -> line);

@@ -1,0 +1,261 @@
+(ns temse.cli-test
+  "The command line: what it refuses in this process, what it does in one of its own."
+  (:require
+   [clojure.java.io :as io]
+   [clojure.string :as string]
+   [clojure.test :refer [are deftest is testing]]
+   [temse.action :as act]
+   [temse.cli :as cli]
+   [temse.support :as support]
+   [temse.test :as mt])
+  (:import
+   (clojure.lang ExceptionInfo)
+   (java.io BufferedReader Closeable File)
+   (java.util.concurrent TimeUnit)))
+
+(set! *warn-on-reflection* true)
+
+(defn- with-file
+  "Calls f with the path of a Clojure file that holds the text."
+  [text f]
+  (let [file (File/createTempFile "filter_" ".clj")]
+    (try
+      (spit file text)
+      (f (str file))
+      (finally
+        (io/delete-file file)))))
+
+(defn- loaded
+  "Returns the filter of a file of this text."
+  [text & args]
+  (with-file text #(cli/load-filter % args)))
+
+(defn- refused
+  "Returns the exit code and the message of a command that does not get far."
+  [& args]
+  (try
+    (apply @#'cli/command [args])
+    nil
+    (catch ExceptionInfo e
+      [(::cli/exit (ex-data e)) (ex-message e)])))
+
+(defn- verdict
+  [filter]
+  (:verdict (mt/run-message (if (map? filter) filter {:handlers filter}) {})))
+
+(def ^:private rejecting
+  "{:mail (fn [_ _] [{:action :reject}])}")
+
+;; Which filter a file holds
+
+(deftest a-filter-is-the-last-value-or-the-var-of-that-name
+  (are [text] (= :reject (verdict {:handlers (loaded text)}))
+    rejecting
+    (str "(def anything " rejecting ")")
+    (str "(def filter " rejecting ") :something-else")
+    (str "(ns cli-test-a (:refer-clojure :exclude [filter])) (def filter " rejecting ") 42")
+    (str "(ns ^:tagged cli-test-b \"Doc.\") (def handlers " rejecting ")")
+    (str "#!/usr/bin/env clojure\n" rejecting)
+    (str "(fn [] " rejecting ")")
+    (str "(def f (constantly " rejecting "))")
+    (str "(defn filter [] " rejecting ") 42")))
+
+(deftest a-filter-may-be-a-map-of-options
+  (is (= :reject (verdict (loaded (str "{:handlers " rejecting ", :actions #{:add-header}}")))))
+  (is (= {:port 1} (loaded "(defn filter [port] {:port (parse-long port)})" "1"))))
+
+(deftest a-filter-that-is-a-function-gets-the-arguments
+  (is (= {:name "a b"} (loaded "(fn [x y] {:name (str x \" \" y)})" "a" "b")))
+  (is (= {:name "ab"} (loaded "(ns cli-test-c (:refer-clojure :exclude [filter]))
+                               (defn filter [& args] {:name (apply str args)})
+                               :other"
+                              "a" "b"))))
+
+(deftest a-filter-that-is-a-var-stays-one
+  (is (var? (loaded (str "(def handlers " rejecting ")")))))
+
+(deftest a-file-without-filter-is-told-with-its-value
+  (doseq [text ["" "42" ":handlers" "[1]" "(fn [] 42)" "nil"]]
+    (is (thrown-with-msg? ExceptionInfo #"(?s)is a map of handlers, a map of options, or a function"
+          (loaded text)))))
+
+(deftest arguments-for-a-filter-that-takes-none-are-refused
+  (is (thrown-with-msg? ExceptionInfo #"is not a function, so it takes no arguments: a b"
+        (loaded rejecting "a" "b"))))
+
+(deftest a-function-that-fails-is-told-in-one-line
+  (are [text error] (try
+                      (loaded text "a")
+                      false
+                      (catch ExceptionInfo e
+                        (string/ends-with? (ex-message e)
+                                           (str ".clj: the filter's function failed: " error))))
+    "(fn [_] (throw (Exception. \"no luck\")))" "Exception: no luck"
+    "(fn [_] (throw (IllegalStateException.)))" "class java.lang.IllegalStateException"
+    "(defn filter [_] (/ 1 0))" "Divide by zero"))
+
+(deftest a-file-that-does-not-load-is-told-with-its-line
+  (are [text line problem] (with-file text
+                             (fn [file]
+                               (let [[code message] (refused "run" file "--listen" "0")]
+                                 (and (= 1 code)
+                                      (string/starts-with? message (str file ":" line ":"))
+                                      (string/includes? message problem)
+                                      (not (string/includes? message "\n"))))))
+    "(ns broken)\n\n(defn f [] (undefined))" 3 "Unable to resolve symbol: undefined"
+    "(+ 1\n   2" 1 "EOF while reading"
+    "\n\n)" 3 "Unmatched delimiter: )"
+    "\n(let [x] x)" 2 ""
+    "(ns broken-require\n  (:require [no.such.namespace]))" 1 "no/such/namespace"
+    "\n\n(throw (ex-info \"no luck\" {}))" 3 "no luck"
+    "\n(require '[temse.milter :refer [define-event-handlers]])\n(define-event-handlers h (:heder 1))"
+    3 "did you mean :header?"))
+
+(deftest a-file-that-is-not-there-is-told
+  (is (= [1 "/no/such.clj: there is no such file"] (refused "run" "/no/such.clj" "--listen" "0"))))
+
+;; What is refused before anything runs
+
+(deftest mistakes-in-the-arguments-are-told-with-exit-code-two
+  (are [args text] (let [[code message] (apply refused args)]
+                     (and (= 2 code) (string/includes? message text)))
+    ["rnu"] "there is no command rnu"
+    ["run"] "name the file of the filter"
+    ["run" "--lisen" "0" "f.clj"] "there is no option --lisen"
+    ["run" "f.clj" "g.clj"] "one file at a time: f.clj or g.clj"
+    ["run" "f.clj" "--listen"] "--listen needs an address, such as inet:20025@127.0.0.1"
+    ["run" "f.clj" "--listen" "nonsense"] "write inet:PORT@HOST")
+  (with-file rejecting
+    (fn [file]
+      (is (= [2 "say where to listen: --listen inet:20025@127.0.0.1"] (refused "run" file))))))
+
+(deftest help-and-version-are-printed
+  (doseq [args [["help"] ["--help"] ["-h"] []]]
+    (is (string/includes? (with-out-str (apply refused args)) "temse run FILE.clj --listen ADDRESS")))
+  (is (= (str "temse " (slurp (io/resource "temse/VERSION")))
+         (with-out-str (refused "version")))))
+
+;; Processes
+
+(defn- start
+  ^Process [& args]
+  (support/process (into ["-m" "temse.cli"] args)))
+
+(defn- exit-code
+  [^Process process]
+  (if (.waitFor process 30 TimeUnit/SECONDS)
+    (.exitValue process)
+    (do (.destroyForcibly process)
+        :still-running)))
+
+(defn- finished
+  "Returns the exit code and the output of a command."
+  [& args]
+  (let [process ^Process (apply start args)
+        output (slurp (.getInputStream process))]
+    [(exit-code process) output]))
+
+(defn- await-line
+  "Returns the first line that matches, having added all lines up to it to `lines`."
+  [^BufferedReader output lines pattern]
+  (loop []
+    (when-let [line (.readLine output)]
+      (swap! lines conj line)
+      (if (re-find pattern line)
+        line
+        (recur)))))
+
+(defn- with-served
+  "Calls f with the process, the address and a function that waits for a line, of a filter served from
+  a file of the text; then ends the process. Returns its exit code and all it printed."
+  [text args f]
+  (with-file text
+    (fn [file]
+      (let [process ^Process (apply start "run" file "--listen" "inet:0@127.0.0.1" args)
+            lines (atom [])]
+        (try
+          (let [output (io/reader (.getInputStream process))
+                address (second (re-find #"listens on (\S+)$"
+                                         (str (await-line output lines #"listens on"))))]
+            (f process address #(await-line output lines %))
+            (.destroy process)
+            (let [code (exit-code process)]
+              (await-line output lines #"(?!)")
+              [code @lines]))
+          (finally
+            (.destroyForcibly process)))))))
+
+(deftest the-demo-shows-three-verdicts
+  (let [[code output] (finished "demo")]
+    (is (= 0 code))
+    (is (= ["accepted at end-of-message"
+            "refused at end-of-message: 550 5.7.1 No lottery today, 100% sure"
+            "deferred at recipient: 451 4.2.1 This mailbox is being moved, try again later"]
+           (map second (re-seq #"(?m)^  => (.*)$" output))))
+    (is (string/includes? output "  - Subject: Lunch?\n  + Subject: [external] Lunch?"))))
+
+(deftest a-command-that-fails-says-so-in-few-lines
+  (with-file "(ns broken)\n\n(defn f [] (undefined))"
+    (fn [file]
+      (is (= [1 (str "temse: " file ":3:12: Unable to resolve symbol: undefined in this context\n")]
+             (finished "run" file "--listen" "0")))))
+  (with-file "{:heder (fn [_ context] context)}"
+    (fn [file]
+      (let [[code output] (finished "run" file "--listen" "0")]
+        (is (= 1 code))
+        (is (re-find #"^temse: .*there is no event :heder; did you mean :header\?.*\n$" output)))))
+  (let [[code output] (finished "run" "--nonsense")]
+    (is (= 2 code))
+    (is (string/starts-with? output "temse: there is no option --nonsense\n"))))
+
+(def ^:private marking
+  "(ns marking
+     (:refer-clojure :exclude [filter])
+     (:require [temse.action :as act]))
+
+   (defn filter [value]
+     {:header (fn [_ context] context)
+      :end-of-message (fn [_ _] [(act/add-header \"X-Marked\" value) (act/accept)])})")
+
+(deftest a-filter-is-served-and-tells-of-connections-and-verdicts
+  (let [[code lines]
+        (with-served marking ["--" "yes"]
+          (fn [_process address await-line]
+            (is (= [(act/add-header "X-Marked" "yes")]
+                   (:modifications (mt/run-message address {}))))
+            (is (await-line #"disconnect \(quit\)"))))]
+    (is (= 0 code))
+    (doseq [told [#"^filter_\d+ listens on inet:\d+@127.0.0.1$"
+                  #"connection from inet:\d+@127.0.0.1"
+                  #"end-of-message +add-header X-Marked: yes, accept"
+                  #"message-end \(accepted\)"]]
+      (is (some #(re-find told %) lines) told))
+    (is (not-any? #(re-find #"header Subject" %) lines))))
+
+(deftest a-verbose-filter-tells-of-every-event
+  (let [[code lines]
+        (with-served marking ["-v" "--" "yes"]
+          (fn [_process address await-line]
+            (mt/run-message address {})
+            (is (await-line #"disconnect \(quit\)"))))]
+    (is (= 0 code))
+    (is (some #(re-find #"header Subject: A test +continue" %) lines))))
+
+(deftest a-signal-lets-the-message-end-and-refuses-new-ones
+  (let [[code lines]
+        (with-served marking ["--" "yes"]
+          (fn [^Process process address _await-line]
+            (let [port (parse-long (re-find #"\d+" address))]
+              (with-open [session ^Closeable (mt/connect-to address)]
+                (support/send-events session (concat support/opening
+                                                     (support/envelope)
+                                                     (take 1 support/content)))
+                (.destroy process)
+                (support/await-port port false)
+                (testing "while the message goes on"
+                  (is (.isAlive process))
+                  (is (= [(act/add-header "X-Marked" "yes") (act/accept)]
+                         (support/send-events session (rest support/content)))))))
+            (is (= 0 (exit-code process)))))]
+    (is (= 0 code))
+    (is (some #(re-find #"message-end \(accepted\)" %) lines))))

@@ -1,0 +1,99 @@
+(ns temse.layers-test
+  "Who may require whom. Upper may require lower, never the reverse."
+  (:require
+   [clojure.java.io :as io]
+   [clojure.set :as set]
+   [clojure.string :as string]
+   [clojure.test :refer [deftest is testing]])
+  (:import
+   (java.io File PushbackReader)))
+
+(set! *warn-on-reflection* true)
+
+(def layers
+  "Namespaces from bottom to top. Those of one layer do not require each other."
+  '[#{temse.action temse.message temse.report temse.impl.console temse.impl.options
+      temse.impl.pending temse.impl.log}
+    #{temse.impl.dispatch temse.impl.negotiation temse.async}
+    #{temse.impl.server}
+    #{temse.milter}
+    #{temse.test}
+    #{temse.demo}
+    #{temse.cli}])
+
+(def engine-room
+  "The namespaces that may meet the Java server."
+  '#{temse.impl.server temse.impl.options temse.impl.log temse.impl.dispatch temse.milter temse.test})
+
+(defn- read-forms
+  [^File file]
+  (with-open [reader (PushbackReader. (io/reader file))]
+    (binding [*read-eval* false]
+      (doall (take-while some? (repeatedly 2 #(read {:read-cond :allow, :eof nil} reader)))))))
+
+(def ^:private sources
+  "The first two forms of each namespace of the library, by name."
+  (delay
+    (into {}
+          (for [^File file (file-seq (io/file "src/clojure"))
+                :when (string/ends-with? (.getName file) ".clj")
+                :let [[ns-form :as forms] (read-forms file)]]
+            [(second ns-form) forms]))))
+
+(defn- clause
+  [[_ & more] kind]
+  (mapcat rest (filter #(and (seq? %) (= kind (first %))) more)))
+
+(defn- required
+  [ns-form]
+  (set (map #(if (coll? %) (first %) %) (clause ns-form :require))))
+
+(defn- imported-packages
+  [ns-form]
+  (set (map #(if (coll? %) (first %) %) (clause ns-form :import))))
+
+(deftest every-namespace-has-its-layer
+  (is (= (set (keys @sources)) (apply set/union layers)))
+  (is (= (count (keys @sources)) (reduce + (map count layers)))))
+
+(deftest no-namespace-requires-one-of-its-own-layer-or-above
+  (doseq [[n layer] (map-indexed vector layers)
+          namespace layer
+          :let [below (apply set/union (take n layers))
+                ours (filter #(string/starts-with? (name %) "temse.")
+                             (required (first (@sources namespace))))]]
+    (testing namespace
+      (is (= [] (remove below ours))))))
+
+(deftest every-namespace-warns-of-reflection
+  (doseq [[namespace [_ second-form]] @sources]
+    (is (= '(set! *warn-on-reflection* true) second-form) namespace)))
+
+(deftest what-is-below-impl-is-not-for-users-and-the-rest-is-documented
+  (doseq [[namespace [ns-form]] @sources
+          :let [attributes (first (filter map? ns-form))]]
+    (testing namespace
+      (is (string? (nth ns-form 2)))
+      (when (string/starts-with? (name namespace) "temse.impl.")
+        (is (:no-doc attributes))))))
+
+(deftest only-the-middle-meets-the-java-server
+  (doseq [[namespace [ns-form]] @sources
+          :when (contains? (imported-packages ns-form) 'temse.server)]
+    (is (contains? engine-room namespace))))
+
+(deftest core-async-is-required-by-its-own-namespace-only
+  (is (= '#{temse.async}
+         (set (for [[namespace [ns-form]] @sources
+                    :when (contains? (required ns-form) 'clojure.core.async)]
+                namespace)))))
+
+(deftest the-command-line-requires-nothing-of-ours-before-it-knows-its-command
+  (is (= '#{clojure.java.io clojure.string} (required (first (@sources 'temse.cli))))))
+
+(deftest every-public-name-has-a-docstring
+  (doseq [namespace (keys @sources)]
+    (require namespace)
+    (doseq [[public v] (ns-publics namespace)
+            :when (not (re-find #"^->|proxy\$" (name public)))]
+      (is (:doc (meta v)) (str namespace "/" public)))))

@@ -1,0 +1,291 @@
+package temse.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentVector;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import temse.client.Mail;
+import temse.client.MtaClient;
+import temse.client.MtaOptions;
+import temse.client.MtaSession;
+import temse.protocol.ActionFlag;
+import temse.protocol.Actions;
+import temse.protocol.EventCodec;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MilterException;
+import temse.protocol.Request;
+import temse.transport.Endpoint;
+
+/** The server over real sockets. */
+@Timeout(60)
+class MilterServerTest {
+  private static final Endpoint ANY_PORT = Endpoint.parse("inet:0@127.0.0.1");
+
+  /** Adds a header that tells the sender of the message, and counts what ends. */
+  private static final class Echo implements MilterFactory {
+    final ConcurrentHashMap<String, Integer> ends = new ConcurrentHashMap<>();
+    final Semaphore disconnects = new Semaphore(0);
+
+    void awaitDisconnects(int clients) throws InterruptedException {
+      assertTrue(disconnects.tryAcquire(clients, 10, TimeUnit.SECONDS), "clients are gone");
+    }
+
+    @Override
+    public MilterHandler open(Connection connection) {
+      return new MilterHandler() {
+        private String sender;
+
+        @Override
+        public Request request(IPersistentMap offer) {
+          return Request.builder()
+              .events(
+                  EventType.MAIL,
+                  EventType.HEADER,
+                  EventType.END_OF_MESSAGE,
+                  EventType.MESSAGE_END,
+                  EventType.DISCONNECT)
+              .noReplyEvents(List.of(EventType.HEADER))
+              .actions(ActionFlag.ADD_HEADER)
+              .build();
+        }
+
+        @Override
+        public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) {
+          switch (type) {
+            case MAIL -> sender = (String) event.valAt(Keys.SENDER);
+            case END_OF_MESSAGE -> {
+              return List.of(Actions.addHeader("X-Sender", sender), Actions.accept());
+            }
+            case MESSAGE_END, DISCONNECT -> {
+              String reason = ((Keyword) event.valAt(Keys.REASON)).getName();
+              ends.merge(type + " " + reason, 1, Integer::sum);
+              if (type == EventType.DISCONNECT) {
+                disconnects.release();
+              }
+            }
+            default -> {}
+          }
+          return null;
+        }
+      };
+    }
+  }
+
+  private final Echo echo = new Echo();
+
+  private static Mail mail(String sender) {
+    return Mail.parse(
+        sender,
+        List.of("<b@example.com>"),
+        "Subject: hi\nX: 1\nX: 2\n\ntext\n".getBytes(StandardCharsets.US_ASCII));
+  }
+
+  private static void deliver(MtaSession mta, String sender) throws IOException {
+    IPersistentMap report = mta.deliver(mail(sender));
+    assertEquals(Keyword.intern("accept"), report.valAt(Keyword.intern("verdict")));
+    List<?> modifications = (List<?>) report.valAt(Keyword.intern("modifications"));
+    assertEquals(1, modifications.size());
+    assertEquals(sender, ((IPersistentMap) modifications.get(0)).valAt(Keys.VALUE));
+  }
+
+  private static void deliverSome(Endpoint endpoint, MtaOptions options) throws IOException {
+    try (MtaSession mta = MtaClient.connect(endpoint, options)) {
+      for (int i = 0; i < 5; i++) {
+        deliver(mta, "<sender-" + i + "@example.org>");
+      }
+    }
+  }
+
+  @Test
+  void severalMessagesPerConnectionAreServedOverTcp() throws Exception {
+    try (MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT))) {
+      assertTrue(server.port() > 0);
+      deliverSome(server.endpoint(), MtaOptions.POSTFIX);
+      deliverSome(server.endpoint(), MtaOptions.SENDMAIL);
+      echo.awaitDisconnects(2);
+    }
+    assertEquals(10, echo.ends.get("MESSAGE_END accepted"));
+    assertEquals(2, echo.ends.get("DISCONNECT quit"));
+  }
+
+  @Test
+  void severalMessagesPerConnectionAreServedOverAUnixSocket(@TempDir Path directory)
+      throws Exception {
+    Path path = directory.resolve("milter.sock");
+    try (MilterServer server =
+        MilterServer.start(echo, ServerOptions.at(Endpoint.parse("unix:" + path)))) {
+      assertEquals(-1, server.port());
+      deliverSome(server.endpoint(), MtaOptions.POSTFIX);
+      deliverSome(server.endpoint(), MtaOptions.SENDMAIL);
+      echo.awaitDisconnects(2);
+    }
+    assertFalse(Files.exists(path));
+    assertEquals(10, echo.ends.get("MESSAGE_END accepted"));
+  }
+
+  @Test
+  void twentyClientsAtOnceAreServed() throws Exception {
+    ExecutorService clients = Executors.newFixedThreadPool(20);
+    try (MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT))) {
+      CountDownLatch together = new CountDownLatch(20);
+      List<Future<?>> results = new ArrayList<>();
+      for (int client = 0; client < 20; client++) {
+        String name = "<client-" + client;
+        MtaOptions options = client % 2 == 0 ? MtaOptions.POSTFIX : MtaOptions.SENDMAIL;
+        results.add(
+            clients.submit(
+                () -> {
+                  try (MtaSession mta = MtaClient.connect(server.endpoint(), options)) {
+                    together.countDown();
+                    together.await();
+                    for (int i = 0; i < 10; i++) {
+                      deliver(mta, name + "-" + i + "@example.org>");
+                    }
+                  }
+                  return null;
+                }));
+      }
+      for (Future<?> result : results) {
+        result.get(50, TimeUnit.SECONDS);
+      }
+      echo.awaitDisconnects(20);
+    } finally {
+      clients.shutdownNow();
+    }
+    assertEquals(200, echo.ends.get("MESSAGE_END accepted"));
+    assertEquals(20, echo.ends.get("DISCONNECT quit"));
+  }
+
+  private static IPersistentMap mailEvent() {
+    return EventCodec.event(
+        EventType.MAIL, Keys.SENDER, "<a@example.org>", Keys.OPTIONS, PersistentVector.EMPTY);
+  }
+
+  @Test
+  @Tag("L5")
+  void aMessageInProgressIsFinishedWhenTheServerStops() throws Exception {
+    MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    MtaSession idle = MtaClient.connect(server.endpoint());
+    MtaSession busy = MtaClient.connect(server.endpoint());
+    busy.send(mailEvent());
+    Thread stopping = new Thread(() -> server.stop(Duration.ofSeconds(30)));
+    stopping.start();
+    echo.awaitDisconnects(1);
+    assertThrows(IOException.class, () -> idle.send(mailEvent()), "idle connections are closed");
+    List<IPersistentMap> response = busy.send(EventCodec.event(EventType.END_OF_MESSAGE));
+    assertEquals("<a@example.org>", response.get(0).valAt(Keys.VALUE));
+    assertEquals(Keyword.intern("accept"), response.get(1).valAt(Keys.ACTION));
+    stopping.join();
+
+    assertEquals(0, server.connections());
+    assertEquals(1, echo.ends.get("MESSAGE_END accepted"));
+    assertEquals(2, echo.ends.get("DISCONNECT stopping"));
+    assertThrows(IOException.class, () -> MtaClient.connect(server.endpoint()));
+  }
+
+  @Test
+  void aMessageThatDoesNotFinishInTimeIsLostWhenTheServerStops() throws Exception {
+    MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    MtaSession busy = MtaClient.connect(server.endpoint());
+    busy.send(mailEvent());
+
+    server.stop(Duration.ofMillis(50));
+    assertEquals(1, echo.ends.get("MESSAGE_END lost"));
+    assertEquals(1, echo.ends.get("DISCONNECT stopping"));
+    assertThrows(IOException.class, () -> busy.send(EventCodec.event(EventType.END_OF_MESSAGE)));
+  }
+
+  @Test
+  void aServerMayStartAgainWhereOneHasStopped() throws Exception {
+    MilterServer first = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    Endpoint endpoint = first.endpoint();
+    deliverSome(endpoint, MtaOptions.POSTFIX);
+    first.close();
+    first.close();
+
+    try (MilterServer second = MilterServer.start(echo, ServerOptions.at(endpoint))) {
+      assertEquals(endpoint, second.endpoint());
+      deliverSome(endpoint, MtaOptions.POSTFIX);
+    }
+  }
+
+  @Test
+  void anAddressInUseIsSaidSo() {
+    try (MilterServer first = MilterServer.start(echo, ServerOptions.at(ANY_PORT))) {
+      MilterException failure =
+          assertThrows(
+              MilterException.class,
+              () -> MilterServer.start(echo, ServerOptions.at(first.endpoint())));
+      assertEquals(MilterException.Category.BIND_FAILED, failure.category());
+    }
+  }
+
+  @Test
+  void joinReturnsWhenTheServerHasStopped() throws Exception {
+    MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    CountDownLatch joined = new CountDownLatch(1);
+    Thread waiting =
+        new Thread(
+            () -> {
+              try {
+                server.join();
+                joined.countDown();
+              } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+              }
+            });
+    waiting.start();
+
+    server.close();
+    assertTrue(joined.await(10, TimeUnit.SECONDS));
+  }
+
+  @Test
+  void aLostConnectionLosesItsMessage() throws Exception {
+    CountDownLatch closed = new CountDownLatch(1);
+    ConcurrentLinkedQueue<String> errors = new ConcurrentLinkedQueue<>();
+    ServerListener listener =
+        new ServerListener() {
+          @Override
+          public void closed(Connection connection, Throwable error) {
+            if (error != null) {
+              errors.add(error.toString());
+            }
+            closed.countDown();
+          }
+        };
+    try (MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT), listener)) {
+      MtaSession mta = MtaClient.connect(server.endpoint());
+      mta.send(mailEvent());
+      mta.drop();
+      assertTrue(closed.await(10, TimeUnit.SECONDS));
+    }
+    assertEquals(1, echo.ends.get("MESSAGE_END lost"));
+    assertEquals(1, echo.ends.get("DISCONNECT connection-lost"));
+    assertEquals(List.of(), List.copyOf(errors));
+  }
+}
