@@ -30,7 +30,7 @@
 (defn- javac [source target & class-path]
   (let [^JavaCompiler compiler (or (ToolProvider/getSystemJavaCompiler)
                                    (throw (ex-info "A JDK is needed, not a JRE" {})))
-        options ["--release" "17" "-Xlint:all" "-Werror" "-d" target
+        options ["--release" "17" "-encoding" "UTF-8" "-Xlint:all" "-Werror" "-d" target
                  "-cp" (str/join File/pathSeparator class-path)]
         files (filter #(str/ends-with? % ".java") (map str (file-seq (io/file source))))
         arguments ^String/1 (into-array String (concat options files))]

@@ -19,7 +19,7 @@
   :java-source-paths ["src/java"]
   :resource-paths ["resources"]
   :test-paths ["test/clojure"]
-  :javac-options ["--release" "17" "-Xlint:all" "-Werror"]
+  :javac-options ["--release" "17" "-encoding" "UTF-8" "-Xlint:all" "-Werror"]
   :aliases {"test" ["do" "javac," "with-profile" "+test" "run" "-m" "temse.runner"]}
   :profiles
   {;; What Leiningen adds to every run is only for the REPL, and not on Maven Central.

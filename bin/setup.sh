@@ -179,7 +179,7 @@ compile_java() { # SOURCE TARGET CLASS-PATH
   (
     cd "$root" &&
       find "$source" -name '*.java' >"$new/sources" &&
-      "$javac" --release 17 -Xlint:all -Werror -d "$new/classes" -cp "$class_path" @"$new/sources"
+      "$javac" --release 17 -encoding UTF-8 -Xlint:all -Werror -d "$new/classes" -cp "$class_path" @"$new/sources"
   ) >&2 || die "cannot compile $source"
   rm -rf "$target"
   mv "$new/classes" "$target"

@@ -81,6 +81,7 @@
   [file args]
   (when-not (.isFile (io/file file))
     (fail 1 (str file ": there is no such file")))
+  (remove-ns plain-namespace)
   (let [value (try
                 (let [last-value (binding [*ns* (create-ns plain-namespace)]
                                    (refer-clojure)

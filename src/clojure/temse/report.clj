@@ -11,9 +11,9 @@
 
 (defn- shortened
   [text]
-  (let [line (string/replace text #"\r?\n" "⏎")]
+  (let [line (string/replace text #"\r?\n" "\\\\n")]
     (if (< widest-text (count line))
-      (str (subs line 0 (dec widest-text)) "…")
+      (str (subs line 0 (- widest-text 3)) "...")
       line)))
 
 (defn event-text
@@ -63,11 +63,10 @@
   answered under it on the right."
   [{:keys [conversation]}]
   (mapcat (fn [{:keys [event response nanos]}]
-            (cons (format "  MTA  ── %s" (event-text event))
+            (cons (format "  MTA  --> %s" (event-text event))
                   (map-indexed
                     (fn [i action]
-                      (format "           %s── %s%s"
-                              "◂"
+                      (format "       <-- %s%s"
                               (action-text action)
                               (if (and nanos (= i (dec (count response))))
                                 (format "  (%.1f ms)" (/ nanos 1e6))

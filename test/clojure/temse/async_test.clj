@@ -47,10 +47,10 @@
     (let [contexts (atom [])]
       (is (= :accept
              (:verdict (mt/run-message
-                        {:init #(assoc % :mine 1)
-                         :handlers {:mail (fn [_ _] (channel))
-                                    :header (fn [_ context] (swap! contexts conj (:mine context)) nil)}}
-                        {:headers [["A" "1"]]}))))
+                         {:init #(assoc % :mine 1)
+                          :handlers {:mail (fn [_ _] (channel))
+                                     :header (fn [_ context] (swap! contexts conj (:mine context)) nil)}}
+                         {:headers [["A" "1"]]}))))
       (is (= [1] @contexts)))))
 
 (deftest the-first-value-of-a-channel-counts
@@ -73,11 +73,11 @@
 (deftest the-library-loads-core-async-only-when-a-channel-is-returned
   (is (= "[false false]"
          (support/evaluated
-          '(do
-             (require 'temse.milter 'temse.test 'temse.cli)
-             ((resolve 'temse.test/run-message) {:handlers {:mail (fn [_ _] (future nil))}} {})
-             (pr (mapv #(contains? (loaded-libs) %) ['clojure.core.async 'temse.async]))
-             (flush)
-             (shutdown-agents)))))
+           '(do
+              (require 'temse.milter 'temse.test 'temse.cli)
+              ((resolve 'temse.test/run-message) {:handlers {:mail (fn [_ _] (future nil))}} {})
+              (pr (mapv #(contains? (loaded-libs) %) ['clojure.core.async 'temse.async]))
+              (flush)
+              (shutdown-agents)))))
   (with-handler :mail (fn [_ _] (async/go nil)))
   (is (contains? (loaded-libs) 'temse.async)))

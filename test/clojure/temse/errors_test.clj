@@ -135,11 +135,11 @@
   (with-logs _logs
     (let [seen (atom [])]
       (with-open [session (mt/connect-to
-                           {:handlers {:mail (fn [_ context]
-                                               (swap! seen conj (:count context))
-                                               (update context :count (fnil inc 0)))
-                                       :header (fn [_ context]
-                                                 (respond (assoc context :count :lost) nil))}})]
+                            {:handlers {:mail (fn [_ context]
+                                                (swap! seen conj (:count context))
+                                                (update context :count (fnil inc 0)))
+                                        :header (fn [_ context]
+                                                  (respond (assoc context :count :lost) nil))}})]
         (is (= [:temporary-failure :temporary-failure]
                [(:verdict (mt/run-message session {})) (:verdict (mt/run-message session {}))])))
       (is (= [nil 1] @seen)))))

@@ -96,4 +96,4 @@
          (headers {:action :insert-header, :name "A", :value "1"})))
   (is (= (headers (act/delete-header "From")) (headers {:action :delete-header, :name "From"})))
   (is (= "x\r\n" (String. ^bytes (:body (message/apply-actions
-                                         mail [{:action :replace-body, :body "x"}]))))))
+                                          mail [{:action :replace-body, :body "x"}]))))))

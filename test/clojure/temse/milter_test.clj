@@ -38,7 +38,7 @@
 (defn- permissions
   [path]
   (PosixFilePermissions/toString
-   (Files/getPosixFilePermissions (Path/of path (make-array String 0)) (make-array LinkOption 0))))
+    (Files/getPosixFilePermissions (Path/of path (make-array String 0)) (make-array LinkOption 0))))
 
 (deftest start-with-options-returns-a-server-that-filters
   (with-open [server ^Closeable (milter/start-milter options)]
@@ -116,13 +116,13 @@
   (let [in-handler (promise)
         go-on (promise)
         server (milter/start-milter
-                {:port 0
-                 :daemon? true
-                 :handlers {:end-of-headers (fn [_event context]
-                                              (deliver in-handler true)
-                                              (awaited go-on)
-                                              context)
-                            :end-of-message (:end-of-message marking)}})
+                 {:port 0
+                  :daemon? true
+                  :handlers {:end-of-headers (fn [_event context]
+                                               (deliver in-handler true)
+                                               (awaited go-on)
+                                               context)
+                             :end-of-message (:end-of-message marking)}})
         report (future (mt/run-message server {}))]
     (awaited in-handler)
     (let [stopped (future (milter/stop-milter server))]
@@ -176,11 +176,11 @@
                                (milter/update-message context update :count (fnil inc 0)))}]
     (milter/with-milter [server {:port 0, :handlers handlers}]
       (let [reports (doall
-                     (for [n (range 1 9)]
-                       (future
-                         (mt/run-message server
-                                         {:recipients (for [i (range n)]
-                                                        (str "<" i "@example.com>"))}))))]
+                      (for [n (range 1 9)]
+                        (future
+                          (mt/run-message server
+                                          {:recipients (for [i (range n)]
+                                                         (str "<" i "@example.com>"))}))))]
         (is (= (map str (range 1 9))
                (map #(:value (first (:modifications (awaited %)))) reports)))))))
 

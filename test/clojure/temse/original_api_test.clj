@@ -3,8 +3,7 @@
   (:require
    [clojure.string :as string]
    [clojure.test :refer [deftest is testing]]
-   [temse.milter :as milter
-    :refer [default-event-handler define-event-handlers get-macro send-action start-milter]]
+   [temse.milter :as milter :refer [default-event-handler define-event-handlers get-macro send-action start-milter]]
    [temse.support :as support :refer [thrown with-logs]]
    [temse.test :as mt])
   (:import
@@ -32,21 +31,21 @@
 
 (define-event-handlers my-handlers
   (:body
-   (send-action {:action :continue} context)
-   (update-in context [:byte-count]
-              #(+ % (count (event :data)))))
+    (send-action {:action :continue} context)
+    (update-in context [:byte-count]
+               #(+ % (count (event :data)))))
   (:mail
-   (send-action {:action :continue} context)
-   (assoc context :byte-count 0))
+    (send-action {:action :continue} context)
+    (assoc context :byte-count 0))
   (:abort
-   (->> (assoc context :byte-count 0)
-        (default-event-handler event)))
+    (->> (assoc context :byte-count 0)
+         (default-event-handler event)))
   (:end-of-message
-   (swap! byte-counter
-          #(+ % (context :byte-count)))
-   (swap! message-counter inc)
-   (println byte-counter message-counter)
-   (default-event-handler event context)))
+    (swap! byte-counter
+           #(+ % (context :byte-count)))
+    (swap! message-counter inc)
+    (println byte-counter message-counter)
+    (default-event-handler event context)))
 
 (defn my-program [port]
   (println "Starting server on port" port)
@@ -103,15 +102,15 @@
 (define-event-handlers header-adder
   "Adds a header with the number of recipients."
   (:mail
-   (assoc context :recipients 0))
+    (assoc context :recipients 0))
   (:recipient
-   (update context :recipients inc))
+    (update context :recipients inc))
   (:end-of-message
-   (send-action {:action :add-header
-                 :name "X-Recipients"
-                 :value (str (:recipients context))}
-                context)
-   (send-action {:action :continue} context)))
+    (send-action {:action :add-header
+                  :name "X-Recipients"
+                  :value (str (:recipients context))}
+                 context)
+    (send-action {:action :continue} context)))
 
 (deftest the-header-adder-adds-headers
   (with-original #(assoc % :handlers header-adder :actions #{:add-header})
@@ -135,7 +134,7 @@
 
 (define-event-handlers namesakes
   (:header
-   (assoc context :last-header (header event))))
+    (assoc context :last-header (header event))))
 
 (deftest a-clause-may-call-a-function-named-like-its-event
   (is (= "Subject!" (:last-header ((:header namesakes) {:event :header, :name "Subject"} {})))))

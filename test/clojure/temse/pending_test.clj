@@ -76,9 +76,9 @@
                                               :end-of-message
                                               (fn [_ context]
                                                 (pending
-                                                 #(respond context
-                                                           (act/add-header "X-Seen"
-                                                                           (str (:seen context))))))}}]
+                                                  #(respond context
+                                                            (act/add-header "X-Seen"
+                                                                            (str (:seen context))))))}}]
         (is (= [(act/add-header "X-Seen" "true")]
                (:modifications (mt/run-message server {}))))))))
 
@@ -144,10 +144,10 @@
     (let [late (promise)
           counts (atom [])]
       (with-open [session (mt/connect-to
-                           {:handlers {:mail (fn [_ context]
-                                               (swap! counts conj (:count context))
-                                               (if (= 1 (count @counts)) late nil))}
-                            :handler-timeout 20})]
+                            {:handlers {:mail (fn [_ context]
+                                                (swap! counts conj (:count context))
+                                                (if (= 1 (count @counts)) late nil))}
+                             :handler-timeout 20})]
         (is (= :temporary-failure (:verdict (mt/run-message session {}))))
         (deliver late {:count :late, :milter/response [(act/reject)]})
         (is (= :accept (:verdict (mt/run-message session {})))))

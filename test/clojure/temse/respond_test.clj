@@ -72,10 +72,10 @@
 
 (deftest a-recipient-is-refused-by-itself
   (let [report (mt/run-message
-                {:handlers {:recipient (fn [{:keys [address]} context]
-                                         (cond-> context
-                                           (= "<no@example.com>" address) (respond (act/reject))))}}
-                {:recipients ["<yes@example.com>" "<no@example.com>" "<also@example.com>"]})]
+                 {:handlers {:recipient (fn [{:keys [address]} context]
+                                          (cond-> context
+                                            (= "<no@example.com>" address) (respond (act/reject))))}}
+                 {:recipients ["<yes@example.com>" "<no@example.com>" "<also@example.com>"]})]
     (is (= :accept (:verdict report)))
     (is (= {"<yes@example.com>" {:action :continue}
             "<no@example.com>" {:action :reject}
@@ -176,7 +176,7 @@
             (is (= :accept (:verdict (mt/run-message session {}))))))
         (is (= 9 @calls))
         (is (= 1 (count (support/messages logs :error))))
-        (is (string/includes? (first (support/messages logs :error)) ":header is a no-reply event"))))))
+        (is (string/includes? (first (support/messages logs :error)) ":header takes no reply"))))))
 
 (deftest metadata-on-a-handler-make-its-event-a-no-reply-event
   (let [filter {:handlers {:header ^:no-reply (fn [_ context] context)

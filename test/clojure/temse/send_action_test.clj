@@ -48,16 +48,16 @@
   (is (= [(assoc seen :position 0)
           {:action :change-header, :name "X-Old", :index 1, :value nil}]
          (:modifications
-          (with-handler :end-of-message
-            (fn [_ context]
-              (send-action {:action :insert-header, :name "X-Seen", :value "yes"} context)
-              (send-action {:action :delete-header, :name "X-Old"} context))))))
+           (with-handler :end-of-message
+             (fn [_ context]
+               (send-action {:action :insert-header, :name "X-Seen", :value "yes"} context)
+               (send-action {:action :delete-header, :name "X-Old"} context))))))
   (is (= "new\r\n"
          (String. ^bytes (:body (:message
-                                 (with-handler :end-of-message
-                                   (fn [_ context]
-                                     (send-action {:action :replace-body, :body "new\r\n"}
-                                                  context)))))))))
+                                  (with-handler :end-of-message
+                                    (fn [_ context]
+                                      (send-action {:action :replace-body, :body "new\r\n"}
+                                                   context)))))))))
 
 (deftest a-second-reply-is-refused-where-it-is-sent
   (let [error (promise)

@@ -7,7 +7,7 @@
    [temse.test :as mt])
   (:import
    (java.io DataInputStream DataOutputStream)
-   (java.net ConnectException InetSocketAddress ServerSocket Socket)))
+   (java.net InetSocketAddress ServerSocket Socket SocketException)))
 
 (set! *warn-on-reflection* true)
 
@@ -99,7 +99,7 @@
     (with-open [socket (Socket.)]
       (.connect socket (InetSocketAddress. "127.0.0.1" (int port)))
       true)
-    (catch ConnectException _
+    (catch SocketException _
       false)))
 
 (defn free-port

@@ -31,7 +31,7 @@
 
 (deftest a-handler-is-called-with-a-context-made-by-hand
   (is (= "hi" (:subject (milter/message
-                         (on-header {:event :header, :name "Subject", :value "hi"} (mt/context))))))
+                          (on-header {:event :header, :name "Subject", :value "hi"} (mt/context))))))
   (is (= [(act/add-header "X-Seen" "yes") (act/accept)]
          (mt/response (on-end-of-message {:event :end-of-message} (mt/context))))))
 
@@ -54,9 +54,9 @@
 (deftest what-is-sent-and-what-is-returned-are-recorded-in-order
   (is (= [(act/add-header "A" "1") (act/progress) (act/add-header "B" "2") (act/accept)]
          (mt/response
-          (->> (respond (mt/context) (act/add-header "B" "2") (act/accept))
-               (send-action (act/add-header "A" "1"))
-               milter/progress!)))))
+           (->> (respond (mt/context) (act/add-header "B" "2") (act/accept))
+                (send-action (act/add-header "A" "1"))
+                milter/progress!)))))
 
 (deftest fire-calls-the-handler-of-an-event
   (let [fire #(mt/fire handlers %2 %1)]
@@ -281,16 +281,16 @@
   (let [printed (with-out-str
                   (mt/print-report (mt/run-message {:handlers handlers}
                                                    {:headers [["Subject" "hi"]], :body "hello\n"})))]
-    (doseq [line ["  MTA  ── header Subject: hi"
-                  "           ◂── add-header X-Seen: yes"
+    (doseq [line ["  MTA  --> header Subject: hi"
+                  "       <-- add-header X-Seen: yes"
                   "  => accepted at end-of-message"
                   "    Subject: hi"
                   "  + X-Seen: yes"
                   "    hello"]]
       (is (some #{line} (string/split-lines printed)) line)))
   (is (string/includes?
-       (with-out-str
-         (mt/print-report (mt/run-message {:handlers {:mail (fn [_ _] [{:action :reply-code
-                                                                        :smtp-code 550}])}}
-                                          {})))
-       "=> refused at mail: 550")))
+        (with-out-str
+          (mt/print-report (mt/run-message {:handlers {:mail (fn [_ _] [{:action :reply-code
+                                                                         :smtp-code 550}])}}
+                                           {})))
+        "=> refused at mail: 550")))

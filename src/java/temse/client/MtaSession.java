@@ -16,6 +16,7 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.ProtocolFlag;
+import temse.protocol.Text;
 
 /**
  * The MTA's side of one milter connection: sends events with their macros, keeps to what was agreed
@@ -152,7 +153,7 @@ public final class MtaSession implements AutoCloseable {
    * Sends a message and returns what became of it: {@code :verdict} ({@code :accept}, {@code
    * :reject}, {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled
    * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and
-   * {@code :conversation} (a vector of {@code {:event … :response […] :nanos …}}).
+   * {@code :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
    */
@@ -167,6 +168,23 @@ public final class MtaSession implements AutoCloseable {
       player.play(mail);
     }
     return player.report();
+  }
+
+  /**
+   * Sends a message and returns what became of it, as {@link #deliver} does.
+   *
+   * <pre>{@code
+   * MessageReport report =
+   *     mta.sendMessage("<a@example.org>", List.of("<b@example.com>"), "Subject: hi\n\nhello\n");
+   * }</pre>
+   *
+   * @param sender as in MAIL FROM, with angle brackets
+   * @param recipients as in RCPT TO, with angle brackets
+   * @param message header fields, an empty line and the body, with LF or CR LF line ends
+   */
+  public MessageReport sendMessage(String sender, List<String> recipients, String message)
+      throws IOException {
+    return MessageReport.of(deliver(Mail.parse(sender, recipients, Text.encode(message))));
   }
 
   /** Ends the connection as the MTA of this style does. */

@@ -111,7 +111,7 @@ public final class Event {
     return (String) value(Keys.COMMAND);
   }
 
-  /** Returns why a message or an SMTP client ended: accepted, rejected, quit … */
+  /** Returns why a message or an SMTP client ended: accepted, rejected, quit ... */
   public String reason() {
     return ((Keyword) value(Keys.REASON)).getName();
   }

@@ -10,40 +10,100 @@ import clojure.lang.Keyword;
  * ProtocolFlag#keyword}, {@link MacroStage#keyword}.
  */
 public final class Keys {
+  /** The type of an event: a keyword such as {@code :header}. */
   public static final Keyword EVENT = Keyword.intern("event");
+
+  /** The type of an action: a keyword such as {@code :add-header}. */
   public static final Keyword ACTION = Keyword.intern("action");
 
+  /** The protocol version of an offer or of its answer: a number. */
   public static final Keyword VERSION = Keyword.intern("version");
+
+  /** The actions offered or agreed: a set of keywords. */
   public static final Keyword ACTIONS = Keyword.intern("actions");
+
+  /** The protocol flags offered or agreed: a set of keywords. */
   public static final Keyword PROTOCOL = Keyword.intern("protocol");
+
+  /** The actions offered or agreed, as bits: a number. */
   public static final Keyword ACTION_MASK = Keyword.intern("action-mask");
+
+  /** The protocol flags offered or agreed, as bits: a number. */
   public static final Keyword PROTOCOL_MASK = Keyword.intern("protocol-mask");
+
+  /** The macros asked for: a map of stage to a vector of names. */
   public static final Keyword MACROS = Keyword.intern("macros");
 
+  /** The stage that macros are defined for: a keyword, or nil if unknown. */
   public static final Keyword STAGE = Keyword.intern("stage");
+
+  /** The SMTP command that the MTA does not know; with macros, the code of their command. */
   public static final Keyword COMMAND = Keyword.intern("command");
+
+  /** The macros: a map of name to value. */
   public static final Keyword DEFINITIONS = Keyword.intern("definitions");
 
+  /** The SMTP client's name, or its address in brackets. */
   public static final Keyword HOST_NAME = Keyword.intern("host-name");
+
+  /**
+   * The SMTP client's address family: {@code :inet}, {@code :inet6}, {@code :unix} or {@code
+   * :unknown}.
+   */
   public static final Keyword FAMILY = Keyword.intern("family");
+
+  /** The SMTP client's port: a number. */
   public static final Keyword PORT = Keyword.intern("port");
+
+  /** The SMTP client's address, or that of a recipient or sender as in SMTP. */
   public static final Keyword ADDRESS = Keyword.intern("address");
+
+  /** The argument of HELO or EHLO. */
   public static final Keyword GREETING = Keyword.intern("greeting");
+
+  /** The address of the sender, as in MAIL FROM. */
   public static final Keyword SENDER = Keyword.intern("sender");
+
+  /** The ESMTP parameters of an event: a vector of strings. */
   public static final Keyword OPTIONS = Keyword.intern("options");
+
+  /** The name of a header field, without the colon. */
   public static final Keyword NAME = Keyword.intern("name");
+
+  /** The value of a header field, its lines separated by LF. */
   public static final Keyword VALUE = Keyword.intern("value");
+
+  /** Which header field of its name is meant, from 1. */
   public static final Keyword INDEX = Keyword.intern("index");
+
+  /** A piece of a body: bytes. */
   public static final Keyword DATA = Keyword.intern("data");
+
+  /** Why a message or SMTP client ended, a keyword; why a message is held, a string. */
   public static final Keyword REASON = Keyword.intern("reason");
 
+  /** The code of a reply: a number from 400 to 599. */
   public static final Keyword SMTP_CODE = Keyword.intern("smtp-code");
+
+  /** The enhanced status code of a reply, such as {@code "5.7.1"}. */
   public static final Keyword ENHANCED_CODE = Keyword.intern("enhanced-code");
+
+  /** The text of a reply, its lines separated by LF. */
   public static final Keyword TEXT = Keyword.intern("text");
+
+  /** Where a header field is inserted among all fields, 0 being the top. */
   public static final Keyword POSITION = Keyword.intern("position");
+
+  /** A new body, or that of a mail. */
   public static final Keyword BODY = Keyword.intern("body");
+
+  /** The ESMTP parameters of an action: a vector of strings. */
   public static final Keyword PARAMETERS = Keyword.intern("parameters");
+
+  /** The recipients of a mail: a vector of addresses; in a report, a map of address to reply. */
   public static final Keyword RECIPIENTS = Keyword.intern("recipients");
+
+  /** The header fields of a mail: a vector of {@code [name value]}. */
   public static final Keyword HEADERS = Keyword.intern("headers");
 
   /** The key under which {@code ex-data} of every exception of ours holds its category. */

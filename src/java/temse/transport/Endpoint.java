@@ -39,6 +39,7 @@ public sealed interface Endpoint {
    * @param port 0 to 65535
    */
   record Inet(boolean v6, String host, int port) implements Endpoint {
+    /** Checks the port. */
     public Inet {
       if (port < 0 || port > 0xFFFF) {
         throw new IllegalArgumentException("port " + port + " is not between 0 and 65535");
@@ -69,17 +70,22 @@ public sealed interface Endpoint {
   /**
    * A Unix-domain socket.
    *
-   * @param path at most 106 bytes long
+   * @param path at most 106 bytes long; to listen there, its directory at most 98
    */
   record Unix(Path path) implements Endpoint {
-    private static final int LONGEST_PATH = 106;
+    static final int LONGEST_PATH = 106;
 
+    /** Checks the length of the path. */
     public Unix {
-      int length = path.toString().getBytes(StandardCharsets.UTF_8).length;
+      int length = length(path);
       if (length == 0 || length > LONGEST_PATH) {
         throw new IllegalArgumentException(
             "a socket path has 1 to " + LONGEST_PATH + " bytes, not " + length + ": " + path);
       }
+    }
+
+    static int length(Path path) {
+      return path.toString().getBytes(StandardCharsets.UTF_8).length;
     }
 
     @Override

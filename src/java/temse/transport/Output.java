@@ -37,25 +37,30 @@ public final class Output {
     return new Output(true);
   }
 
+  /** Appends the lowest byte of the value. */
   public Output putByte(int value) {
     room(1).put((byte) value);
     return this;
   }
 
+  /** Appends the two lowest bytes of the value, big-endian. */
   public Output putShort(int value) {
     room(2).putShort((short) value);
     return this;
   }
 
+  /** Appends the value, big-endian. */
   public Output putInt(int value) {
     room(4).putInt(value);
     return this;
   }
 
+  /** Appends the bytes. */
   public Output put(byte[] bytes) {
     return put(bytes, 0, bytes.length);
   }
 
+  /** Appends {@code length} of the bytes, from {@code offset} on. */
   public Output put(byte[] bytes, int offset, int length) {
     room(length).put(bytes, offset, length);
     return this;

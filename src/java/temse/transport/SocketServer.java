@@ -151,6 +151,7 @@ public final class SocketServer implements AutoCloseable {
     return sum;
   }
 
+  /** Returns what has happened so far. */
   public Counters counters() {
     return new Counters(
         accepted.sum(),

@@ -77,51 +77,65 @@ public record TransportOptions(
 
     private Builder() {}
 
+    /** Says what begins the names of the threads. */
     public Builder name(String name) {
       this.name = name;
       return this;
     }
 
+    /** Says how many event loops there are. */
     public Builder loops(int loops) {
       this.loops = loops;
       return this;
     }
 
+    /** Says for how long user code may run in a loop. */
     public Builder blockGrace(Duration blockGrace) {
       this.blockGrace = blockGrace;
       return this;
     }
 
+    /** Says how many threads blocking user code may hold at once. */
     public Builder maxBlocked(int maxBlocked) {
       this.maxBlocked = maxBlocked;
       return this;
     }
 
+    /** Says how many connections there may be at once. */
     public Builder maxConnections(int maxConnections) {
       this.maxConnections = maxConnections;
       return this;
     }
 
+    /** Says for how long a peer may take no byte of an answer. */
     public Builder writeTimeout(Duration writeTimeout) {
       this.writeTimeout = writeTimeout;
       return this;
     }
 
+    /** Says whether the threads let the JVM exit. */
     public Builder daemon(boolean daemon) {
       this.daemon = daemon;
       return this;
     }
 
+    /** Says what permissions socket files have. */
     public Builder unixMode(String unixMode) {
       this.unixMode = unixMode;
       return this;
     }
 
+    /** Says what group socket files have. */
     public Builder unixGroup(String unixGroup) {
       this.unixGroup = unixGroup;
       return this;
     }
 
+    /**
+     * Returns the settings.
+     *
+     * @throws IllegalArgumentException that says which of them is wrong
+     */
     public TransportOptions build() {
       return new TransportOptions(
           name,

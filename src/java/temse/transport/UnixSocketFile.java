@@ -22,13 +22,14 @@ import java.util.concurrent.ThreadLocalRandom;
  *
  * <p>The socket is bound in a private directory beside its place, gets its mode and group there,
  * and is then linked into place, which never replaces anything: nobody can connect before the mode
- * is right. A socket that is there already is removed only if nobody answers on it; any other file
- * is never removed.
+ * is right. A socket that is there already is removed only if it belongs to the user of this process
+ * and nobody answers on it; any other file is never removed.
  */
 final class UnixSocketFile {
   private static final int FILE_TYPE = 0170000;
   private static final int SOCKET = 0140000;
   private static final int NAMES = 36 * 36 * 36 * 36;
+  private static final int LONGEST_DIRECTORY = Endpoint.Unix.LONGEST_PATH - "/.zzzz/s".length();
 
   private final Path path;
   private final Object identity;
@@ -43,12 +44,14 @@ final class UnixSocketFile {
    *
    * @param mode permissions such as {@code rw-rw----}, or null to leave them to the umask
    * @param group name of a group, or null to leave it
-   * @throws BindException if the place is taken
+   * @throws BindException if the place is taken, or its directory's path is too long for a private
+   *     directory in it
    */
   static UnixSocketFile bind(
       ServerSocketChannel channel, int backlog, Path path, String mode, String group)
       throws IOException {
     Path parent = path.getParent();
+    checkLength(parent);
     Path directory = privateDirectory(parent == null ? Path.of("") : parent);
     Path socket = directory.resolve("s");
     try {
@@ -82,6 +85,14 @@ final class UnixSocketFile {
     }
   }
 
+  private static void checkLength(Path parent) throws BindException {
+    int length = parent == null ? 0 : Endpoint.Unix.length(parent);
+    if (length > LONGEST_DIRECTORY) {
+      throw new BindException(
+          "the directory of a socket has at most " + LONGEST_DIRECTORY + " bytes, not " + length);
+    }
+  }
+
   /** A name of few characters: the path of a socket is limited to about a hundred bytes. */
   private static Path privateDirectory(Path parent) throws IOException {
     while (true) {
@@ -102,17 +113,20 @@ final class UnixSocketFile {
         Files.createLink(path, socket);
         return;
       } catch (FileAlreadyExistsException taken) {
-        removeStale(path);
+        removeStale(path, user(socket));
       }
     }
   }
 
-  private static void removeStale(Path path) throws IOException {
+  private static void removeStale(Path path, Object user) throws IOException {
     try {
       Object found = identity(path);
       int mode = (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
       if ((mode & FILE_TYPE) != SOCKET) {
         throw new BindException(path + " exists and is not a socket; it was left alone");
+      }
+      if (!user.equals(user(path))) {
+        throw new BindException(path + " belongs to another user; it was left alone");
       }
       if (answers(path)) {
         throw new BindException(path + " is in use: somebody answers on it");
@@ -133,6 +147,10 @@ final class UnixSocketFile {
     } catch (ConnectException refused) {
       return false;
     }
+  }
+
+  private static Object user(Path path) throws IOException {
+    return Files.getAttribute(path, "unix:uid", LinkOption.NOFOLLOW_LINKS);
   }
 
   private static Object identity(Path path) throws IOException {

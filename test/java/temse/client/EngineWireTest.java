@@ -5,12 +5,14 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
+import clojure.lang.PersistentVector;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -184,8 +186,7 @@ class EngineWireTest {
             });
     for (MtaOptions options : List.of(MtaOptions.POSTFIX, MtaOptions.SENDMAIL)) {
       seen.clear();
-      try (MtaSession mta =
-          session(milter, options.withMacros(java.util.Map.of("auth_authen", "ann")))) {
+      try (MtaSession mta = session(milter, options.withMacros(Map.of("auth_authen", "ann")))) {
         mta.deliver(MAIL);
       }
       assertEquals(
@@ -215,7 +216,7 @@ class EngineWireTest {
               Keys.SENDER,
               "<a@example.org>",
               Keys.OPTIONS,
-              clojure.lang.PersistentVector.EMPTY));
+              PersistentVector.EMPTY));
       if (politely) {
         mta.close();
       } else {

@@ -11,6 +11,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import temse.client.Mail.Field;
 import temse.protocol.Keys;
+import temse.protocol.Text;
 
 class MailTest {
   private static Mail parse(String message) {
@@ -88,7 +89,7 @@ class MailTest {
     assertArrayEquals("\u0080\u00ff\u0000x\r\n".getBytes(StandardCharsets.ISO_8859_1), mail.body());
     assertArrayEquals(
         " \u00fc\u00ff".getBytes(StandardCharsets.ISO_8859_1),
-        temse.protocol.Text.encodeBytes(mail.headers().get(0).raw()));
+        Text.encodeBytes(mail.headers().get(0).raw()));
   }
 
   @Test

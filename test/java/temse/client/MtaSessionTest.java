@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
+import clojure.lang.PersistentVector;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -415,11 +416,7 @@ class MtaSessionTest {
     mta.deliver(MAIL);
     mta.send(
         EventCodec.event(
-            EventType.MAIL,
-            Keys.SENDER,
-            "<a@example.org>",
-            Keys.OPTIONS,
-            clojure.lang.PersistentVector.EMPTY));
+            EventType.MAIL, Keys.SENDER, "<a@example.org>", Keys.OPTIONS, PersistentVector.EMPTY));
     mta.close();
 
     assertEquals("OCHMRRTLNBEMRRTLNBEMQ", letters(milter));

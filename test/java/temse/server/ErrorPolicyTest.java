@@ -14,6 +14,7 @@ import static temse.server.DrivenEngine.MAIL;
 import static temse.server.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -145,9 +146,7 @@ class ErrorPolicyTest {
         Arguments.of(Actions.replyCode(250, null, "fine"), "BAD_ACTION"),
         Arguments.of(Actions.replyCode(550, "4.7.1", "another class"), "BAD_ACTION"),
         Arguments.of(Actions.skip(), "REPLY_NOT_ALLOWED"),
-        Arguments.of(
-            Actions.proceed().assoc(Keys.ACTION, clojure.lang.Keyword.intern("explode")),
-            "BAD_ACTION"),
+        Arguments.of(Actions.proceed().assoc(Keys.ACTION, Keyword.intern("explode")), "BAD_ACTION"),
         Arguments.of(null, "NullPointerException"));
   }
 
@@ -286,8 +285,7 @@ class ErrorPolicyTest {
   @Tag("F53")
   void theReservedRepliesLeaveAsReplyCodes() {
     for (String name : List.of("shutdown", "connection-failure")) {
-      handler.answering(
-          EventType.MAIL, Actions.proceed().assoc(Keys.ACTION, clojure.lang.Keyword.intern(name)));
+      handler.answering(EventType.MAIL, Actions.proceed().assoc(Keys.ACTION, Keyword.intern(name)));
       assertEquals(
           List.of("y421 4.7.0 Service not available, closing transmission channel|"),
           mta.say(MAIL));

@@ -14,6 +14,7 @@ import org.junit.jupiter.api.Test;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
+import temse.protocol.Keys;
 
 class ModificationsTest {
   private static final String OLD_MTA = offer(6, 0x1FF, 0x0FFFFF);
@@ -100,9 +101,7 @@ class ModificationsTest {
             "d", Actions.discard());
     plain.forEach(
         (wire, action) ->
-            assertEquals(
-                List.of(wire),
-                endOfMessage(action.assoc(temse.protocol.Keys.TEXT, "not for the wire"))));
+            assertEquals(List.of(wire), endOfMessage(action.assoc(Keys.TEXT, "not for the wire"))));
   }
 
   @Test

@@ -11,6 +11,7 @@ import static temse.server.DrivenEngine.RCPT;
 import static temse.server.DrivenEngine.offer;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -242,6 +243,6 @@ class NegotiationOnTheWireTest {
   }
 
   private static int integer(byte[] bytes, int offset) {
-    return java.nio.ByteBuffer.wrap(bytes).getInt(offset);
+    return ByteBuffer.wrap(bytes).getInt(offset);
   }
 }

@@ -15,6 +15,7 @@ import static temse.server.DrivenEngine.OFFER;
 import static temse.server.DrivenEngine.QUIT;
 import static temse.server.DrivenEngine.RCPT;
 
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
@@ -85,7 +86,7 @@ class PacketsInPiecesTest {
     DrivenEngine limited =
         new DrivenEngine(handler, EngineOptions.builder().maximumPacketSize(1000).build());
     limited.say(OFFER);
-    byte[] prefix = java.nio.ByteBuffer.allocate(4).putInt(length).array();
+    byte[] prefix = ByteBuffer.allocate(4).putInt(length).array();
 
     assertEquals(List.of(), limited.feed(prefix));
     assertTrue(limited.isClosed());

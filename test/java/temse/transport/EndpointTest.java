@@ -8,6 +8,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnixDomainSocketAddress;
 import java.net.UnknownHostException;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -25,6 +26,9 @@ class EndpointTest {
     "inet:0@127.0.0.1,            inet:0@127.0.0.1",
     "inet:65535,                  inet:65535",
     "inet6:20025,                 inet6:20025",
+    "inet:8891,                   inet:8891",
+    "inet:8891@localhost,         inet:8891@localhost",
+    "inet6:8891@[::1],            inet6:8891@[::1]",
     "inet6:20025@[::1],           inet6:20025@[::1]",
     "inet6:20025@::1,             inet6:20025@[::1]",
     "inet6:20025@[IPv6:::1],      inet6:20025@[::1]",
@@ -42,6 +46,7 @@ class EndpointTest {
     "unix:run/x,                  unix:run/x",
     "' 20025 ',                   inet:20025@127.0.0.1",
   })
+  @Tag("L1")
   void understandsTheNotationsOfMtas(String text, String canonical) {
     Endpoint endpoint = Endpoint.parse(text);
     assertEquals(canonical, endpoint.toString());
@@ -71,6 +76,7 @@ class EndpointTest {
     "localhost,           not a port number",
     "unix:,               a socket path has",
   })
+  @Tag("L2")
   void saysWhatIsWrongAndShowsTheForms(String text, String problem) {
     IllegalArgumentException e =
         assertThrows(IllegalArgumentException.class, () -> Endpoint.parse(text));
@@ -80,10 +86,13 @@ class EndpointTest {
   }
 
   @Test
+  @Tag("L2")
   void limitsTheBytesOfAPath() {
     String longest = "/" + "a".repeat(105);
     assertEquals("unix:" + longest, Endpoint.parse(longest).toString());
-    assertThrows(IllegalArgumentException.class, () -> Endpoint.parse(longest + "a"));
+    IllegalArgumentException e =
+        assertThrows(IllegalArgumentException.class, () -> Endpoint.parse(longest + "a"));
+    assertTrue(e.getMessage().contains("1 to 106 bytes, not 107"), e.getMessage());
   }
 
   @Test

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.net.StandardProtocolFamily;
@@ -18,7 +19,11 @@ import java.nio.file.attribute.PosixFileAttributes;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -57,6 +62,7 @@ class UnixSocketTest {
   }
 
   @Test
+  @Tag("L4")
   void servesAndLeavesNothingBehind() throws Exception {
     Path path = directory.resolve("milter.sock");
     try (SocketServer server = start(path, DEFAULTS)) {
@@ -92,6 +98,7 @@ class UnixSocketTest {
   }
 
   @Test
+  @Tag("L3")
   void replacesASocketNobodyAnswersOn() throws Exception {
     Path path = directory.resolve("milter.sock");
     try (ServerSocketChannel stale = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
@@ -106,6 +113,7 @@ class UnixSocketTest {
   }
 
   @Test
+  @Tag("L3")
   void leavesASocketAloneThatSomebodyAnswersOn() throws Exception {
     Path path = directory.resolve("milter.sock");
     try (SocketServer server = start(path, DEFAULTS)) {
@@ -118,6 +126,7 @@ class UnixSocketTest {
   }
 
   @Test
+  @Tag("L3")
   void leavesOtherFilesAlone() throws Exception {
     Path file = Files.writeString(directory.resolve("file"), "precious");
     Path folder = Files.createDirectory(directory.resolve("folder"));
@@ -150,5 +159,87 @@ class UnixSocketTest {
     Path path = directory.resolve("none").resolve("milter.sock");
     IOException e = assertThrows(IOException.class, () -> start(path, DEFAULTS));
     assertTrue(e.getMessage().contains("none"), e.getMessage());
+  }
+
+  @Test
+  @Tag("L3")
+  void leavesASocketAloneThatBelongsToSomebodyElse() throws Exception {
+    assumeTrue(isRoot(), "only root can give a file away");
+    Path path = directory.resolve("milter.sock");
+    try (ServerSocketChannel stale = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
+      stale.bind(UnixDomainSocketAddress.of(path));
+    }
+    Files.setAttribute(path, "unix:uid", 12345);
+    IOException e = assertThrows(IOException.class, () -> start(path, DEFAULTS));
+    assertTrue(e.getMessage().contains("belongs to another user"), e.getMessage());
+    assertEquals(List.of(path), files());
+  }
+
+  @Test
+  void getsAGroupOtherThanThatOfItsProcess() throws Exception {
+    assumeTrue(isRoot(), "only root can choose any group");
+    Path path = directory.resolve("milter.sock");
+    TransportOptions options =
+        TransportOptions.builder().unixMode("rwxrwx---").unixGroup("daemon").build();
+    try (SocketServer server = start(path, options)) {
+      PosixFileAttributes attributes = Files.readAttributes(path, PosixFileAttributes.class);
+      assertEquals("daemon", attributes.group().getName());
+      assertEquals("rwxrwx---", PosixFilePermissions.toString(attributes.permissions()));
+      assertEquals("x", ask(path, "x"));
+      assertEquals(1, server.endpoints().size());
+    }
+  }
+
+  @Test
+  void isNeverSeenWithAnotherMode() throws Exception {
+    Path path = directory.resolve("milter.sock");
+    TransportOptions options = TransportOptions.builder().unixMode("rw-------").build();
+    Set<String> modes = ConcurrentHashMap.newKeySet();
+    AtomicBoolean over = new AtomicBoolean();
+    Thread observer =
+        new Thread(
+            () -> {
+              while (!over.get()) {
+                try {
+                  modes.add(PosixFilePermissions.toString(Files.getPosixFilePermissions(path)));
+                } catch (IOException absent) {
+                  Thread.onSpinWait();
+                }
+              }
+            });
+    observer.start();
+    for (int i = 0; i < 50 || modes.isEmpty(); i++) {
+      start(path, options).close();
+    }
+    over.set(true);
+    observer.join();
+    assertEquals(Set.of("rw-------"), modes);
+  }
+
+  @Test
+  @Tag("L2")
+  void everyPathOfPermittedLengthWorksOrIsRefusedWithTheLimit() throws Exception {
+    int separator = directory.toString().length() + 1;
+    for (int name = 1; name <= 6; name++) {
+      Path folder = directory.resolve("d".repeat(106 - 1 - name - separator));
+      Path path = Files.createDirectory(folder).resolve("s".repeat(name));
+      assertEquals(106, path.toString().length());
+      if (folder.toString().length() <= 98) {
+        try (SocketServer server = start(path, DEFAULTS)) {
+          assertEquals("x", ask(path, "x"));
+          assertEquals(1, server.endpoints().size());
+        }
+      } else {
+        IOException e = assertThrows(IOException.class, () -> start(path, DEFAULTS));
+        assertTrue(e.getMessage().contains("at most 98 bytes"), e.getMessage());
+      }
+      try (Stream<Path> left = Files.list(folder)) {
+        assertEquals(List.of(), left.toList());
+      }
+    }
+  }
+
+  private boolean isRoot() throws IOException {
+    return Integer.valueOf(0).equals(Files.getAttribute(directory, "unix:uid"));
   }
 }
