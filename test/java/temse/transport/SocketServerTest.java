@@ -390,7 +390,7 @@ class SocketServerTest {
       assertEquals(2500, toy.toys.ended.get());
       toy.assertOrderly();
     }
-    assertEquals(List.of(), threads("toy"));
+    ToyServer.await("no thread is left", () -> threads("toy").isEmpty());
     assertTrue(descriptors() <= descriptors, "descriptors are left open");
   }
 
