@@ -3,8 +3,9 @@
 
     bin/temse run examples/add_header.clj --listen inet:20025@127.0.0.1 -- X-Filter hello"
   (:refer-clojure :exclude [filter])
-  (:require [temse.action :as act]
-            [temse.milter :refer [respond]]))
+  (:require
+   [temse.action :as act]
+   [temse.milter :refer [respond]]))
 
 (defn filter
   "Returns a filter that adds the field, by default `X-Filtered: by temse`."

@@ -5,10 +5,12 @@
 
   A word that is cut in two by the border of two body chunks is found all the same."
   (:refer-clojure :exclude [filter])
-  (:require [clojure.string :as string]
-            [temse.action :as act]
-            [temse.milter :refer [message respond update-message]])
-  (:import (temse.protocol Text)))
+  (:require
+   [clojure.string :as string]
+   [temse.action :as act]
+   [temse.milter :refer [message respond update-message]])
+  (:import
+   (temse.protocol Text)))
 
 (defn- refusal
   [word]

@@ -7,13 +7,15 @@
 
   Variants negotiate differently: default, nr, leadspc, few, symlist, rcptrej."
   (:refer-clojure :exclude [filter])
-  (:require [clojure.string :as string]
-            [temse.action :as act]
-            [temse.milter :as milter :refer [message respond update-message]])
-  (:import (java.net InetAddress)
-           (java.security MessageDigest)
-           (java.util HexFormat)
-           (temse.protocol Text)))
+  (:require
+   [clojure.string :as string]
+   [temse.action :as act]
+   [temse.milter :as milter :refer [message respond update-message]])
+  (:import
+   (java.net InetAddress)
+   (java.security MessageDigest)
+   (java.util HexFormat)
+   (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
 

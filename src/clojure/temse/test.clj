@@ -23,10 +23,10 @@
   (:import
    (java.io ByteArrayOutputStream Closeable File)
    (java.time Duration)
-   (java.util List Map)
+   (java.util Map)
    (java.util.concurrent ExecutionException TimeUnit)
    (temse.client Mail Mail$Field MtaClient MtaOptions MtaSession)
-   (temse.protocol ActionCodec EventCodec EventType MacroTable Negotiation Offer Text)
+   (temse.protocol ActionCodec EventCodec MacroTable Negotiation Offer Text)
    (temse.server Connection)
    (temse.transport Endpoint)))
 

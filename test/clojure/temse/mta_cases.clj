@@ -108,7 +108,7 @@
     (is (not (arrives-after? lab mail)))))
 
 (defcase a-refusal-at-each-stage-reaches-the-client [{:keys [use-filter!] :as lab}]
-  (doseq [[stage place] {:mail :mail, :recipient :rcpt, :data :data, :header :message,
+  (doseq [[stage place] {:mail :mail, :recipient :rcpt, :data :data, :header :message
                          :end-of-headers :message, :body :message, :end-of-message :message}]
     (testing stage
       (use-filter! {stage (fn [_ context]

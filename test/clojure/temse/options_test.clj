@@ -4,7 +4,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.impl.options :as options]
    [temse.milter :as milter]
-   [temse.support :as support :refer [thrown]]
+   [temse.support :refer [thrown]]
    [temse.test :as mt]))
 
 (set! *warn-on-reflection* true)

@@ -4,7 +4,7 @@
    [clojure.string :as string]
    [clojure.test :refer [deftest is testing]]
    [temse.milter :as milter :refer [default-event-handler define-event-handlers get-macro send-action start-milter]]
-   [temse.support :as support :refer [thrown with-logs]]
+   [temse.support :as support :refer [awaited thrown with-logs]]
    [temse.test :as mt])
   (:import
    (clojure.lang Compiler$CompilerException)))
@@ -205,9 +205,14 @@
 
 (deftest each-documented-event-may-be-handled
   (let [seen (atom [])
+        gone (promise)
         events [:abort :body :connect :data :disconnect :end-of-headers :end-of-message :header
                 :hello :mail :quit :recipient :unkown]
-        handlers (zipmap events (repeat (fn [event context] (swap! seen conj event) context)))]
+        handlers (zipmap events (repeat (fn [event context]
+                                          (swap! seen conj event)
+                                          (when (= :disconnect (:event event))
+                                            (deliver gone true))
+                                          context)))]
     (with-original #(assoc % :handlers handlers)
       (fn [address]
         (with-open [session (mt/connect-to address)]
@@ -217,7 +222,8 @@
                                    :body "hello\r\n"})
           (support/send-events session [{:event :unknown, :command "EXPN staff"}
                                         {:event :mail, :sender "<e@f.example>", :options []}
-                                        {:event :abort}]))))
+                                        {:event :abort}]))
+        (awaited gone)))
     (let [by-event (group-by :event @seen)]
       (is (= #{:abort :body :connect :data :disconnect :end-of-headers :end-of-message :header
                :hello :mail :quit :recipient :unknown}

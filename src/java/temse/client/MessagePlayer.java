@@ -53,17 +53,14 @@ final class MessagePlayer {
   /** Plays the events that open an SMTP connection; returns false if the milter settled it. */
   boolean greet(IPersistentMap connect, String greeting) throws IOException {
     return goesOn(connect)
-        && (greeting == null
-            || goesOn(EventCodec.event(EventType.HELLO, Keys.GREETING, greeting)));
+        && (greeting == null || goesOn(EventCodec.event(EventType.HELLO, Keys.GREETING, greeting)));
   }
 
   /** Plays the message, up to the reply that settles it. */
   void play(Mail mail) throws IOException {
     PersistentVector options = PersistentVector.create((Iterable<?>) mail.senderParameters());
     boolean sent =
-        goesOn(
-                EventCodec.event(
-                    EventType.MAIL, Keys.SENDER, mail.sender(), Keys.OPTIONS, options))
+        goesOn(EventCodec.event(EventType.MAIL, Keys.SENDER, mail.sender(), Keys.OPTIONS, options))
             && anyRecipient(mail)
             && goesOn(EventCodec.event(EventType.DATA))
             && headers(mail)
@@ -81,12 +78,18 @@ final class MessagePlayer {
     ActionType verdict = verdict() == ActionType.CONTINUE ? ActionType.ACCEPT : verdict();
     return new PersistentArrayMap(
         new Object[] {
-          VERDICT, verdict.keyword,
-          AT, at.keyword,
-          REPLY, reply,
-          MODIFICATIONS, PersistentVector.create((Iterable<?>) joined(modifications)),
-          Keys.RECIPIENTS, recipientReplies,
-          CONVERSATION, PersistentVector.create((Iterable<?>) conversation)
+          VERDICT,
+          verdict.keyword,
+          AT,
+          at.keyword,
+          REPLY,
+          reply,
+          MODIFICATIONS,
+          PersistentVector.create((Iterable<?>) joined(modifications)),
+          Keys.RECIPIENTS,
+          recipientReplies,
+          CONVERSATION,
+          PersistentVector.create((Iterable<?>) conversation)
         });
   }
 
@@ -117,8 +120,7 @@ final class MessagePlayer {
     boolean exact = session.agreed(ProtocolFlag.LEADING_SPACE);
     for (Mail.Field field : mail.headers()) {
       String value = exact ? field.raw() : field.value();
-      if (!goesOn(
-          EventCodec.event(EventType.HEADER, Keys.NAME, field.name(), Keys.VALUE, value))) {
+      if (!goesOn(EventCodec.event(EventType.HEADER, Keys.NAME, field.name(), Keys.VALUE, value))) {
         return false;
       }
     }
@@ -153,9 +155,12 @@ final class MessagePlayer {
     conversation.add(
         new PersistentArrayMap(
             new Object[] {
-              Keys.EVENT, event,
-              RESPONSE, PersistentVector.create((Iterable<?>) response),
-              NANOS, System.nanoTime() - start
+              Keys.EVENT,
+              event,
+              RESPONSE,
+              PersistentVector.create((Iterable<?>) response),
+              NANOS,
+              System.nanoTime() - start
             }));
     reply = response.isEmpty() ? Actions.proceed() : response.get(response.size() - 1);
     if (type == EventType.END_OF_MESSAGE && !response.isEmpty()) {

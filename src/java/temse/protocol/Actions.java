@@ -67,8 +67,7 @@ public final class Actions {
    */
   public static IPersistentMap replyCode(int smtpCode, String enhancedCode, String text) {
     IPersistentMap action =
-        ActionCodec.action(
-            ActionType.REPLY_CODE, Keys.SMTP_CODE, (long) smtpCode, Keys.TEXT, text);
+        ActionCodec.action(ActionType.REPLY_CODE, Keys.SMTP_CODE, (long) smtpCode, Keys.TEXT, text);
     return enhancedCode == null ? action : action.assoc(Keys.ENHANCED_CODE, enhancedCode);
   }
 

@@ -110,8 +110,8 @@ public final class Agreement {
   }
 
   /**
-   * Returns true if the milter wanted leading spaces and the MTA cannot keep them, so that one space
-   * is added to each incoming value and taken off each outgoing one.
+   * Returns true if the milter wanted leading spaces and the MTA cannot keep them, so that one
+   * space is added to each incoming value and taken off each outgoing one.
    */
   public boolean emulatesLeadingSpace() {
     return request.leadingSpace() && !has(ProtocolFlag.LEADING_SPACE);
@@ -123,9 +123,7 @@ public final class Agreement {
         new PayloadWriter().writeInt(version).writeInt(actions).writeInt(protocol);
     if (allows(ActionFlag.REQUEST_MACROS)) {
       for (Map.Entry<MacroStage, List<String>> list : request.macros().entrySet()) {
-        writer
-            .writeInt(list.getKey().id)
-            .writeString(EventCodec.wireNames(list.getValue()));
+        writer.writeInt(list.getKey().id).writeString(EventCodec.wireNames(list.getValue()));
       }
     }
     return new Packet(EventType.OPTIONS.code, writer.toByteArray());

@@ -2,10 +2,12 @@ package temse.protocol;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.stream.Collectors;
 
 /**
  * A read-only view of an event map, with the names of its keys as methods.
@@ -67,8 +69,8 @@ public final class Event {
   }
 
   /**
-   * Returns the address of a recipient with angle brackets as it came, or that of the SMTP client in
-   * a connect event whose family is not unknown.
+   * Returns the address of a recipient with angle brackets as it came, or that of the SMTP client
+   * in a connect event whose family is not unknown.
    */
   public String address() {
     return (String) value(Keys.ADDRESS);
@@ -132,7 +134,7 @@ public final class Event {
     return keys.toString();
   }
 
-  /** Returns the type and the values in one line. */
+  /** Returns the type and the values in one line, of a body the number of its bytes. */
   @Override
   public String toString() {
     StringBuilder text = new StringBuilder(type.keyword.getName());
@@ -140,10 +142,25 @@ public final class Event {
         .forEach(
             (key, value) -> {
               if (key != Keys.EVENT) {
-                text.append(' ').append(key).append(' ');
-                text.append(value instanceof byte[] bytes ? bytes.length + " bytes" : value);
+                text.append(' ').append(key).append(' ').append(text(value));
               }
             });
     return text.toString();
+  }
+
+  /** Collections of Clojure load its core when they print themselves. */
+  private static String text(Object value) {
+    if (value instanceof byte[] bytes) {
+      return bytes.length + " bytes";
+    }
+    if (value instanceof Map<?, ?> entries) {
+      return entries.entrySet().stream()
+          .map(entry -> text(entry.getKey()) + " " + text(entry.getValue()))
+          .collect(Collectors.joining(", ", "{", "}"));
+    }
+    if (value instanceof Collection<?> values) {
+      return values.stream().map(Event::text).collect(Collectors.joining(", ", "[", "]"));
+    }
+    return String.valueOf(value);
   }
 }

@@ -28,7 +28,10 @@ public enum EventType {
   HEADER('L', "header", ProtocolFlag.NO_HEADERS, ProtocolFlag.NO_REPLY_HEADERS, 2),
   /** {@code SMFIC_EOH}: end of the header. */
   END_OF_HEADERS(
-      'N', "end-of-headers", ProtocolFlag.NO_END_OF_HEADERS, ProtocolFlag.NO_REPLY_END_OF_HEADERS,
+      'N',
+      "end-of-headers",
+      ProtocolFlag.NO_END_OF_HEADERS,
+      ProtocolFlag.NO_REPLY_END_OF_HEADERS,
       2),
   /** {@code SMFIC_BODY}: a piece of the body. */
   BODY('B', "body", ProtocolFlag.NO_BODY, ProtocolFlag.NO_REPLY_BODY, 2),

@@ -55,7 +55,8 @@ public final class MilterException extends RuntimeException implements IExceptio
     CONNECTION_LOST;
 
     /** The category's keyword, {@code :bad-action} for example. */
-    public final Keyword keyword = Keyword.intern(name().toLowerCase(Locale.ROOT).replace('_', '-'));
+    public final Keyword keyword =
+        Keyword.intern(name().toLowerCase(Locale.ROOT).replace('_', '-'));
   }
 
   private final Category category;

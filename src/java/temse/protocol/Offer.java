@@ -30,11 +30,7 @@ public record Offer(int version, int actions, int protocol) {
   public Packet packet() {
     return new Packet(
         EventType.OPTIONS.code,
-        new PayloadWriter()
-            .writeInt(version)
-            .writeInt(actions)
-            .writeInt(protocol)
-            .toByteArray());
+        new PayloadWriter().writeInt(version).writeInt(actions).writeInt(protocol).toByteArray());
   }
 
   /** Returns the action bits that count: none at all stands for those of version 1. */

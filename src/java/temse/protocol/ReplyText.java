@@ -8,8 +8,8 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The text of {@code SMFIR_REPLYCODE}: a complete SMTP reply (RFC 5321 section 4.2) with an optional
- * enhanced status code (RFC 3463).
+ * The text of {@code SMFIR_REPLYCODE}: a complete SMTP reply (RFC 5321 section 4.2) with an
+ * optional enhanced status code (RFC 3463).
  *
  * <p>The rules are the union of what libmilter, Sendmail and Postfix check: codes 400 to 599, the
  * enhanced code's class equal to the code's, 1 to 32 lines of at most 980 bytes. The MTA treats the
@@ -20,7 +20,8 @@ final class ReplyText {
   private static final int MAXIMUM_LINE_BYTES = 980;
   private static final Pattern ENHANCED = Pattern.compile("([245])\\.\\d{1,3}\\.\\d{1,3}");
   private static final Pattern LINE =
-      Pattern.compile("(\\d{3})(?:[ -](?:([245]\\.\\d{1,3}\\.\\d{1,3})(?: |$))?)?(.*)", Pattern.DOTALL);
+      Pattern.compile(
+          "(\\d{3})(?:[ -](?:([245]\\.\\d{1,3}\\.\\d{1,3})(?: |$))?)?(.*)", Pattern.DOTALL);
 
   private ReplyText() {}
 
@@ -118,7 +119,8 @@ final class ReplyText {
       if (c < ' ' && c != '\t' || c == 0x7F) {
         throw bad(
             String.format(
-                "the text holds the control character 0x%02X; lines are separated by \\n", (int) c));
+                "the text holds the control character 0x%02X; lines are separated by \\n",
+                (int) c));
       }
     }
     int size = Text.encode(line).length;

@@ -40,7 +40,8 @@ public final class Text {
     for (byte b : bytes) {
       if (b == 0) {
         throw new MilterException(
-            MilterException.Category.BAD_ACTION, "text holds a NUL, which ends strings on the wire");
+            MilterException.Category.BAD_ACTION,
+            "text holds a NUL, which ends strings on the wire");
       }
     }
     return bytes;

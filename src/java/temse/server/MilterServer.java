@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.Collectors;
 import temse.protocol.MilterException;
 import temse.transport.Endpoint;
 import temse.transport.SocketServer;
@@ -53,10 +54,10 @@ public final class MilterServer implements AutoCloseable {
     } catch (IOException e) {
       throw new MilterException(
           MilterException.Category.BIND_FAILED,
-          "cannot listen on " + options.endpoints() + ": " + e.getMessage(),
+          e.getMessage(),
           e,
           "address",
-          options.endpoints().toString());
+          options.endpoints().stream().map(Endpoint::toString).collect(Collectors.joining(", ")));
     }
   }
 

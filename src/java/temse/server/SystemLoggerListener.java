@@ -53,10 +53,8 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void failed(
-      Connection connection, EventType type, IPersistentMap event, Throwable error) {
-    logger.log(
-        Level.ERROR, () -> who(connection) + " handler failed at " + Event.of(event), error);
+  public void failed(Connection connection, EventType type, IPersistentMap event, Throwable error) {
+    logger.log(Level.ERROR, () -> who(connection) + " handler failed at " + Event.of(event), error);
   }
 
   @Override

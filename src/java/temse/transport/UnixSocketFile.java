@@ -7,14 +7,18 @@ import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.GroupPrincipal;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.nio.file.attribute.UserPrincipalNotFoundException;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
@@ -22,8 +26,8 @@ import java.util.concurrent.ThreadLocalRandom;
  *
  * <p>The socket is bound in a private directory beside its place, gets its mode and group there,
  * and is then linked into place, which never replaces anything: nobody can connect before the mode
- * is right. A socket that is there already is removed only if it belongs to the user of this process
- * and nobody answers on it; any other file is never removed.
+ * is right. A socket that is there already is removed only if it belongs to the user of this
+ * process and nobody answers on it; any other file is never removed.
  */
 final class UnixSocketFile {
   private static final int FILE_TYPE = 0170000;
@@ -60,11 +64,7 @@ final class UnixSocketFile {
         Files.setPosixFilePermissions(socket, PosixFilePermissions.fromString(mode));
       }
       if (group != null) {
-        Files.getFileAttributeView(socket, PosixFileAttributeView.class)
-            .setGroup(
-                path.getFileSystem()
-                    .getUserPrincipalLookupService()
-                    .lookupPrincipalByGroupName(group));
+        Files.getFileAttributeView(socket, PosixFileAttributeView.class).setGroup(group(group));
       }
       linkIntoPlace(socket, path);
       return new UnixSocketFile(path, identity(path));
@@ -103,7 +103,21 @@ final class UnixSocketFile {
             PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
       } catch (FileAlreadyExistsException taken) {
         // Try another name.
+      } catch (NoSuchFileException e) {
+        throw new IOException("there is no directory " + parent, e);
+      } catch (AccessDeniedException e) {
+        throw new IOException("this process may not write to the directory " + parent, e);
       }
+    }
+  }
+
+  private static GroupPrincipal group(String name) throws IOException {
+    try {
+      return FileSystems.getDefault()
+          .getUserPrincipalLookupService()
+          .lookupPrincipalByGroupName(name);
+    } catch (UserPrincipalNotFoundException e) {
+      throw new IOException("there is no group \"" + name + "\"", e);
     }
   }
 

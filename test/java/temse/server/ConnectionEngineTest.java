@@ -47,12 +47,12 @@ class ConnectionEngineTest {
   @Test
   void whatTheConnectionKnowsIsThereForItsHandlers() {
     DrivenEngine mta = new DrivenEngine(handler);
-    assertEquals(1, mta.engine.id());
-    assertEquals("scripted", mta.engine.peer());
-    assertEquals(null, mta.engine.agreement());
+    assertEquals(1, mta.engine.connection().id());
+    assertEquals("scripted", mta.engine.connection().peer());
+    assertEquals(null, mta.engine.connection().agreement());
     mta.say(OFFER);
-    assertSame(mta.engine, handler.connection());
-    assertEquals(6, mta.engine.agreement().version());
+    assertSame(mta.engine.connection(), handler.connection());
+    assertEquals(6, mta.engine.connection().agreement().version());
   }
 
   @Test

@@ -128,7 +128,7 @@ class RandomConversationTest {
       String offer = OFFERS.get(random.nextInt(OFFERS.size()));
       said.add(offer);
       assertEquals(1, mta.say(offer).size(), "the offer is answered");
-      agreement = mta.engine.agreement();
+      agreement = mta.engine.connection().agreement();
       session = session.after(EventType.OPTIONS, false);
       clientOpen = true;
       handler.begin();
