@@ -12,7 +12,7 @@
    [temse.action :as act]
    [temse.milter :as milter :refer [message respond update-message]])
   (:import
-   (java.net InetAddress)
+   (java.net Inet4Address InetAddress UnknownHostException)
    (java.security MessageDigest)
    (java.util HexFormat)
    (temse.protocol Text)))
@@ -62,26 +62,33 @@
 
 ;; ---- verdicts
 
+(defn- capable?
+  "Returns true if the MTA has offered :skip or :leading-space, and the filter has asked for it."
+  [context capability]
+  (contains? (:capabilities (:milter/agreement context)) capability))
+
 (defn- verdict
-  "Returns the response of a verdict word at a stage: actions, empty for continue."
-  [word stage]
+  "Returns the reply of a verdict word at a stage, or nil to continue."
+  [context word stage]
   (case word
-    "accept" [(act/accept)]
-    "reject" [(act/reject)]
-    "tempfail" [(act/temporary-failure)]
-    "discard" [(act/discard)]
-    "reply5" [(act/reply-code 554 "5.7.1" (str stage " refused by test filter"))]
-    "reply4" [(act/reply-code 451 "4.7.1" (str stage " deferred by test filter"))]
-    "multi" [(act/reply-code 550 "5.7.0" (string/join "\n" [(str stage " line one")
-                                                            (str stage " line two is 100% sure")
-                                                            (str stage " line three")]))]
-    "close421" [(act/reply-code 421 "4.7.0" (str stage " closing"))]
-    "skip" (if (= "body" stage) [(act/skip)] [])
-    []))
+    "accept" (when-not (= "unknown" stage) (act/accept))
+    "reject" (act/reject)
+    "tempfail" (act/temporary-failure)
+    "discard" (when-not (#{"connect" "helo" "unknown"} stage) (act/discard))
+    "reply5" (act/reply-code 554 "5.7.1" (str stage " refused by test filter"))
+    "reply4" (act/reply-code 451 "4.7.1" (str stage " deferred by test filter"))
+    "multi" (act/reply-code 550 "5.7.0" (string/join "\n" [(str stage " line one")
+                                                           (str stage " line two is 100% sure")
+                                                           (str stage " line three")]))
+    "close421" (act/reply-code 421 "4.7.0" (str stage " closing"))
+    "skip" (when (and (= "body" stage) (capable? context :skip)) (act/skip))
+    nil))
 
 (defn- answer
   [context word stage]
-  (apply respond context (verdict word stage)))
+  (if-let [reply (verdict context word stage)]
+    (respond context reply)
+    context))
 
 (defn- local-word
   "Returns what follows the prefix in the local part of an address, cut at its first dot."
@@ -123,42 +130,40 @@
   [context stage]
   (update-message context assoc-in [:macros-seen stage] (macro-words context stage)))
 
-(defn- short-address
-  "Returns an IPv6 address in the form of RFC 5952, others as they are."
-  [family address]
-  (if (not= :inet6 family)
-    address
-    (let [groups (->> (.getAddress (InetAddress/getByName address))
-                      (partition 2)
-                      (mapv (fn [[high low]] (Integer/toHexString (+ (* 256 (bit-and 255 (int high)))
-                                                                     (bit-and 255 (int low)))))))
-          zeros (->> (range (count groups))
-                     (partition-by #(= "0" (groups %)))
-                     (clojure.core/filter #(and (= "0" (groups (first %))) (next %))))
-          longest (when (seq zeros) (reduce #(if (< (count %1) (count %2)) %2 %1) zeros))
-          join #(string/join ":" %)]
-      (if longest
-        (str (join (take (first longest) groups)) "::" (join (drop (inc (last longest)) groups)))
-        (join groups)))))
+(defn- short-ipv6
+  "Returns the text of an IPv6 address in the form of RFC 5952: the longest run of zeros, the first
+  of several, is left out. Other texts stay as they are."
+  [text]
+  (try
+    (let [address (when (re-matches #"\p{XDigit}*:[\p{XDigit}:.]*" text)
+                    (InetAddress/getByName text))
+          long-text (if address (.getHostAddress address) text)
+          zeros (first (sort-by (comp - count) (re-seq #"\b0(?::0)+\b" long-text)))]
+      (cond
+        (instance? Inet4Address address) (str "::ffff:" long-text)
+        zeros (string/replace-first long-text (re-pattern (str ":?\\b" zeros "\\b:?")) "::")
+        :else long-text))
+    (catch UnknownHostException _
+      text)))
 
 ;; ---- handlers
 
-(defonce ^:private open-connections (atom 0))
+(defonce ^:private open-connections (atom #{}))
 
-(defn- on-options
-  [_event context]
-  (swap! open-connections inc)
+(defn- on-open
+  [context]
+  (swap! open-connections conj (:milter/connection context))
   context)
 
 (defn- on-disconnect
-  [_event _context]
-  (swap! open-connections dec)
+  [_event context]
+  (swap! open-connections disj (:milter/connection context))
   nil)
 
 (defn- on-connect
   [{:keys [host-name family address port]} context]
-  (let [client (short-address family (or address ""))
-        n (second (re-matches #"(?:127\.0\.66\.|2001:db8::66:)([1-7])" client))]
+  (let [client (cond-> address (= :inet6 family) short-ipv6)
+        [_ n] (re-matches #"(?:127\.0\.66\.|2001:db8::66:)([1-7])" (or client ""))]
     (-> context
         (see-stage "connect")
         (see-connection-macros "connect")
@@ -205,9 +210,7 @@
   (-> context
       (see-stage "unknown")
       (update :unknown (fnil conj []) command)
-      (answer (when-let [verb (second (re-matches #"(?s)XDO-(.*)" (trim command)))]
-                (when-not (#{"accept" "discard"} verb) verb))
-              "unknown")))
+      (answer (second (re-matches #"XDO-(.*)" command)) "unknown")))
 
 (defn- on-header
   [{:keys [name value]} context]
@@ -264,9 +267,9 @@
         macros (merge macros-seen seen-in-message)]
     (concat
       [["X-Saw-Mta" (words (str version) (hex action-mask) (hex protocol-mask))]]
-      (when connect [["X-Saw-Connect" connect]])
-      [["X-Saw-Helo" (word helo)]]
-      (when mail [["X-Saw-Mail" mail]])
+      [["X-Saw-Connect" (or connect (words nil nil nil "0"))]
+       ["X-Saw-Helo" (word helo)]
+       ["X-Saw-Mail" (or mail (word nil))]]
       (map-indexed (fn [i seen] ["X-Saw-Rcpt" (str (inc i) " " seen)]) recipients)
       (map-indexed (fn [i seen] ["X-Saw-Unknown" (words (str (inc i)) seen)]) unknown)
       [["X-Saw-Stages" (string/join " " stages)]
@@ -277,7 +280,7 @@
         ["X-Saw-Macro" seen])
       [["X-Saw-Count" (words (str "messages=" messages)
                              (str "aborts=" (or aborts 0))
-                             (str "open=" @open-connections))]])))
+                             (str "open=" (count @open-connections)))]])))
 
 (defn- dump-headers
   [context]
@@ -293,7 +296,8 @@
 (defn- upper-case
   "Returns the octets with a-z replaced by A-Z."
   ^bytes [^bytes data]
-  (byte-array (map #(if (<= (int \a) % (int \z)) (- % 32) %) data)))
+  (amap data i _ (let [octet (aget data i)]
+                   (if (<= (int \a) octet (int \z)) (unchecked-byte (- octet 32)) octet))))
 
 (def ^:private body-line
   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n")
@@ -304,18 +308,21 @@
   [context text]
   (let [[field value] (string/split text #":" 2)
         value (or value "")]
-    [field (if (and (not (:leading-space context)) (string/starts-with? value " "))
-             (subs value 1)
-             value)]))
+    [field (cond-> value
+             (not (capable? context :leading-space)) (string/replace-first #"^ " ""))]))
 
 (defn- add-field
   "Returns the action that adds a field of ours so that it looks the same in all variants."
   [context [field value]]
-  (act/add-header field (if (:leading-space context) (str " " value) value)))
+  (act/add-header field (cond->> value (capable? context :leading-space) (str " "))))
 
 (defn- words-of
   [text n]
   (string/split text #" " n))
+
+(defn- address-and-parameters
+  [text]
+  (rest (re-matches #"(?s)(<[^>]*>|\S*)(?: (.*))?" text)))
 
 (defn- modifications
   "Returns the modifications of a command that makes some, with the flag they need, or nil."
@@ -330,12 +337,12 @@
                       [:change-header [(act/change-header field (parse-long index) value)]])
     "delete-header" (let [[index field] (words-of text 2)]
                       [:change-header [(act/delete-header field (parse-long index))]])
-    "add-rcpt" (let [[address parameters] (words-of text 2)]
+    "add-rcpt" (let [[address parameters] (address-and-parameters text)]
                  (if parameters
                    [:add-recipient-parameters [(act/add-recipient address parameters)]]
                    [:add-recipient [(act/add-recipient address)]]))
     "del-rcpt" [:delete-recipient [(act/delete-recipient text)]]
-    "change-from" (let [[address parameters] (words-of text 2)]
+    "change-from" (let [[address parameters] (address-and-parameters text)]
                     [:change-sender [(if parameters
                                        (act/change-sender address parameters)
                                        (act/change-sender address))]])
@@ -351,15 +358,14 @@
 
 (defn- reply
   "Returns the reply of a command that ends the list, or nil."
-  [command text]
+  [context command text]
   (case command
     ("reply" "reply-multi") (let [[code enhanced text] (words-of text 3)]
                               (act/reply-code (parse-long code)
                                               (when-not (= "-" enhanced) enhanced)
                                               (or text "")))
     "continue" (act/continue)
-    "skip" nil
-    (first (verdict command "eom"))))
+    (verdict context command "eom")))
 
 (defn- wait-with-progress
   [context n]
@@ -379,8 +385,8 @@
       (and flag (milter/agreed? context :add-header)) (respond context (add-field context
                                                                                   ["X-Saw-Refused" command]))
       flag context
-      :else (if-let [verdict (reply command text)]
-              (reduced (respond context verdict))
+      :else (if-let [final (reply context command text)]
+              (reduced (respond context final))
               context))))
 
 (defn- on-end-of-message
@@ -395,8 +401,7 @@
 ;; ---- negotiation
 
 (def ^:private handlers
-  {:options #'on-options
-   :connect #'on-connect
+  {:connect #'on-connect
    :hello #'on-hello
    :mail #'on-mail
    :recipient #'on-recipient
@@ -409,11 +414,25 @@
    :abort #'on-abort
    :disconnect #'on-disconnect})
 
+(defn- keep-leading-space
+  [{:keys [protocol]} context]
+  (assoc context :leading-space? (contains? protocol :leading-space)))
+
+(defn- want-few
+  "Returns context without handlers for events that the MTA can keep to itself."
+  [{:keys [protocol]} context]
+  (reduce (fn [context event]
+            (cond-> context
+              (protocol (keyword (str "no-" (name event)))) (update :handlers dissoc event)))
+          context
+          [:connect :hello :data :unknown :end-of-headers :body]))
+
 (defn filter
   "Returns the filter in a variant."
   ([] (filter "default"))
   ([variant]
    (let [default {:handlers handlers
+                  :init on-open
                   :optional-actions #{:add-header :change-header :change-body :add-recipient
                                       :add-recipient-parameters :delete-recipient :quarantine
                                       :change-sender :request-macros}}]
@@ -421,12 +440,10 @@
        "default" default
        "nr" (assoc default :no-reply-events (keys (clojure.core/filter (comp :no-reply-by val)
                                                                        milter/events)))
-       "leadspc" (assoc default
-                        :leading-space? true
-                        :init #(assoc % :leading-space true))
+       "leadspc" (assoc-in default [:handlers :options] #'keep-leading-space)
        "few" (-> default
                  (assoc :optional-actions #{:add-header})
-                 (update :handlers dissoc :connect :hello :data :unknown :end-of-headers :body))
+                 (assoc-in [:handlers :options] #'want-few))
        "symlist" (assoc default :request-macros {:connect ["{client_addr}"]
                                                  :mail ["i" "{mail_addr}"]
                                                  :recipient ["{rcpt_addr}"]

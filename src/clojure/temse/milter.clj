@@ -295,7 +295,7 @@
     :leading-space?        ; header values with the space after the colon (default: false)
   Limits, in milliseconds or counts
     :handler-timeout       ; for pending values (default: {:default 25000 :end-of-message 270000})
-    :progress-interval     ; while a value is pending (default: 10000)
+    :progress-interval     ; while a value is pending (default: 5000)
     :progress-events       ; where progress may be sent (default: #{:end-of-message})
     :idle-timeout          ; silence of the MTA (default: 7210000)
     :write-timeout         ; an MTA that takes no bytes (default: 30000)

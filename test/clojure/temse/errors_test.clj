@@ -174,11 +174,9 @@
     respond "an instance of temse.milter$respond"
     (act/reject) "one action map: return [action] or (respond context action)"
     {:action :nonsense} "one action map: return [action] or (respond context action)"
-    [nil (act/accept)] "nil among its actions, each of which is a map"
-    [:reject] ":reject among its actions"
+    [:reject] ":reject among its actions, each of which is a map"
     [[(act/accept)]] "[{:action :accept}] among its actions"
     (list 1) "1 among its actions"
-    {:milter/response [(act/accept) nil]} "nil among its actions"
     {:milter/response (act/accept)} "[:action :accept] among its actions"))
 
 (deftest junk-given-to-respond-is-told-alike
@@ -186,9 +184,14 @@
                        (and (= [:temporary-failure :bad-handler-return]
                                [verdict (:milter/error error)])
                             (string/includes? (:message error) text)))
-    nil "nil among its actions"
     :reject ":reject among its actions"
     [(act/reject)] "[{:action :reject}] among its actions"))
+
+(deftest nil-among-the-actions-is-passed-over
+  (are [handler] (= :reject (:verdict (mt/run-message {:handlers {:mail handler}} {})))
+    (fn [_ _] [nil (act/reject)])
+    (fn [_ _] [(act/reject) nil])
+    (fn [_ context] (respond context nil (act/reject)))))
 
 (deftest no-handler-of-two-arguments-is-told
   (is (string/includes? (:message (second (failed :mail (fn [_event] nil))))

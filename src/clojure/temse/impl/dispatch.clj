@@ -39,14 +39,17 @@
            (select-keys before owned-keys))))
 
 (defn- checked
-  "Returns the actions. Throws :bad-handler-return if one of them is none."
+  "Returns the actions without the nils among them. Throws :bad-handler-return if one is none."
   [event actions]
   (if (every? map? actions)
     actions
-    (throw (bad-return event actions
-                       (str (pr-str (first (remove map? actions)))
-                            " among its actions, each of which is a map such as"
-                            " {:action :accept}")))))
+    (let [given (filterv some? actions)]
+      (when-not (every? map? given)
+        (throw (bad-return event actions
+                           (str (pr-str (first (remove map? given)))
+                                " among its actions, each of which is a map such as"
+                                " {:action :accept}"))))
+      given)))
 
 (defn actions-of
   "Returns the actions that a settled return value of a handler carries, or nil.

@@ -175,7 +175,7 @@
    :on-error ["a function or var" callable? nil]
    :handler-timeout ["milliseconds, or a map of event to milliseconds" milliseconds-by-event?
                      {:default 25000 :end-of-message 270000}]
-   :progress-interval ["milliseconds" milliseconds? 10000]
+   :progress-interval ["milliseconds" milliseconds? 5000]
    :progress-events ["a set of events" keywords? #{:end-of-message}]
    :idle-timeout ["milliseconds" milliseconds? 7210000]
    :write-timeout ["milliseconds" milliseconds? 30000]

@@ -34,12 +34,12 @@ public record Offer(int version, int actions, int protocol) {
   }
 
   /** Returns the action bits that count: none at all stands for those of version 1. */
-  int effectiveActions() {
+  public int effectiveActions() {
     return actions == 0 ? ActionFlag.VERSION_1 : actions;
   }
 
   /** Returns the protocol bits that count: none at all stands for those of version 1. */
-  int effectiveProtocol() {
+  public int effectiveProtocol() {
     return protocol == 0 ? ProtocolFlag.VERSION_1 : protocol;
   }
 }

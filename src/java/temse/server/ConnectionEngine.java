@@ -73,7 +73,11 @@ public final class ConnectionEngine implements Conversation {
     lastActivity = time;
     try {
       while (!runner.isWaiting()) {
-        if (!agenda.isEmpty()) {
+        if (runner.canResume()) {
+          if (!runner.resume()) {
+            return Wish.MOVE;
+          }
+        } else if (!agenda.isEmpty()) {
           EventStep step = agenda.poll();
           if (!runner.run(step)) {
             agenda.addFirst(step);
@@ -122,7 +126,7 @@ public final class ConnectionEngine implements Conversation {
 
   @Override
   public boolean idle() {
-    return !session.inMessage() && agenda.isEmpty() && !runner.isWaiting();
+    return !session.inMessage() && agenda.isEmpty() && !runner.isWaiting() && !runner.canResume();
   }
 
   @Override
@@ -131,7 +135,8 @@ public final class ConnectionEngine implements Conversation {
     if (runner.isWaiting()) {
       return Wish.WAIT;
     }
-    return idle() ? Wish.CLOSE : agenda.isEmpty() ? Wish.READ : Wish.MOVE;
+    boolean due = runner.canResume() || !agenda.isEmpty();
+    return idle() ? Wish.CLOSE : due ? Wish.MOVE : Wish.READ;
   }
 
   @Override

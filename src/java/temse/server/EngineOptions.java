@@ -54,7 +54,7 @@ public final class EngineOptions {
     private final Map<EventType, IPersistentMap> defaultReplies = new EnumMap<>(EventType.class);
     private final Map<EventType, Long> handlerTimeouts = new EnumMap<>(EventType.class);
     private Set<EventType> progressEvents = EnumSet.of(EventType.END_OF_MESSAGE);
-    private Duration progressInterval = Duration.ofSeconds(10);
+    private Duration progressInterval = Duration.ofSeconds(5);
     private Duration idleTimeout = Duration.ofSeconds(7210);
     private int maximumPacketSize = 2 * 1024 * 1024;
     private boolean keepPayload;
@@ -96,7 +96,7 @@ public final class EngineOptions {
       return this;
     }
 
-    /** How often progress is sent while a value is pending; default: 10 s. */
+    /** How often progress is sent while a value is pending; default: 5 s, since Sendmail waits 10. */
     public Builder progressInterval(Duration interval) {
       progressInterval = interval;
       return this;

@@ -25,6 +25,11 @@ import temse.transport.Link;
  * what it returned, by the default reply, or by the error policy.
  */
 final class StepRunner implements Connection {
+  /** What a pending value has come to. */
+  private interface Arrival {
+    List<IPersistentMap> actions() throws Throwable;
+  }
+
   private final ConnectionEngine engine;
   private final MilterFactory factory;
   private final EngineOptions options;
@@ -40,6 +45,7 @@ final class StepRunner implements Connection {
   private long startedAt;
   private int scoldedEvents;
   private boolean answered = true;
+  private Arrival arrival;
 
   private volatile PendingValue<?> pending;
   private volatile Thread handlerThread;
@@ -91,8 +97,9 @@ final class StepRunner implements Connection {
     if (!link.enter(step.type().ordinal())) {
       return false;
     }
+    begin(step);
     try {
-      call(step);
+      answer(null);
     } finally {
       link.leave();
     }
@@ -136,13 +143,15 @@ final class StepRunner implements Connection {
     PendingValue<?> waiting = pending;
     if (waiting.expired(now)) {
       waiting.cancel();
-      pending = null;
-      fail(
-          new MilterException(
-              MilterException.Category.HANDLER_TIMEOUT,
-              "the pending value of " + current.type().keyword + " did not come in time",
-              Keys.EVENT,
-              current.type().keyword));
+      arrived(
+          waiting,
+          () -> {
+            throw new MilterException(
+                MilterException.Category.HANDLER_TIMEOUT,
+                "the pending value of " + current.type().keyword + " did not come in time",
+                Keys.EVENT,
+                current.type().keyword);
+          });
     } else if (waiting.progressDue(now)) {
       writeProgress();
     }
@@ -152,38 +161,45 @@ final class StepRunner implements Connection {
   void cancel() {
     if (pending != null) {
       pending.cancel();
-      leaveOpen();
     }
+    leaveOpen();
   }
 
   /** Waits no longer for the pending value, if there is one, and lets it come to its own end. */
   void leaveOpen() {
-    if (pending != null) {
+    if (pending != null || arrival != null) {
       pending = null;
+      arrival = null;
       endScope(current.type());
     }
   }
 
-  private <T> void complete(PendingValue<T> value, T result, Throwable error) {
-    if (pending != value) {
-      return;
-    }
-    pending = null;
-    handlerThread = Thread.currentThread();
-    try {
-      if (error != null) {
-        throw PendingValue.unwrapped(error);
-      }
-      List<IPersistentMap> actions = value.response(result);
-      if (pending == null) {
-        settle(actions);
-      }
-    } catch (Throwable e) {
+  /** Takes over that a pending value has come, unless it is one that nobody waits for any more. */
+  private void arrived(PendingValue<?> value, Arrival how) {
+    if (pending == value) {
       pending = null;
-      fail(e);
-    } finally {
-      handlerThread = null;
+      arrival = how;
     }
+  }
+
+  /** Returns true if a pending value has come: {@link #resume} goes on with its step. */
+  boolean canResume() {
+    return arrival != null;
+  }
+
+  /** Settles the step whose value has come, or returns false if it must be on another thread. */
+  boolean resume() {
+    if (!link.enter(current.type().ordinal())) {
+      return false;
+    }
+    Arrival how = arrival;
+    arrival = null;
+    try {
+      answer(how);
+    } finally {
+      link.leave();
+    }
+    return true;
   }
 
   // ---- one step
@@ -196,15 +212,16 @@ final class StepRunner implements Connection {
     }
   }
 
-  private void call(EventStep step) {
-    begin(step);
+  /** Settles the current step by what its handler returns, or by the value that has come for it. */
+  private void answer(Arrival value) {
     handlerThread = Thread.currentThread();
     try {
-      if (step.type() == EventType.OPTIONS) {
-        negotiate(step.event());
+      if (current.type() == EventType.OPTIONS) {
+        negotiate(current.event());
         return;
       }
-      List<IPersistentMap> actions = handler.onEvent(step.type(), step.event());
+      List<IPersistentMap> actions =
+          value == null ? handler.onEvent(current.type(), current.event()) : value.actions();
       if (pending == null) {
         settle(actions);
       }
@@ -389,7 +406,7 @@ final class StepRunner implements Connection {
 
   @Override
   public void send(IPersistentMap action) {
-    if (handlerThread == null && pending == null) {
+    if (Thread.currentThread() != handlerThread && pending == null) {
       throw new MilterException(
           MilterException.Category.STALE_CONTEXT,
           "no event is at hand: it was settled when its handler returned",
@@ -407,7 +424,7 @@ final class StepRunner implements Connection {
       PendingValue<?> awaited = pending;
       link.later(
           () -> {
-            if (awaited != null && pending == awaited) {
+            if (pending != null && (awaited == null || pending == awaited)) {
               writeProgress();
             }
           });
@@ -438,7 +455,18 @@ final class StepRunner implements Connection {
             options.handlerTimeout(current.type()),
             options.progressInterval);
     pending = value;
-    stage.whenComplete((result, error) -> link.later(() -> complete(value, result, error)));
+    stage.whenComplete(
+        (result, error) ->
+            link.later(
+                () ->
+                    arrived(
+                        value,
+                        () -> {
+                          if (error != null) {
+                            throw PendingValue.unwrapped(error);
+                          }
+                          return value.response(result);
+                        })));
   }
 
   @Override

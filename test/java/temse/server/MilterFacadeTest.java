@@ -362,7 +362,7 @@ class MilterFacadeTest {
 
     public static void main(String[] args) throws IOException {
       Milter.Builder<Integer> builder = Milter.startingWith(() -> 0);
-      System.out.println(Event.of(Offer.CURRENT.toMap()));
+      System.out.println(Event.of(Offer.CURRENT.event()));
       for (EventType type : ScriptedHandler.ALL) {
         builder.on(
             type,
