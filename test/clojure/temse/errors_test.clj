@@ -139,7 +139,7 @@
                                                 (swap! seen conj (:count context))
                                                 (update context :count (fnil inc 0)))
                                         :header (fn [_ context]
-                                                  (respond (assoc context :count :lost) nil))}})]
+                                                  (respond (assoc context :count :lost) :junk))}})]
         (is (= [:temporary-failure :temporary-failure]
                [(:verdict (mt/run-message session {})) (:verdict (mt/run-message session {}))])))
       (is (= [nil 1] @seen)))))
