@@ -265,7 +265,8 @@ public final class MtaSession implements AutoCloseable {
       throw badAnswer("its first packet is '" + (char) packet.code() + "'");
     }
     IPersistentMap map = EventCodec.decode(packet);
-    int unoffered = ((Number) map.valAt(Keys.ACTION_MASK)).intValue() & ~options.offer().effectiveActions();
+    int unoffered =
+        ((Number) map.valAt(Keys.ACTION_MASK)).intValue() & ~options.offer().effectiveActions();
     if (unoffered != 0) {
       throw badAnswer(
           "it wants actions that were not offered: 0x" + Integer.toHexString(unoffered));

@@ -96,7 +96,9 @@ public final class EngineOptions {
       return this;
     }
 
-    /** How often progress is sent while a value is pending; default: 5 s, since Sendmail waits 10. */
+    /**
+     * How often progress is sent while a value is pending; default: 5 s, since Sendmail waits 10.
+     */
     public Builder progressInterval(Duration interval) {
       progressInterval = interval;
       return this;
