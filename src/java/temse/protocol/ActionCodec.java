@@ -97,10 +97,29 @@ public final class ActionCodec {
    * @throws MilterException BAD_ACTION if a key is missing or out of range, or a text cannot travel
    */
   public static void encode(IPersistentMap given, PacketSink sink) {
+    encode(given, MAXIMUM_PAYLOAD, sink);
+  }
+
+  /**
+   * Encodes an action like {@link #encode(IPersistentMap, PacketSink)}, with another limit on the
+   * bytes of a payload: {@link Agreement#maximumPayload}. The pieces of a body stay as they are.
+   */
+  public static void encode(IPersistentMap given, int maximumPayload, PacketSink sink) {
     IPersistentMap action = normalise(given);
+    encodeNormal(
+        action,
+        (code, bytes, offset, length) -> {
+          if (length > maximumPayload) {
+            throw bad(action, "it takes " + length + " bytes, the limit is " + maximumPayload);
+          }
+          sink.packet(code, bytes, offset, length);
+        });
+  }
+
+  private static void encodeNormal(IPersistentMap action, PacketSink sink) {
     ActionType type = type(action);
     switch (type) {
-      case REPLY_CODE -> send(type.code, replyText(action), action, sink);
+      case REPLY_CODE -> send(type.code, replyText(action), sink);
       case ADD_HEADER -> encodeAddHeader(action, sink);
       case CHANGE_HEADER ->
           send(
@@ -109,21 +128,18 @@ public final class ActionCodec {
                   .writeInt(number(action, Keys.INDEX, 1))
                   .writeString(headerName(action))
                   .writeString(headerValue(action, true)),
-              action,
               sink);
       case CHANGE_BODY -> encodeBody(action, sink);
       case ADD_RECIPIENT ->
           send(
               action.valAt(Keys.PARAMETERS) == null ? type.code : ADD_RECIPIENT_WITH_PARAMETERS,
               addressAndParameters(action),
-              action,
               sink);
-      case CHANGE_SENDER -> send(type.code, addressAndParameters(action), action, sink);
+      case CHANGE_SENDER -> send(type.code, addressAndParameters(action), sink);
       case DELETE_RECIPIENT ->
-          send(
-              type.code, new PayloadWriter().writeString(line(action, Keys.ADDRESS)), action, sink);
+          send(type.code, new PayloadWriter().writeString(line(action, Keys.ADDRESS)), sink);
       case QUARANTINE ->
-          send(type.code, new PayloadWriter().writeString(line(action, Keys.REASON)), action, sink);
+          send(type.code, new PayloadWriter().writeString(line(action, Keys.REASON)), sink);
       default -> sink.packet(type.code, EMPTY, 0, 0);
     }
   }
@@ -236,7 +252,7 @@ public final class ActionCodec {
       writer.writeInt(number(action, Keys.POSITION, 0));
     }
     writer.writeString(headerName(action)).writeString(headerValue(action, false));
-    send(inserted ? INSERT_HEADER : ActionType.ADD_HEADER.code, writer, action, sink);
+    send(inserted ? INSERT_HEADER : ActionType.ADD_HEADER.code, writer, sink);
   }
 
   private static PayloadWriter replyText(IPersistentMap action) {
@@ -417,12 +433,8 @@ public final class ActionCodec {
     }
   }
 
-  private static void send(
-      byte code, PayloadWriter writer, IPersistentMap action, PacketSink sink) {
+  private static void send(byte code, PayloadWriter writer, PacketSink sink) {
     byte[] payload = writer.toByteArray();
-    if (payload.length > MAXIMUM_PAYLOAD) {
-      throw bad(action, "it takes " + payload.length + " bytes, the limit is " + MAXIMUM_PAYLOAD);
-    }
     sink.packet(code, payload, 0, payload.length);
   }
 

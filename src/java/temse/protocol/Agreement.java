@@ -12,6 +12,9 @@ import java.util.Set;
  * nobody handles them, replies that it waits for although the milter wanted to give none.
  */
 public final class Agreement {
+  private static final int MAXIMUM_PAYLOAD_256K = 262143;
+  private static final int MAXIMUM_PAYLOAD_1M = 1048575;
+
   private final Offer offer;
   private final Request request;
   private final int version;
@@ -115,6 +118,16 @@ public final class Agreement {
    */
   public boolean emulatesLeadingSpace() {
     return request.leadingSpace() && !has(ProtocolFlag.LEADING_SPACE);
+  }
+
+  /**
+   * Returns the bytes that a payload to the MTA may have: 65535, or 262143 or 1048575 if {@code
+   * SMFIP_MDS_256K} or {@code SMFIP_MDS_1M} was agreed.
+   */
+  public int maximumPayload() {
+    return has(ProtocolFlag.PAYLOAD_1M)
+        ? MAXIMUM_PAYLOAD_1M
+        : has(ProtocolFlag.PAYLOAD_256K) ? MAXIMUM_PAYLOAD_256K : ActionCodec.MAXIMUM_PAYLOAD;
   }
 
   /** Returns the packet that answers the offer. */

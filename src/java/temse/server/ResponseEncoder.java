@@ -34,7 +34,8 @@ final class ResponseEncoder {
     int start = output.size();
     try {
       for (IPersistentMap action : modifications) {
-        write(agreement.emulatesLeadingSpace() ? withoutSpace(action) : action, output);
+        write(
+            agreement.emulatesLeadingSpace() ? withoutSpace(action) : action, agreement, output);
       }
       writeReply(event, reply, agreement, output);
     } catch (RuntimeException e) {
@@ -60,15 +61,17 @@ final class ResponseEncoder {
     if (type == ActionType.CONTINUE || emulated) {
       output.put(CONTINUE);
     } else if (type == ActionType.SHUTDOWN || type == ActionType.CONNECTION_FAILURE) {
-      write(CLOSING, output);
+      write(CLOSING, agreement, output);
     } else {
-      write(reply, output);
+      write(reply, agreement, output);
     }
   }
 
-  private static void write(IPersistentMap action, Output output) {
+  private static void write(IPersistentMap action, Agreement agreement, Output output) {
     ActionCodec.encode(
-        action, (code, bytes, offset, length) -> write(code, bytes, offset, length, output));
+        action,
+        agreement.maximumPayload(),
+        (code, bytes, offset, length) -> write(code, bytes, offset, length, output));
   }
 
   private static void write(byte code, byte[] bytes, int offset, int length, Output output) {

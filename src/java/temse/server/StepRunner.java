@@ -406,7 +406,7 @@ final class StepRunner implements Connection {
 
   @Override
   public void send(IPersistentMap action) {
-    if (Thread.currentThread() != handlerThread && pending == null) {
+    if (handlerThread == null && pending == null) {
       throw new MilterException(
           MilterException.Category.STALE_CONTEXT,
           "no event is at hand: it was settled when its handler returned",

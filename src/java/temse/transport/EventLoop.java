@@ -8,7 +8,6 @@ import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import temse.transport.Conversation.End;
@@ -236,7 +235,7 @@ final class EventLoop implements Runnable {
       if (lend(link, () -> serveAway(link))) {
         return true;
       }
-      link.fail(End.FAILED, new RejectedExecutionException("no thread can be started"));
+      link.fail(End.FAILED, new IllegalStateException("no thread can be started"));
     }
     if (link.isClosing() && link.isDrained()) {
       return end(link);

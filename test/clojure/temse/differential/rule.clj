@@ -143,7 +143,7 @@
           skip? (contains? (:capabilities (:milter/agreement context)) :skip)
           {:keys [answer hash last]} (decide callback
                                              arguments
-                                             {:last (::last context start-of-connection)
+                                             {:last (::last context 0)
                                               :variant variant
                                               :skip? skip?})]
       (print-line (line callback arguments context answer))
@@ -152,3 +152,32 @@
              (concat (when (= "eom" callback)
                        (filter #(agreed? context %) (modifications hash)))
                      (:actions answer))))))
+
+(defn- ask-for-leading-space
+  "An :options handler that wants leading spaces where they are offered, and no emulation."
+  [event context]
+  (assoc context :leading-space? (contains? (:protocol event) :leading-space)))
+
+(def variants
+  "Per variant: the events it does without, and what else is asked of the MTA."
+  {:all {}
+   :nr {:handlers {:options ask-for-leading-space}
+        :options {:no-reply-events (remove #{:end-of-message} (keys callbacks))
+                  :rejected-recipients? true
+                  :request-macros {:mail ["i" "{mail_addr}"], :end-of-message ["{x}"]}}}
+   :few {:without [:hello :data :header :unknown]
+         :options {:actions [:add-header]}}
+   :content {:without [:connect :hello :mail :recipient :unknown]}
+   :plain {:options {:actions [:add-header :change-header :add-recipient :quarantine]}}})
+
+(defn filter-options
+  "Returns options of start-milter for a variant. Each line is given to `print-line`."
+  [variant print-line]
+  (let [{:keys [without handlers options]} (variants variant)
+        name-only (fn [callback] (fn [_ context] (print-line callback) context))]
+    (merge {:handlers (merge (update-vals (apply dissoc callbacks without)
+                                          #(handler variant print-line %))
+                             {:abort (name-only "abort")
+                              :disconnect (name-only "close")}
+                             handlers)}
+           options)))
