@@ -149,12 +149,6 @@
               (.start (Thread. ^Runnable f "temse-stop"))
               (.halt (Runtime/getRuntime) 130))))))))
 
-(defn- telling?
-  "Returns true for an exchange that tells of a connection or a verdict."
-  [{:keys [event response]}]
-  (or (contains? #{:options :message-end :disconnect} (:event event))
-      (not= :continue (:action (peek response) :continue))))
-
 (defn- print-exchange
   [event-text action-text {:keys [id peer event response millis]}]
   (locking *out*
@@ -184,11 +178,10 @@
                                   (requiring-resolve 'temse.report/action-text))
           on-exchange (:on-exchange filter-options identity)
           options (cond-> (merge {:name (string/replace (.getName (io/file file)) #"\.[^.]*$" "")}
-                                 filter-options
-                                 {:on-exchange (fn [exchange]
-                                                 (when (or verbose? (telling? exchange))
-                                                   (print-exchange exchange))
-                                                 (on-exchange exchange))})
+                                 filter-options)
+                    verbose? (assoc :on-exchange (fn [exchange]
+                                                   (print-exchange exchange)
+                                                   (on-exchange exchange)))
                     listen (-> (dissoc :port :host :socket-path) (assoc :address listen)))
           _ (when-not (some options [:address :port :socket-path])
               (fail 2 "say where to listen: --listen inet:20025@127.0.0.1"))
@@ -199,7 +192,8 @@
                    (.countDown stopped)))
       (println (:name options) "listens on" (address server))
       (flush)
-      (.await stopped))))
+      (.await stopped)
+      ((requiring-resolve 'temse.impl.console/flush-log!)))))
 
 ;; ---- main
 

@@ -168,7 +168,8 @@
     [(exit-code process) output]))
 
 (defn- await-line
-  "Returns the first line that matches, having added all lines up to it to `lines`."
+  "Returns the first line that matches, having added all lines up to it to `lines`, or nil where the
+  output ends without it."
   [^BufferedReader output lines pattern]
   (loop []
     (when-let [line (.readLine output)]
@@ -184,14 +185,15 @@
   (with-file text
     (fn [file]
       (let [process ^Process (apply start "run" file "--listen" "inet:0@127.0.0.1" args)
-            lines (atom [])]
+            lines (atom [])
+            limit (future (exit-code process))]
         (try
           (let [output (io/reader (.getInputStream process))
                 address (second (re-find #"listens on (\S+)$"
                                          (str (await-line output lines #"listens on"))))]
             (f process address #(await-line output lines %))
             (terminate process)
-            (let [code (exit-code process)]
+            (let [code @limit]
               (await-line output lines #"(?!)")
               [code @lines]))
           (finally
@@ -230,12 +232,12 @@
           (fn [_process address await-line]
             (is (= [(act/add-header "X-Marked" "yes")]
                    (:modifications (mt/run-message address {}))))
-            (is (await-line #"disconnect \(quit\)"))))]
+            (is (await-line #"message accepted"))))]
     (is (= 0 code))
     (doseq [told [#"^filter_\d+ listens on inet:\d+@127.0.0.1$"
-                  #"connection from inet:\d+@127.0.0.1"
-                  #"end-of-message +add-header X-Marked: yes, accept"
-                  #"message-end \(accepted\)"]]
+                  #"^\S+ \S+ filter_\d+ 1 inet:\d+@127.0.0.1 connected$"
+                  #" filter_\d+ 1 inet:\d+@127.0.0.1 message accepted at end-of-message: accept$"
+                  #" filter_\d+ 1 inet:\d+@127.0.0.1 closed$"]]
       (is (some #(re-find told %) lines) told))
     (is (not-any? #(re-find #"header Subject" %) lines))))
 

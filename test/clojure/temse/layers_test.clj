@@ -13,8 +13,8 @@
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.action temse.message temse.report temse.impl.console temse.impl.options
-      temse.impl.pending temse.impl.log}
-    #{temse.impl.dispatch temse.impl.negotiation temse.async}
+      temse.impl.pending}
+    #{temse.impl.log temse.impl.dispatch temse.impl.negotiation temse.async}
     #{temse.impl.server}
     #{temse.milter}
     #{temse.test}

@@ -2,31 +2,76 @@
   "Log lines for people at a terminal, where nobody has configured java.util.logging."
   {:no-doc true}
   (:import
-   (java.util.logging ConsoleHandler Formatter Level LogManager LogRecord Logger)))
+   (java.io BufferedWriter FileDescriptor FileOutputStream OutputStreamWriter PrintWriter StringWriter Writer)
+   (java.time Instant ZoneId)
+   (java.time.format DateTimeFormatter)
+   (java.util.logging Handler Level LogManager LogRecord Logger)))
 
 (set! *warn-on-reflection* true)
 
+(def ^:private flush-millis 100)
+
+(def ^:private ^DateTimeFormatter timestamp
+  (.withZone (DateTimeFormatter/ofPattern "yyyy-MM-dd HH:mm:ss.SSS") (ZoneId/systemDefault)))
+
+(defn- problem?
+  [^LogRecord record]
+  (<= (.intValue Level/WARNING) (.intValue (.getLevel record))))
+
+(defn- stack-trace
+  [^Throwable thrown]
+  (let [text (StringWriter.)]
+    (.printStackTrace thrown (PrintWriter. text))
+    (str text)))
+
 (defn- line
   [^LogRecord record]
-  (let [thrown (.getThrown record)]
-    (str (.format (java.time.format.DateTimeFormatter/ofPattern "yyyy-MM-dd HH:mm:ss.SSS")
-                  (java.time.LocalDateTime/ofInstant (.getInstant record)
-                                                     (java.time.ZoneId/systemDefault)))
-         " " (.getName (.getLevel record))
-         " " (.getMessage record)
-         (when thrown
-           (str "\n" (with-out-str
-                       (.printStackTrace thrown (java.io.PrintWriter. *out*)))))
-         "\n")))
+  (str (.format timestamp ^Instant (.getInstant record))
+       (when (problem? record)
+         (str " " (.getName (.getLevel record))))
+       " " (.getMessage record) "\n"
+       (some-> (.getThrown record) stack-trace)))
+
+(defn- flush-now-and-then
+  [^Writer out]
+  (doto (Thread. (fn []
+                   (while true
+                     (Thread/sleep (long flush-millis))
+                     (.flush out)))
+                 "temse-log")
+    (.setDaemon true)
+    (.start)))
+
+(defn- handler
+  "Returns a handler that gathers lines, since a write for each would cost more than the mail it
+  tells of; what is wrong is written at once."
+  ^Handler []
+  (let [out (BufferedWriter. (OutputStreamWriter. (FileOutputStream. FileDescriptor/err)))]
+    (flush-now-and-then out)
+    (proxy [Handler] []
+      (publish [record]
+        (locking out
+          (.write out ^String (line record))
+          (when (problem? record)
+            (.flush out))))
+      (flush [] (.flush out))
+      (close [] (.flush out)))))
+
+(defonce ^:private ^{:doc "Held here, since java.util.logging forgets loggers that nobody holds."}
+  ^Logger milters
+  (Logger/getLogger "temse.impl.log"))
 
 (defn log-briefly!
-  "Gives java.util.logging one line per record, unless the user has configured it."
+  "Gives java.util.logging one line per record, connections and verdicts of milters included, unless
+  the user has configured it."
   []
   (when-not (or (System/getProperty "java.util.logging.config.file")
                 (System/getProperty "java.util.logging.config.class"))
     (.reset (LogManager/getLogManager))
-    (.addHandler (Logger/getLogger "")
-                 (doto (ConsoleHandler.)
-                   (.setLevel Level/ALL)
-                   (.setFormatter (proxy [Formatter] []
-                                    (format [record] (line record))))))))
+    (.setLevel milters Level/FINE)
+    (.addHandler (Logger/getLogger "") (handler))))
+
+(defn flush-log!
+  "Writes what has been gathered."
+  []
+  (run! #(.flush ^Handler %) (.getHandlers (Logger/getLogger ""))))

@@ -2,7 +2,8 @@
   "What the Java server reports, written with clojure.tools.logging."
   {:no-doc true}
   (:require
-   [clojure.tools.logging :as log])
+   [clojure.tools.logging :as log]
+   [temse.report :as report])
   (:import
    (java.io IOException)
    (temse.protocol EventType)
@@ -20,13 +21,23 @@
   (not (or (instance? IOException error)
            (= :connection-lost (:milter/error (ex-data error))))))
 
+(defn- verdict-text
+  [event reply ended]
+  (str (when ended (str "message " (name ended)))
+       (when (and ended event) " ")
+       (when event (str "at " (.getName (.-keyword ^EventType event))))
+       (when (and event (not= :continue (:action reply)))
+         (str ": " (report/action-text reply)))))
+
 (defn listener
   "Returns a listener that writes under the server's name, and calls `on-exchange` (or nil) with a
   map of each exchange."
   ^ServerListener [server on-exchange]
   (reify ServerListener
     (negotiated [_ connection]
-      (log/debug (who server connection) "negotiated"))
+      (log/debug (who server connection) "connected"))
+    (verdict [_ connection event reply ended]
+      (log/debug (who server connection) (verdict-text event reply ended)))
     (closed [_ connection error]
       (if (told? error)
         (log/debug (who server connection) "closed")

@@ -264,6 +264,7 @@ public final class ConnectionEngine implements Conversation {
     if (messageOpen) {
       announce(EventType.ABORT, EventCodec.event(EventType.ABORT));
       announceMessageEnd(reason);
+      listener.verdict(runner, null, null, reason);
     }
   }
 
@@ -325,11 +326,16 @@ public final class ConnectionEngine implements Conversation {
     }
     Session before = session;
     session = session.settle(type, verdict);
-    if (session != before && (before.inMessage() || session == Session.CONNECTION_SETTLED)) {
+    boolean settles = session != before;
+    if (settles) {
       settledReply = reply;
-      if (before.inMessage()) {
-        announceMessageEnd(Names.ofVerdict(verdict));
-      }
+    }
+    Keyword ended = settles && before.inMessage() ? Names.ofVerdict(verdict) : null;
+    if (ended != null) {
+      announceMessageEnd(ended);
+    }
+    if (ended != null || verdict != ActionType.CONTINUE && verdict != ActionType.SKIP) {
+      listener.verdict(runner, type, reply, ended);
     }
   }
 

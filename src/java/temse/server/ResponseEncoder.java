@@ -34,8 +34,7 @@ final class ResponseEncoder {
     int start = output.size();
     try {
       for (IPersistentMap action : modifications) {
-        write(
-            agreement.emulatesLeadingSpace() ? withoutSpace(action) : action, agreement, output);
+        write(agreement.emulatesLeadingSpace() ? withoutSpace(action) : action, agreement, output);
       }
       writeReply(event, reply, agreement, output);
     } catch (RuntimeException e) {

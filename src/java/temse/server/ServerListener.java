@@ -1,6 +1,7 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
 import java.util.List;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
@@ -18,6 +19,17 @@ public interface ServerListener {
 
   /** A connection is over. The error is null where it ended as connections do. */
   default void closed(Connection connection, Throwable error) {}
+
+  /**
+   * A reply other than continue was given, or a message has ended.
+   *
+   * @param event what the reply answered; null where no reply ended the message
+   * @param reply the reply, or null
+   * @param ended how the message ended by it ({@code :accepted}, {@code :rejected}, {@code
+   *     :deferred}, {@code :discarded}, {@code :aborted} or {@code :lost}), or null if none has
+   */
+  default void verdict(
+      Connection connection, EventType event, IPersistentMap reply, Keyword ended) {}
 
   /**
    * A connection was closed because the peer broke the protocol or wanted what is not to be had.

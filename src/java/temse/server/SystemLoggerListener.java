@@ -1,9 +1,11 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
 import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import temse.protocol.ActionCodec;
 import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
@@ -38,6 +40,17 @@ public final class SystemLoggerListener implements ServerListener {
     } else {
       logger.log(Level.DEBUG, () -> who(connection) + " closed");
     }
+  }
+
+  @Override
+  public void verdict(Connection connection, EventType event, IPersistentMap reply, Keyword ended) {
+    logger.log(
+        Level.DEBUG,
+        () ->
+            who(connection)
+                + (ended == null ? "" : " message " + ended.getName())
+                + (event == null ? "" : " at " + event.keyword.getName())
+                + (reply == null ? "" : ": " + ActionCodec.type(reply).keyword.getName()));
   }
 
   @Override
