@@ -47,8 +47,6 @@ public final class MilterException extends RuntimeException implements IExceptio
     STALE_CONTEXT,
     /** A handler returned something that means nothing. */
     BAD_HANDLER_RETURN,
-    /** A handler threw. */
-    HANDLER_FAILED,
     /** A pending value did not come in time. */
     HANDLER_TIMEOUT,
     /** The peer has gone. */
