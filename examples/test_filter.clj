@@ -35,7 +35,9 @@
   [text]
   (if (empty? text)
     "-"
-    (string/replace (octets (str text)) #"[^\x21-\x24\x26-\x7E]" #(format "%%%02X" (int (first %))))))
+    (string/replace (octets (str text))
+                    #"[^\x21-\x24\x26-\x7E]"
+                    #(format "%%%02X" (int (first %))))))
 
 (defn- words
   [& texts]
@@ -233,11 +235,10 @@
 
 (defn- on-body
   [{:keys [data]} context]
-  (let [first-chunk? (empty? (:body (message context)))]
-    (cond-> (-> context
-                (see-stage "body")
-                (update-message update :body (fnil conj []) data))
-      first-chunk? (answer (get-in (message context) [:at "body"]) "body"))))
+  (-> context
+      (see-stage "body")
+      (update-message update :body (fnil conj []) data)
+      (answer (get-in (message context) [:at "body"]) "body")))
 
 (defn- on-abort
   [_event context]
@@ -368,26 +369,27 @@
     (verdict context command "eom")))
 
 (defn- wait-with-progress
-  [context n]
-  (dotimes [_ n]
+  [context seconds]
+  (dotimes [_ seconds]
     (Thread/sleep 1000)
-    (milter/progress! context)))
+    (milter/progress! context))
+  context)
 
 (defn- execute
   "Executes a command; returns the context, reduced if the command was a verdict."
   [context line]
   (let [[command rest] (words-of line 2)
         text (unescape (or rest ""))
-        [flag actions] (modifications context command text)]
+        [flag actions] (modifications context command text)
+        final (reply context command text)]
     (cond
-      (= "progress" command) (do (wait-with-progress context (parse-long text)) context)
-      (and flag (milter/agreed? context flag)) (apply respond context actions)
-      (and flag (milter/agreed? context :add-header)) (respond context (add-field context
-                                                                                  ["X-Saw-Refused" command]))
-      flag context
-      :else (if-let [final (reply context command text)]
-              (reduced (respond context final))
-              context))))
+      (= "progress" command) (wait-with-progress context (parse-long text))
+      final (reduced (respond context final))
+      (nil? flag) context
+      (milter/agreed? context flag) (apply respond context actions)
+      (milter/agreed? context :add-header) (->> (add-field context ["X-Saw-Refused" command])
+                                                (respond context))
+      :else context)))
 
 (defn- on-end-of-message
   [_event context]

@@ -56,6 +56,7 @@
 
   `smtp-code` is 400 to 599, `enhanced-code` like \"5.7.1\" of the same class or nil, `text` up to
   32 lines of 980 bytes separated by \\n. A % needs no doubling. Code 421 ends the SMTP connection.
+  At :connect Sendmail replaces the text by one of its own.
 
     (reply-code 451 \"4.7.1\" \"Come back in 5 minutes\")"
   ([smtp-code text]

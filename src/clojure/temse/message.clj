@@ -39,7 +39,8 @@
 
 (defn- change-header
   [headers {:keys [name value index] :or {index 1}}]
-  (let [place (place-of headers name index)]
+  (let [place (place-of headers name index)
+        value (not-empty value)]
     (cond
       (and place value) (assoc headers place [name value])
       place (without-place headers place)

@@ -26,7 +26,7 @@
    (java.util Map)
    (java.util.concurrent ExecutionException TimeUnit)
    (temse.client Mail Mail$Field MtaClient MtaOptions MtaSession)
-   (temse.protocol ActionCodec EventCodec MacroTable Negotiation Offer Text)
+   (temse.protocol ActionCodec EventCodec MacroTable Negotiation Offer ProtocolFlag Text)
    (temse.server Connection)
    (temse.transport Endpoint)))
 
@@ -166,8 +166,15 @@
    :port port
    :address address})
 
+(defn- without-space
+  [{:keys [value] :as action}]
+  (cond-> action
+    (and value (string/starts-with? value " ")) (update :value subs 1)))
+
 (defn- delivered
-  [sent report]
+  "Returns the message as it would be delivered, or nil. With `leading-space?` the values of header
+  fields hold the space that the MTA would add otherwise."
+  [sent report leading-space?]
   (when (and (not (#{:reject :temporary-failure :discard} (:verdict report))))
     (-> sent
         (update :recipients
@@ -177,7 +184,8 @@
                                   (contains? #{"CONTINUE" "ACCEPT" "SKIP"}
                                              (str (ActionCodec/verdict reply)))))
                            recipients)))
-        (message/apply-actions (:modifications report)))))
+        (message/apply-actions (cond->> (:modifications report)
+                                 leading-space? (map without-space))))))
 
 (defn run-message
   "Plays one message to a filter and returns what became of it:
@@ -211,7 +219,7 @@
               :responses (mapv (fn [{:keys [event response]}] [(:event event) response])
                                (:conversation report))
               :sent sent
-              :message (delivered sent report)
+              :message (delivered sent report (.agreed ^MtaSession filter ProtocolFlag/LEADING_SPACE))
               :agreement (agreement filter)))
      (with-open [session (connect-to filter options)]
        (.greet session (client-event client) hello)

@@ -36,13 +36,6 @@
               (.digest (MessageDigest/getInstance "SHA-256")
                        (if (string? data) (smtp/octet-bytes data) data))))
 
-(defn word
-  "Returns octets as a word of a report."
-  [text]
-  (if (= "" text)
-    "-"
-    (str/join (map #(if (and (< 0x20 (int %) 0x7F) (not= \% %)) % (format "%%%02X" (int %))) text))))
-
 (defn macros
   "Returns the macros of a report: a map of stage to map of name to value, as words."
   [fields]

@@ -22,7 +22,7 @@
    (java.util.concurrent TimeUnit)
    (javax.tools ToolProvider)
    (temse.server MilterServer)
-   (temse.transport Endpoint$Inet Endpoint)))
+   (temse.transport Endpoint Endpoint$Inet)))
 
 (set! *warn-on-reflection* true)
 

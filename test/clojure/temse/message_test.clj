@@ -45,7 +45,7 @@
     (act/change-header "RECEIVED" 2 "new") 2 "new"
     (act/change-header "subject" "new") 3 "new"))
 
-(deftest a-field-that-is-not-there-is-added-by-a-change
+(deftest ^{:conformance ["M24"]} a-field-that-is-not-there-is-added-by-a-change
   (is (= (conj (:headers mail) ["X" "1"]) (headers (act/change-header "X" "1"))))
   (is (= (conj (:headers mail) ["Received" "third"])
          (headers (act/change-header "Received" 3 "third")))))
@@ -54,6 +54,11 @@
   (is (= [["From" "a"] ["received" "two"] ["Subject" "hi"]] (headers (act/delete-header "Received"))))
   (is (= [["From" "a"] ["Received" "one"] ["Subject" "hi"]] (headers (act/delete-header "Received" 2))))
   (is (= (:headers mail) (headers (act/delete-header "Received" 3) (act/delete-header "X")))))
+
+(deftest ^{:conformance ["M24"]} index-zero-is-the-first-and-an-empty-value-deletes
+  (is (= (headers (act/change-header "Received" 1 "new")) (headers (act/change-header "Received" 0 "new"))))
+  (is (= (headers (act/delete-header "Received")) (headers (act/change-header "Received" ""))))
+  (is (= (:headers mail) (headers (act/change-header "X" "")))))
 
 (deftest each-deletion-renumbers
   (is (= [["From" "a"] ["Subject" "hi"]]

@@ -143,6 +143,17 @@
   (use-filter! {:mail (fn [_ context] (respond context (act/reply-code 421 "4.7.0" "closing")))})
   (is (= 421 (:code (:mail (send-mail lab {}))))))
 
+(defcase a-refusal-at-connect-keeps-its-class-and-on-sendmail-loses-its-text
+  [{:keys [use-filter! mta port]}]
+  (doseq [[code enhanced-code] [[550 "5.7.1"] [450 "4.7.1"]]]
+    (use-filter! {:connect (fn [_ context]
+                             (respond context (act/reply-code code enhanced-code "not you")))})
+    (with-open [connection (smtp/connect {:port port})]
+      (smtp/command connection "EHLO client.example.org")
+      (let [{refusal :code lines :lines} (smtp/command connection "MAIL FROM:<a@example.org>")]
+        (is (= (quot code 100) (quot refusal 100)))
+        (is (= (= :postfix mta) (boolean (some #(str/includes? % "not you") lines))))))))
+
 ;; ---- modifications
 
 (defcase header-fields-are-added-inserted-changed-and-deleted [{:keys [use-filter!] :as lab}]

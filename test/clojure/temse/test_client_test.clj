@@ -294,3 +294,21 @@
                                                                          :smtp-code 550}])}}
                                            {})))
         "=> refused at mail: 550")))
+
+;; Header fields
+
+(deftest ^{:conformance ["M23"]} one-space-is-added-to-header-values-unless-the-filter-sends-it
+  (doseq [[leading-space? value delivered] [[false "v" "v"]
+                                            [false " v" " v"]
+                                            [true " v" "v"]
+                                            [true "v" "v"]
+                                            [true "  v" " v"]]
+          :let [handlers {:end-of-message (fn [_event _context]
+                                            [(act/add-header "X" value)
+                                             (act/change-header "Subject" value)])}]]
+    (is (= [["Subject" delivered] ["X" delivered]]
+           (-> (mt/run-message {:handlers handlers, :leading-space? leading-space?}
+                               {:headers [["Subject" "hi"]]})
+               :message
+               :headers))
+        [leading-space? value])))

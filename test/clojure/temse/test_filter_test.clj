@@ -70,7 +70,8 @@
   {:event :hello, :greeting greeting})
 
 (defn- client [family address]
-  {:event :connect, :host-name "client.example.test", :family family, :port 40112, :address address})
+  {:event :connect, :host-name "client.example.test", :family family, :port 40112
+   :address address})
 
 (defn- sender [address]
   {:event :mail, :sender address, :options []})
@@ -249,7 +250,8 @@
     (is (= [(act/reject)] (tell (concat opening [(sender address)]))) address)
     (is (= [(act/reject)] (tell (concat opening [(sender "<>") (recipient address)]))) address))
   (doseq [address ["<>" "" "<@>" "<do-rejec@example.test>" "<xdo-reject@example.test>"
-                   "<17.do-reject@example.test>" "<DO-reject@example.test>"
+                   "<17.do-reject@example.test>"
+                   "<do-reject@x.test@example.test>" "<DO-reject@example.test>"
                    "<at-data-reject@example.test>" "<a@do-reject>"]]
     (is (= going-on (tell (concat opening [(sender address)]))) address)))
 
@@ -285,18 +287,21 @@
 (deftest a-message-may-have-verdicts-for-several-stages
   (with-open [session (connect)]
     (send-events session (concat opening (envelope)
-                                 [(field "X-Test-At" "body reply4") (field "X-Test-At" "eoh nonsense")]))
+                                 [(field "X-Test-At" "body reply4")
+                                  (field "X-Test-At" "eoh nonsense")]))
     (is (= going-on (mt/send-event session end-of-headers)))
     (is (= [(get (replies "body") "reply4")] (mt/send-event session (piece "text\r\n"))))))
 
 (deftest the-first-body-chunk-alone-gets-the-verdict
   (with-open [session (connect)]
-    (send-events session (concat opening (envelope) [(field "X-Test-At" "body nonsense") end-of-headers
-                                                     (piece "")]))
-    (is (= going-on (mt/send-event session (piece "text\r\n"))))))
+    (send-events session (concat opening (envelope)
+                                 [(field "X-Test-At" "body skip") end-of-headers]))
+    (is (= [[(act/skip)] going-on going-on]
+           (mapv #(mt/send-event session %) [(piece "") (piece "text\r\n") end-of-message])))))
 
 (deftest steering-is-forgotten-with-the-message
-  (doseq [ending [[end-of-headers (piece "x") end-of-message]
+  (doseq [ending [[end-of-headers (piece "x")]
+                  [end-of-headers end-of-message]
                   [{:event :abort}]
                   []]]
     (with-open [session (connect :mta :sendmail)]
@@ -371,7 +376,8 @@
                                          end-of-message])))))))))
 
 (deftest escapes-are-resolved-once-and-stand-for-octets
-  (is (= [(act/add-header "X-A" "\\n\\\\x41A\t%")] (done "add-header X-A:\\\\n\\\\\\\\x41\\x41\\t%")))
+  (is (= [(act/add-header "X-A" "\\n\\\\x41A\t%")]
+         (done "add-header X-A:\\\\n\\\\\\\\x41\\x41\\t%")))
   (is (= [(act/add-header "X-A" (raw 0xE9 0x20 0xC3 0xA9 0xFF))]
          (done "add-header X-A:\\xe9 \\xC3\\xa9\\xFF"))))
 
@@ -388,7 +394,11 @@
   (let [report (run (mail-of "add-header A: 1" "reply5" "add-header B: 2" "accept"))]
     (is (= (get (replies "eom") "reply5") (:reply report)))
     (is (= [(act/add-header "A" "1")] (:modifications report))))
-  (is (= [] (done "continue" "add-header B: 2"))))
+  (is (= [] (done "continue" "add-header B: 2")))
+  (is (= [(act/accept)]
+         (tell (concat opening (envelope) [(field "X-Test-Do" "accept")
+                                           (field "X-Test-Do" "progress 1")
+                                           end-of-headers end-of-message])))))
 
 (deftest commands-nobody-knows-are-skipped
   (is (= [(act/add-header "A" "1")]
@@ -406,7 +416,8 @@
   (let [start (System/nanoTime)]
     (is (= [:progress :add-header :continue]
            (map :action (tell (concat opening (envelope)
-                                      [(field "X-Test-Do" "progress 1") (field "X-Test-Do" "add-header A: 1")
+                                      [(field "X-Test-Do" "progress 1")
+                                       (field "X-Test-Do" "add-header A: 1")
                                        end-of-headers end-of-message])))))
     (is (<= 1000000000 (- (System/nanoTime) start)))))
 
@@ -470,7 +481,7 @@
   (doseq [[event words]
           {(client :inet "192.0.2.1") "client.example.test inet 192.0.2.1 40112"
            (client :unix "/run/a socket") "client.example.test unix /run/a%20socket 40112"
-           {:event :connect, :host-name "localhost", :family :unix, :address ""} "localhost unix - 0"
+           (assoc (client :unix "") :host-name "localhost" :port 0) "localhost unix - 0"
            {:event :connect, :host-name "a b", :family :unknown} "a%20b unknown - 0"
            (client :inet6 "no address") "client.example.test inet6 no%20address 40112"}]
     (is (= words (value (reported (tell (concat [event] (envelope) dump-and-end)))
@@ -502,8 +513,8 @@
   (let [fields (reported
                  (tell (concat opening
                                [{:event :mail, :sender "", :options ["BODY=8BITMIME" "X= y"]}
-                                {:event :recipient, :address "<b@c.test>", :options ["NOTIFY=NEVER"]}
-                                {:event :recipient, :address (raw 0xE9), :options []}]
+                                (assoc (recipient "<b@c.test>") :options ["NOTIFY=NEVER"])
+                                (recipient (raw 0xE9))]
                                dump-and-end)))]
     (is (= "- BODY=8BITMIME X=%20y" (value fields "X-Saw-Mail")))
     (is (= ["1 <b@c.test> NOTIFY=NEVER" "2 %E9"] (values fields "X-Saw-Rcpt")))))
@@ -553,8 +564,9 @@
 (deftest open-connections-are-counted-until-they-close
   (letfn [(open-with [session]
             (second (re-find #"open=(\d+)"
-                             (value (reported (send-events session (concat (envelope) dump-and-end)))
-                                    "X-Saw-Count"))))]
+                             (-> (send-events session (concat (envelope) dump-and-end))
+                                 reported
+                                 (value "X-Saw-Count")))))]
     (with-open [first-session (connect)]
       (send-events first-session opening)
       (with-open [second-session (connect)]
@@ -696,7 +708,8 @@
   (is (= [6 0x001 0x402] (asked "few" {:protocol-mask 0xFFC82}))))
 
 (deftest few-sees-few-and-does-little
-  (let [fields (added (run (mail-of "add-header X-A: b" "change-header 1 X-C: d" "quarantine x" "dump")
+  (let [fields (added (run (mail-of "add-header X-A: b" "change-header 1 X-C: d" "quarantine x"
+                                    "dump")
                            :variant "few"))]
     (is (= ["b"] (values fields "X-A")))
     (is (= ["change-header" "quarantine"] (values fields "X-Saw-Refused")))

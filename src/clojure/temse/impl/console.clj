@@ -2,7 +2,7 @@
   "Log lines for people at a terminal, where nobody has configured java.util.logging."
   {:no-doc true}
   (:import
-   (java.io BufferedWriter FileDescriptor FileOutputStream OutputStreamWriter PrintWriter StringWriter Writer)
+   (java.io BufferedWriter FileDescriptor FileOutputStream IOException OutputStreamWriter PrintWriter StringWriter Writer)
    (java.time Instant ZoneId)
    (java.time.format DateTimeFormatter)
    (java.util.logging Handler Level LogManager LogRecord Logger)))
@@ -32,12 +32,22 @@
        " " (.getMessage record) "\n"
        (some-> (.getThrown record) stack-trace)))
 
+(defn- write
+  "Writes text, and all that has been gathered if asked to. Where nobody reads the terminal any more
+  the mail goes on all the same."
+  [^Writer out ^String text flush?]
+  (try
+    (.write out text)
+    (when flush?
+      (.flush out))
+    (catch IOException _)))
+
 (defn- flush-now-and-then
-  [^Writer out]
+  [out]
   (doto (Thread. (fn []
                    (while true
                      (Thread/sleep (long flush-millis))
-                     (.flush out)))
+                     (write out "" true)))
                  "temse-log")
     (.setDaemon true)
     (.start)))
@@ -49,13 +59,9 @@
   (let [out (BufferedWriter. (OutputStreamWriter. (FileOutputStream. FileDescriptor/err)))]
     (flush-now-and-then out)
     (proxy [Handler] []
-      (publish [record]
-        (locking out
-          (.write out ^String (line record))
-          (when (problem? record)
-            (.flush out))))
-      (flush [] (.flush out))
-      (close [] (.flush out)))))
+      (publish [record] (write out (line record) (problem? record)))
+      (flush [] (write out "" true))
+      (close [] (write out "" true)))))
 
 (defonce ^:private ^{:doc "Held here, since java.util.logging forgets loggers that nobody holds."}
   ^Logger milters

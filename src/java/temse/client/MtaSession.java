@@ -5,6 +5,7 @@ import clojure.lang.Keyword;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import temse.protocol.ActionCodec;
@@ -232,6 +233,9 @@ public final class MtaSession implements AutoCloseable {
       IPersistentMap action = ActionCodec.decode(packet);
       ActionType given = ActionCodec.type(action);
       check(type, given, action);
+      if (given == ActionType.REPLY_CODE) {
+        checkReplyText(packet, action);
+      }
       response.add(action);
       if (given.kind == ActionType.Kind.REPLY) {
         return response;
@@ -258,6 +262,34 @@ public final class MtaSession implements AutoCloseable {
           Keys.ACTION,
           action);
     }
+  }
+
+  /** A reply text is good if it is what we would have made of it; a last space may be missing. */
+  private static void checkReplyText(Packet packet, IPersistentMap action) {
+    StringBuilder good = new StringBuilder();
+    try {
+      ActionCodec.encode(
+          action,
+          (code, bytes, offset, length) ->
+              good.append(withoutLastSpace(Arrays.copyOfRange(bytes, offset, offset + length))));
+    } catch (MilterException e) {
+      throw badReply(e.getMessage(), e);
+    }
+    String text = withoutLastSpace(packet.payload());
+    if (!text.contentEquals(good)) {
+      throw badReply("the lines of its text do not agree, or a % is not doubled", null);
+    }
+  }
+
+  private static String withoutLastSpace(byte[] reply) {
+    return Text.decode(reply).replace(" \0", "\0");
+  }
+
+  private static MilterException badReply(String problem, Throwable cause) {
+    return new MilterException(
+        MilterException.Category.MALFORMED_PACKET,
+        "the milter's reply code is bad: " + problem,
+        cause);
   }
 
   private IPersistentMap checkedAnswer(Packet packet) {

@@ -59,7 +59,8 @@ public final class Actions {
   }
 
   /**
-   * Refuse (5xx) or defer (4xx) with a text of one's own: {@code smfi_setreply}.
+   * Refuse (5xx) or defer (4xx) with a text of one's own: {@code smfi_setreply}. At connect
+   * Sendmail replaces the text by one of its own.
    *
    * @param smtpCode 400 to 599
    * @param enhancedCode like {@code "5.7.1"} and of the same class, or null

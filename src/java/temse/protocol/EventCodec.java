@@ -192,7 +192,7 @@ public final class EventCodec {
     while (reader.hasRemaining()) {
       String name = reader.readLenientString();
       if (reader.hasRemaining()) {
-        definitions.put(bareName(name), reader.readLenientString());
+        definitions.putIfAbsent(bareName(name), reader.readLenientString());
       }
     }
     return event(

@@ -88,10 +88,13 @@
   sent then, so the server sees a client which is suddenly gone.
 
     :port   ; Port of the server
-    :host   ; Its address (default: \"127.0.0.1\")"
-  ^Closeable [{:keys [port host] :or {host "127.0.0.1"}}]
+    :host   ; Its address (default: \"127.0.0.1\")
+    :from   ; Address of the client, such as \"127.0.66.1\" (default: one that the system chooses)"
+  ^Closeable [{:keys [port host from] :or {host "127.0.0.1"}}]
   (let [socket (Socket.)]
     (try
+      (when from
+        (.bind socket (InetSocketAddress. ^String from 0)))
       (.connect socket (InetSocketAddress. ^String host (int port)) timeout-ms)
       (.setSoTimeout socket timeout-ms)
       (.setTcpNoDelay socket true)

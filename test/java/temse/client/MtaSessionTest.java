@@ -18,6 +18,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import temse.protocol.ActionType;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -369,6 +370,38 @@ class MtaSessionTest {
 
     assertThrows(MilterException.class, () -> mta.send(helo()));
     assertTrue(milter.isClosed());
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "y250 2.0.0 fine|",
+        "y550 4.7.1 another class|",
+        "y550 5.7.1 100%|",
+        "y550-5.7.1 one\r\n451 5.7.1 two|",
+        "y550 5.7.1 one\r\n550 5.7.1 two|",
+        "y550-5.7.1 one|",
+        "y550 5.7.1 one\r\n|",
+        "y550 5.7.1 a\tb\u0001|"
+      })
+  @Tag("M22")
+  void aReplyTextThatMtasWouldNotTakeEndsTheConnection(String reply) throws IOException {
+    ScriptedWire milter = new ScriptedWire().on('H', reply);
+    MtaSession mta = sendmail(milter);
+
+    MilterException refusal = assertThrows(MilterException.class, () -> mta.send(helo()));
+    assertEquals(MilterException.Category.MALFORMED_PACKET, refusal.category());
+    assertTrue(milter.isClosed());
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"y550 |", "y550 5.7.1|", "y550 5.7.1 |", "y550-5.7.1 100%%\r\n550 5.7.1 two|"})
+  @Tag("M22")
+  void replyTextsOfLibmilterAreTaken(String reply) throws IOException {
+    MtaSession mta = sendmail(new ScriptedWire().on('H', reply));
+
+    assertEquals(ActionType.REPLY_CODE.keyword, mta.send(helo()).get(0).valAt(Keys.ACTION));
   }
 
   @Test

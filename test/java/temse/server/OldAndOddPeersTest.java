@@ -96,7 +96,8 @@ class OldAndOddPeersTest {
   @Test
   void whicheverOneBitIsOfferedEachCommandGetsTheAnswersItIsDue() {
     for (int bit = 0; bit <= 20; bit++) {
-      ScriptedHandler modest = ScriptedHandler.hearing(EventType.RECIPIENT, EventType.END_OF_MESSAGE);
+      ScriptedHandler modest =
+          ScriptedHandler.hearing(EventType.RECIPIENT, EventType.END_OF_MESSAGE);
       DrivenEngine mta = new DrivenEngine(modest);
       assertEquals(1, mta.say(offer(6, 0, 1 << bit)).size());
       int agreed = modest.connection().agreement().protocolMask();
@@ -247,13 +248,13 @@ class OldAndOddPeersTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"Chost", "Chost|", "Chost|4", "Chost|4\0\0", "Chost|4\0\031.2.3.4", "Chost|X|"})
+  @ValueSource(
+      strings = {"Chost", "Chost|", "Chost|4", "Chost|4\0\0", "Chost|4\0\031.2.3.4", "Chost|X|"})
   void aClientThatIsCutOffOrOfNoFamilyClosesTheConnection(String packet) {
     DrivenEngine mta = DrivenEngine.negotiated(handler);
     assertEquals(List.of(), mta.say(packet));
     assertTrue(mta.isClosed());
-    assertEquals(
-        List.of("violated MALFORMED_PACKET", "closed MALFORMED_PACKET"), mta.reports());
+    assertEquals(List.of("violated MALFORMED_PACKET", "closed MALFORMED_PACKET"), mta.reports());
   }
 
   // Sizes
@@ -262,16 +263,14 @@ class OldAndOddPeersTest {
   @ValueSource(ints = {65535, 102400, 1048576})
   void headersOfAnySizeAreHeard(int size) {
     String value = "x".repeat(size);
-    assertEquals(
-        "header Large#1=" + value, hears(MAIL, RCPT, "LLarge|" + value + "|").get(2));
+    assertEquals("header Large#1=" + value, hears(MAIL, RCPT, "LLarge|" + value + "|").get(2));
   }
 
   @ParameterizedTest
   @Tag("W6")
   @ValueSource(ints = {0, 65535, 65536, 262143, 1048575, 1048576})
   void piecesOfABodyOfAnySizeAreHeard(int size) {
-    assertEquals(
-        "body " + "x".repeat(size), hears(MAIL, RCPT, EOH, "B" + "x".repeat(size)).get(3));
+    assertEquals("body " + "x".repeat(size), hears(MAIL, RCPT, EOH, "B" + "x".repeat(size)).get(3));
   }
 
   @ParameterizedTest
@@ -342,8 +341,7 @@ class OldAndOddPeersTest {
     mta.say(CONNECT, HELO, MAIL, RCPT, HEADER, QUIT_NC);
     List<String> heard = handler.heard();
     assertEquals(1, heard.stream().filter("message-end aborted"::equals).count(), heard::toString);
-    assertEquals(
-        List.of("c", "c", "c", "c"), mta.say(CONNECT, MAIL, RCPT, HEADER, ABORT, ABORT));
+    assertEquals(List.of("c", "c", "c", "c"), mta.say(CONNECT, MAIL, RCPT, HEADER, ABORT, ABORT));
     assertTrue(handler.heard().contains("header Subject#1=hi"));
   }
 
@@ -362,8 +360,7 @@ class OldAndOddPeersTest {
         EventType.HEADER,
         (event, connection) -> {
           handler.answering(
-              EventType.END_OF_MESSAGE,
-              Actions.addHeader("X", (String) event.valAt(Keys.VALUE)));
+              EventType.END_OF_MESSAGE, Actions.addHeader("X", (String) event.valAt(Keys.VALUE)));
           return null;
         });
     DrivenEngine mta = DrivenEngine.negotiated(handler);
