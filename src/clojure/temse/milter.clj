@@ -116,8 +116,14 @@
   The library empties the map when the message ends, whatever ended it.
 
     (update-message context update :bytes (fnil + 0) (count data))"
-  [context f & args]
-  (assoc context :milter/message (apply f (message context) args)))
+  ([context f]
+   (assoc context :milter/message (f (message context))))
+  ([context f x]
+   (assoc context :milter/message (f (message context) x)))
+  ([context f x y]
+   (assoc context :milter/message (f (message context) x y)))
+  ([context f x y & more]
+   (assoc context :milter/message (apply f (message context) x y more))))
 
 (defn macros
   "Returns all macros that hold now, a map of stage to map of name (without braces) to value."

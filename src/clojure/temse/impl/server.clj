@@ -8,7 +8,7 @@
   (:import
    (java.io Writer)
    (java.util Date List)
-   (temse.protocol EventType MilterException MilterException$Category Request)
+   (temse.protocol Agreement EventType MilterException MilterException$Category Negotiation Request)
    (temse.server Connection MilterFactory MilterHandler)))
 
 (set! *warn-on-reflection* true)
@@ -41,28 +41,52 @@
 (defn- initial-context
   "Returns what :init makes of the base context."
   [{:keys [init] :as options} connection]
-  (let [base (base-context options connection)
-        context (init base)]
+  (let [context (init (base-context options connection))]
     (when-not (map? context)
       (throw (MilterException. MilterException$Category/BAD_HANDLER_RETURN
                                (str ":init must return a context, a map; it returned "
                                     (pr-str context))
                                (object-array ["value" context]))))
-    (options/check-each (into {} (filter (comp some? val)) (select-keys context context-options)))
     context))
+
+(defn- current-handlers
+  [{:keys [handlers]}]
+  (if (var? handlers) @handlers handlers))
+
+(defn- remembering
+  "Returns a function like f that remembers its last result: connections mostly ask the same."
+  [f]
+  (let [last-call (volatile! nil)]
+    (fn [& args]
+      (let [[known-args result] @last-call]
+        (if (= args known-args)
+          result
+          (let [result (apply f args)]
+            (vreset! last-call [args result])
+            result))))))
+
+(defn- checked-request
+  "Returns what the wishes of a context and the default replies ask of the MTA."
+  ^Request [default-reply wishes _no-reply]
+  (options/check-each (into {} (filter (comp some? val)) wishes))
+  (negotiation/request (assoc wishes :default-reply default-reply)))
 
 (defn- wanted
   "Returns what the context and those options that it cannot change ask of the MTA."
-  ^Request [options context]
-  (negotiation/request (assoc context :default-reply (:default-reply options))))
+  ^Request [{:keys [default-reply] ::keys [request]} context]
+  (let [handlers (current-handlers context)]
+    (request default-reply
+             (assoc (select-keys context context-options) :handlers handlers)
+             (when (map? handlers)
+               (mapv (comp :no-reply meta val) handlers)))))
 
 (defn- agreed-context
-  [context agreement]
-  (let [agreed (negotiation/agreement-map agreement)]
-    (-> (reduce dissoc context wanted-options)
-        (assoc :milter/agreement agreed
-               :events (:events agreed)
-               :actions (:actions agreed)))))
+  [{::keys [agreed]} context ^Agreement agreement]
+  (let [{:keys [events actions] :as agreed} (agreed (.offer agreement) (.request agreement))]
+    (assoc (reduce dissoc context wanted-options)
+           :milter/agreement agreed
+           :events events
+           :actions actions)))
 
 (defn- handler-table
   "Returns the handlers of a map by the ordinals of their events."
@@ -101,7 +125,7 @@
   (request [this offer]
     (set! context (initial-context options connection))
     (let [request (wanted options context)]
-      (if-let [on-options (:options (negotiation/handler-map (:handlers context)))]
+      (if-let [on-options (:options (current-handlers context))]
         (let [given (assoc context :milter/request request)
               returned (or (on-options offer given) given)
               changed (:milter/request returned request)]
@@ -113,15 +137,14 @@
 
   (negotiated [_ agreed]
     (set! agreement agreed)
-    (set! context (agreed-context context agreed)))
+    (set! context (agreed-context options context agreed)))
 
   (onEvent [this type event]
     (when (nil? context)
-      (set! context (agreed-context (initial-context options connection) agreement)))
-    (let [given (:handlers context)
-          current (if (var? given) (deref given) given)]
+      (set! context (agreed-context options (initial-context options connection) agreement)))
+    (let [current (current-handlers context)]
       (when-not (identical? current handlers)
-        (set! table (handler-table current))
+        (set! table ((::table options) current))
         (set! handlers current))
       (when-let [handler (aget table (.ordinal ^EventType type))]
         (dispatch/settle this connection event (handler event context)))))
@@ -140,6 +163,12 @@
 (defn factory
   "Returns the MilterFactory of checked options."
   ^MilterFactory [options]
-  (reify MilterFactory
-    (open [_ connection]
-      (ContextHandler. options connection nil nil nil nil))))
+  (let [options (assoc options
+                       ::request (remembering checked-request)
+                       ::table (remembering handler-table)
+                       ::agreed (remembering (fn [offer request]
+                                               (negotiation/agreement-map
+                                                 (Negotiation/agree offer request)))))]
+    (reify MilterFactory
+      (open [_ connection]
+        (ContextHandler. options connection nil nil nil nil)))))
