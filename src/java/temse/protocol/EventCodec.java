@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.ToLongFunction;
 
 /**
  * Event maps and the packets that carry them, in both directions.
@@ -105,9 +106,28 @@ public final class EventCodec {
     return new Packet(type.code, writer.toByteArray());
   }
 
-  /** Returns the event map of a header field with its place among those of its name. */
-  public static IPersistentMap header(String name, String value, long index) {
-    return event(EventType.HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, index);
+  /**
+   * Returns the event map of a header packet, with {@code :index}.
+   *
+   * @param prefix put before the value: a space, where the MTA has taken one off against our wish
+   * @param index tells from the name which field of that name it is, from 1
+   */
+  public static IPersistentMap decodeHeader(
+      Packet packet, String prefix, ToLongFunction<String> index) {
+    PayloadReader reader = new PayloadReader(packet);
+    String name = reader.readString("the header name");
+    String value = reader.readLastString("the header value");
+    return new PersistentArrayMap(
+        new Object[] {
+          Keys.EVENT,
+          EventType.HEADER.keyword,
+          Keys.NAME,
+          name,
+          Keys.VALUE,
+          prefix.isEmpty() ? value : prefix + value,
+          Keys.INDEX,
+          index.applyAsLong(name)
+        });
   }
 
   /** Returns an event map of the type with the given keys and values, in turn. */

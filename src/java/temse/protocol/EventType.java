@@ -48,10 +48,11 @@ public enum EventType {
   /** Synthesised: a message has ended, whatever ended it. */
   MESSAGE_END('\0', "message-end", null, null, 2);
 
+  private static final EventType[] VALUES = values();
   private static final EventType[] BY_CODE = new EventType[128];
 
   static {
-    for (EventType type : values()) {
+    for (EventType type : VALUES) {
       if (type.code != 0) {
         BY_CODE[type.code] = type;
       }
@@ -89,7 +90,7 @@ public enum EventType {
 
   /** Returns the type whose keyword this is, or null. */
   public static EventType ofKeyword(Object keyword) {
-    for (EventType type : values()) {
+    for (EventType type : VALUES) {
       if (type.keyword == keyword) {
         return type;
       }

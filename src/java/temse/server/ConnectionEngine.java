@@ -174,7 +174,11 @@ public final class ConnectionEngine implements Conversation {
     macros = macrosAfter(type, packet);
     switch (type) {
       case OPTIONS -> agenda.add(new EventStep(type, EventCodec.decode(packet), false));
-      case DEFINE_MACRO -> schedule(type, packet);
+      case DEFINE_MACRO -> {
+        if (runner.handles(type) || listener.wantsExchanges()) {
+          schedule(type, packet);
+        }
+      }
       case ABORT -> {}
       case QUIT -> {
         schedule(type, packet);
@@ -239,18 +243,15 @@ public final class ConnectionEngine implements Conversation {
 
   private IPersistentMap decode(EventType type, Packet packet) {
     IPersistentMap event =
-        type == EventType.BODY
-            ? EventCodec.event(type, Keys.DATA, packet.payload())
-            : EventCodec.decode(packet);
-    if (type == EventType.HEADER) {
-      String name = (String) event.valAt(Keys.NAME);
-      String value = (String) event.valAt(Keys.VALUE);
-      event =
-          EventCodec.header(
-              name,
-              runner.agreement().emulatesLeadingSpace() ? " " + value : value,
-              headerCounter.next(name));
-    }
+        switch (type) {
+          case BODY -> EventCodec.event(type, Keys.DATA, packet.payload());
+          case HEADER ->
+              EventCodec.decodeHeader(
+                  packet,
+                  runner.agreement().emulatesLeadingSpace() ? " " : "",
+                  headerCounter::next);
+          default -> EventCodec.decode(packet);
+        };
     return options.keepPayload
         ? (IPersistentMap)
             ((IObj) event)

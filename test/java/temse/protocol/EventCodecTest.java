@@ -185,7 +185,12 @@ class EventCodecTest {
 
   @Test
   void headersCarryTheirPlaceAmongThoseOfTheirName() {
-    IPersistentMap event = EventCodec.header("Received", "from here", 2);
+    IPersistentMap event =
+        EventCodec.decodeHeader(
+            EventCodec.encode(
+                EventCodec.event(EventType.HEADER, Keys.NAME, "Received", Keys.VALUE, "from here")),
+            "",
+            name -> 2);
     assertEquals(2L, event.valAt(Keys.INDEX));
     assertEquals("Received", event.valAt(Keys.NAME));
   }

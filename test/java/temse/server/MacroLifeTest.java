@@ -106,6 +106,13 @@ class MacroLifeTest {
   }
 
   @Test
+  void theFirstOfTwoValuesForANameHolds() {
+    mta.say("DMi|1|{i}|2|j|3|j|4|");
+    assertEquals("1", macro("i"));
+    assertEquals("3", macro("j"));
+  }
+
+  @Test
   void macrosOfTheMailSurviveAnAbort() {
     mta.say("DMi|1|", MAIL, ABORT);
     assertEquals("1", macro("i"));
