@@ -3,7 +3,8 @@
  *
  *   differential SOCKET-PATH VARIANT
  *
- * It prints "ready" when it listens, and then a line for each callback:
+ * It runs until its standard input ends. It prints "ready" when it listens, and then a line for
+ * each callback:
  *
  *   envfrom <a@example.org> SIZE=10 | i=Q1 {mail_addr}=a@example.org | continue
  *
@@ -17,6 +18,7 @@
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -401,7 +403,16 @@ static int adapt(struct smfiDesc *filter, const char *variant) {
   return 1;
 }
 
+static void *await_end(void *unused) {
+  char ignored;
+  while (read(STDIN_FILENO, &ignored, 1) > 0) {
+  }
+  _exit(0);
+  return unused;
+}
+
 int main(int argc, char **argv) {
+  pthread_t watcher;
   struct smfiDesc filter = {
       .xxfi_name = "differential",
       .xxfi_version = SMFI_VERSION,
@@ -423,7 +434,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   if (smfi_setconn(argv[1]) != MI_SUCCESS || smfi_register(filter) != MI_SUCCESS ||
-      smfi_opensocket(0) != MI_SUCCESS) {
+      smfi_opensocket(0) != MI_SUCCESS || pthread_create(&watcher, NULL, await_end, NULL)) {
     fprintf(stderr, "differential: cannot listen on %s\n", argv[1]);
     return 1;
   }

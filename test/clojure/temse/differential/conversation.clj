@@ -72,7 +72,9 @@
 
 ;; Text
 
-(defn- literal [text]
+(defn literal
+  "Returns a string of octets as it is written in EDN."
+  [text]
   (str \" (str/replace text #"[\\\"]|[^ -~]" #(format "\\u%04X" (int (first %)))) \"))
 
 (defn- part-text [part]
@@ -89,14 +91,14 @@
   "Returns the conversation as EDN, a frame a line."
   [{:keys [frames] :as conversation}]
   (str "{" (str/join "\n " (concat (for [[k v] (dissoc conversation :frames)]
-                                    (str k " " (pr-str v)))
-                                  [(str ":frames\n [" (str/join "\n  " (map frame-text frames)) "]")]))
+                                     (str k " " (pr-str v)))
+                             [(str ":frames\n [" (str/join "\n  " (map frame-text frames)) "]")]))
        "}"))
 
 (defn recorded
-  "Returns the conversations below `test/resources/conversations`, by the names of their files."
-  []
+  "Returns the conversations of a folder of `test/resources/conversations`, by the names of their
+  files."
+  [folder]
   (into (sorted-map)
-        (for [^File file (file-seq (io/file (io/resource "conversations")))
-              :when (str/ends-with? (.getName file) ".edn")]
-          [(.getName file) (edn/read-string (slurp file))])))
+        (for [^File file (.listFiles (io/file (io/resource (str "conversations/" folder))))]
+          [(str/replace (.getName file) ".edn" "") (edn/read-string (slurp file))])))

@@ -76,13 +76,16 @@
 
 (def ^:private goes-on? #{"continue" "noreply" "skip"})
 
-(defn- message-after [message code answer]
+(defn- message-after [{:keys [variant message]} code answer]
   (case code
     "M" (if (goes-on? answer) :open :settled)
-    "R" (if (#{"accept" "discard"} answer) :settled message)
+    "R" (cond
+          (#{"accept" "discard"} answer) :settled
+          (= :content variant) :open
+          :else message)
     ("T" "L" "N" "B") (cond
                         (not (goes-on? answer)) :settled
-                        (nil? message) :open
+                        (or (nil? message) (= :content variant)) :open
                         :else message)
     ("E" "A" "H" "K" "Q") nil
     message))
@@ -94,7 +97,9 @@
       standing
 
       (nil? how)
-      (assoc standing :state :hello, :message nil)
+      (-> standing
+          (assoc :state :hello, :message nil)
+          (update :ignored conj code))
 
       :else
       (let [[answer lines] (answer lines frame)
@@ -103,7 +108,7 @@
         (assoc standing
                :lines lines
                :state (if back? :hello (targets code))
-               :message (message-after (:message standing) code answer)
+               :message (message-after standing code answer)
                :answers (conj (:answers standing) [code answer]))))))
 
 (defn standing
@@ -112,9 +117,10 @@
     :state     ; in its table
     :message   ; :open from MAIL, or what comes first, until the message ends; :settled if a verdict
                ; ended it and the MTA has not yet begun something else; nil outside of messages
-    :answers   ; to the commands that it took, [code answer]"
+    :answers   ; to the commands that it took, [code answer]
+    :ignored   ; the commands that it ignored"
   [variant frames lines]
   (reduce after
-          {:variant variant, :state :start, :message nil, :answers []
+          {:variant variant, :state :start, :message nil, :answers [], :ignored #{}
            :lines (remove #{"abort" "close"} lines)}
           frames))

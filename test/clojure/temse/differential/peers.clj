@@ -5,16 +5,17 @@
    [clojure.string :as str]
    [temse.differential.conversation :as conversation]
    [temse.differential.rule :as rule]
-   [temse.milter :as milter]
-   [temse.support :refer [awaited]])
+   [temse.milter :as milter])
   (:import
-   (java.io BufferedReader ByteArrayOutputStream Closeable File InputStream IOException)
-   (java.net StandardProtocolFamily UnixDomainSocketAddress)
+   (java.io ByteArrayOutputStream IOException)
+   (java.lang ProcessBuilder$Redirect ProcessHandle)
+   (java.net UnixDomainSocketAddress)
    (java.nio ByteBuffer)
    (java.nio.channels SocketChannel)
    (java.nio.charset StandardCharsets)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
+   (java.util List)
    (java.util.concurrent LinkedBlockingQueue TimeUnit)
    (temse.server MilterServer ServerListener ServerOptions)
    (temse.transport Endpoint)))
@@ -26,8 +27,9 @@
 (def ^:private program "target/differential")
 
 (defn- run [& command]
-  (let [process (.start (doto (ProcessBuilder. ^java.util.List command)
-                          (.redirectErrorStream true)))
+  (let [process (-> (ProcessBuilder. ^List command)
+                    (.redirectErrorStream true)
+                    (.start))
         output (slurp (.getInputStream process))]
     {:code (.waitFor process), :output output}))
 
@@ -41,51 +43,70 @@
     (not (.exists (io/file "/usr/include/libmilter/mfapi.h")))
     "libmilter's header file is missing; Debian has it in libmilter-dev"))
 
-(defn- compile-filter []
-  (io/make-parents program)
-  (let [{:keys [code output]} (run "gcc" "-std=c99" "-D_DEFAULT_SOURCE" "-O1" "-Wall" "-Wextra"
-                                   "-Werror" "-o" program source "-lmilter")]
-    (when-not (zero? (long code))
-      (throw (ex-info (str "gcc cannot compile " source "\n" output) {})))))
+(def ^:private filter-on-libmilter
+  "The path of the compiled filter."
+  (delay
+    (io/make-parents program)
+    (let [new (str program "." (.pid (ProcessHandle/current)))
+          {:keys [code output]} (run "gcc" "-std=c99" "-D_DEFAULT_SOURCE" "-O1" "-Wall" "-Wextra"
+                                     "-Werror" "-pthread" "-o" new source "-lmilter")]
+      (when-not (zero? (long code))
+        (throw (ex-info (str "gcc cannot compile " source "\n" output) {})))
+      (.renameTo (io/file new) (io/file program))
+      program)))
 
 (defn- start-libmilter [^String path variant]
-  (let [process (.start (doto (ProcessBuilder. ^java.util.List [program path (name variant)])
-                          (.redirectError java.lang.ProcessBuilder$Redirect/INHERIT)))
+  (let [^List command [@filter-on-libmilter path (name variant)]
+        process (-> (ProcessBuilder. command)
+                    (.redirectError ProcessBuilder$Redirect/INHERIT)
+                    (.start))
         output (.getInputStream process)]
     (when-not (= "ready\n" (String. (.readNBytes output 6)))
       (throw (ex-info "the filter on libmilter does not start" {})))
     {:path path
      ;; What a connection has printed is in the pipe before its socket is closed.
-     :ended (fn [] {:lines (str/split-lines (String. (.readNBytes output (.available output))
-                                                     StandardCharsets/ISO_8859_1))})
+     :ended (fn [] {:lines (->> (.readNBytes output (.available output))
+                                String.
+                                str/split-lines
+                                (remove #{""}))})
      :stop #(.waitFor (.destroyForcibly process))}))
 
 (defn- start-temse [path variant]
   (let [lines (atom [])
-        violated (atom false)
+        violated? (atom false)
         ended (LinkedBlockingQueue.)
         listener (reify ServerListener
-                   (violated [_ _ _] (reset! violated true))
+                   (violated [_ _ _]
+                     (reset! violated? true))
+                   (failed [_ _ type _ error]
+                     (swap! lines conj (str "temse failed at " type ": " error)))
                    (closed [_ _ _]
                      (.put ended {:lines (first (reset-vals! lines []))
-                                  :violated? (first (reset-vals! violated false))}))
-                   (failed [_ _ _ _ error] (.printStackTrace ^Throwable error)))
-        server (MilterServer/start (milter/factory (rule/filter-options variant #(swap! lines conj %)))
-                                   (ServerOptions/at (Endpoint/parse (str "unix:" path)))
-                                   listener)]
+                                  :violated? (first (reset-vals! violated? false))})))
+        server (MilterServer/start
+                 (milter/factory (rule/filter-options variant #(swap! lines conj %)))
+                 (ServerOptions/at (Endpoint/parse (str "unix:" path)))
+                 listener)]
     {:path path
-     :ended #(.poll ended 10 TimeUnit/SECONDS)
+     :ended #(or (.poll ended 10 TimeUnit/SECONDS)
+                 (throw (ex-info "temse did not end a connection in ten seconds" {})))
      :stop #(.close server)}))
 
 (defn start
-  "Starts both filters in a variant."
-  ^Closeable [variant]
-  (compile-filter)
+  "Starts the two filters in a variant, :libmilter and :temse, in a :directory of their own."
+  [variant]
   (let [directory (.toFile (Files/createTempDirectory "differential" (make-array FileAttribute 0)))
-        path #(str (io/file directory %))
-        peers {:libmilter (start-libmilter (path "libmilter") variant)
-               :temse (start-temse (path "temse") variant)}]
-    peers))
+        path #(str (io/file directory %))]
+    {:directory directory
+     :libmilter (start-libmilter (path "libmilter") variant)
+     :temse (start-temse (path "temse") variant)}))
+
+(defn stop
+  "Stops both filters."
+  [{:keys [directory libmilter temse]}]
+  ((:stop libmilter))
+  ((:stop temse))
+  (run! io/delete-file (reverse (file-seq directory))))
 
 (defn- write [^SocketChannel channel pieces]
   (try

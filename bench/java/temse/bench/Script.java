@@ -1,0 +1,168 @@
+package temse.bench;
+
+import java.io.ByteArrayOutputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+
+/**
+ * The bytes of a conversation, made beforehand, with macros as Postfix 3.7 sends them. What a
+ * filter does not reply to travels together with what comes next.
+ */
+final class Script {
+  /**
+   * A write, and the bytes that must answer it.
+   *
+   * @param stage the command that is answered
+   */
+  record Step(Stage stage, ByteBuffer bytes, byte[] answer) {}
+
+  static final byte[] OFFER = {
+    0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, (byte) 0xFF, 0, 0x1F, (byte) 0xFF, (byte) 0xFF
+  };
+  private static final byte[] CONTINUE = {0, 0, 0, 1, 'c'};
+  private static final int CHUNK = 65535;
+  private static final int LINE = 76;
+  private static final String QUEUE_ID = "i\0004TEMSE1A2B\0";
+  private static final String[] FIELDS = {
+    "Received\0from mail.example.org (mail.example.org [192.0.2.25])\n\tby mx.example.com (Postfix)"
+        + " with ESMTPS id 4TEMSE1A2B\n\tfor <b@example.com>; Sat, 21 Nov 2026 12:00:00 +0000",
+    "Received\0by mail.example.org (Postfix, from userid 1000)\n\tid 4TEMSE0F00; Sat, 21 Nov 2026"
+        + " 11:59:58 +0000",
+    "DKIM-Signature\0v=1; a=rsa-sha256; c=relaxed/simple; d=example.org;\n\ts=mail; t=1795262398;"
+        + "\n\tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;\n\th=From:To:Subject:Date",
+    "From\0Ann Example <a@example.org>",
+    "To\0Bob Example <b@example.com>",
+    "Cc\0Cecil Example <c@example.com>",
+    "Subject\0The minutes of yesterday's meeting, and what comes next",
+    "Date\0Sat, 21 Nov 2026 12:00:00 +0000",
+    "Message-ID\0<20261121120000.4TEMSE0F00@mail.example.org>",
+    "MIME-Version\0001.0",
+    "Content-Type\0text/plain; charset=utf-8; format=flowed",
+    "User-Agent\0Mutt/2.2.9 (2022-11-12)",
+  };
+
+  private final int noReply;
+  private final List<Step> steps = new ArrayList<>();
+  private final ByteArrayOutputStream waiting = new ByteArrayOutputStream();
+
+  /** The steps of the first mail of a conversation, and of each further one. */
+  final Step[] first;
+
+  final Step[] next;
+
+  /** What ends a conversation. */
+  final ByteBuffer goodbye;
+
+  /**
+   * Makes the script of a workload for filters that give this answer to the offer.
+   *
+   * @param agreed the answer, a whole packet
+   */
+  Script(Workload workload, byte[] agreed) {
+    noReply = ByteBuffer.wrap(agreed).getInt(13);
+    steps.add(new Step(Stage.OPTIONS, direct(OFFER), agreed));
+    macros(
+        'C',
+        "j\0mx.example.com\0{daemon_name}\0mx.example.com\0{daemon_addr}\000127.0.0.1\0"
+            + "v\0Postfix 3.7.11\0_\0mail.example.org [192.0.2.25]\0");
+    command(Stage.CONNECT, "mail.example.org\0004\377\376192.0.2.25\0");
+    macros('H', "");
+    command(Stage.HELLO, "mail.example.org\0");
+    first = mail(workload);
+    packet('A', new byte[0], 0, 0);
+    next = mail(workload);
+    packet('A', new byte[0], 0, 0);
+    packet('A', new byte[0], 0, 0);
+    packet('Q', new byte[0], 0, 0);
+    goodbye = direct(waiting.toByteArray());
+  }
+
+  private Step[] mail(Workload workload) {
+    macros('M', "{mail_addr}\0a@example.org\0{mail_host}\0example.org\0{mail_mailer}\0smtp\0");
+    command(Stage.MAIL, "<a@example.org>\0SIZE=8800\0BODY=8BITMIME\0");
+    recipient("", "b@example.com");
+    recipient(QUEUE_ID, "c@example.com");
+    macros('T', QUEUE_ID);
+    command(Stage.DATA, "");
+    for (int i = 0; i < workload.headers(); i++) {
+      macros('L', QUEUE_ID);
+      command(Stage.HEADER, FIELDS[i % FIELDS.length] + "\0");
+    }
+    macros('N', QUEUE_ID);
+    command(Stage.END_OF_HEADERS, "");
+    byte[] body = body(workload.bytes());
+    for (int from = 0; from < body.length; from += CHUNK) {
+      macros('B', QUEUE_ID);
+      command(Stage.BODY, body, from, Math.min(CHUNK, body.length - from), CONTINUE);
+    }
+    macros('E', QUEUE_ID);
+    command(Stage.END_OF_MESSAGE, new byte[0], 0, 0, seen(workload));
+    Step[] mail = steps.toArray(new Step[0]);
+    steps.clear();
+    return mail;
+  }
+
+  private void recipient(String queueId, String address) {
+    macros(
+        'R',
+        queueId
+            + ("{rcpt_addr}\0" + address + "\0{rcpt_host}\0example.com\0{rcpt_mailer}\0smtp\0"));
+    command(Stage.RECIPIENT, "<" + address + ">\0");
+  }
+
+  private static byte[] body(int length) {
+    Random random = new Random(length);
+    byte[] body = new byte[length];
+    for (int i = 0; i < length; i++) {
+      int column = i % LINE;
+      body[i] =
+          (byte) (column == LINE - 2 ? '\r' : column == LINE - 1 ? '\n' : 'a' + random.nextInt(26));
+    }
+    return body;
+  }
+
+  /** The answer to the end of message: X-Seen and continue. */
+  private static byte[] seen(Workload workload) {
+    byte[] field = latin1("X-Seen\0" + workload.headers() + " " + workload.bytes() + "\0");
+    return ByteBuffer.allocate(5 + field.length + CONTINUE.length)
+        .putInt(1 + field.length)
+        .put((byte) 'h')
+        .put(field)
+        .put(CONTINUE)
+        .array();
+  }
+
+  private void macros(char command, String definitions) {
+    byte[] payload = latin1(command + definitions);
+    packet('D', payload, 0, payload.length);
+  }
+
+  private void command(Stage stage, String payload) {
+    byte[] bytes = latin1(payload);
+    command(stage, bytes, 0, bytes.length, CONTINUE);
+  }
+
+  private void command(Stage stage, byte[] payload, int offset, int length, byte[] answer) {
+    packet(stage.code, payload, offset, length);
+    if ((stage.noReply & noReply) == 0) {
+      steps.add(new Step(stage, direct(waiting.toByteArray()), answer));
+      waiting.reset();
+    }
+  }
+
+  private void packet(char code, byte[] payload, int offset, int length) {
+    waiting.writeBytes(ByteBuffer.allocate(5).putInt(1 + length).put((byte) code).array());
+    waiting.write(payload, offset, length);
+  }
+
+  private static byte[] latin1(String text) {
+    return text.getBytes(StandardCharsets.ISO_8859_1);
+  }
+
+  private static ByteBuffer direct(byte[] bytes) {
+    return ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
+  }
+}

@@ -1,0 +1,80 @@
+import java.time.Duration;
+import java.util.List;
+import temse.protocol.ActionFlag;
+import temse.protocol.Actions;
+import temse.protocol.EventType;
+import temse.server.EngineOptions;
+import temse.server.Milter;
+import temse.server.MilterServer;
+import temse.server.ServerOptions;
+import temse.server.Step;
+import temse.server.SystemLoggerListener;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
+
+/**
+ * Hears of every event, counts the header fields and the bytes of the body, and adds {@code X-Seen:
+ * HEADERS BYTES}, two decimal numbers. The benchmark measures it.
+ *
+ * <pre>
+ * javac -cp temse.jar:clojure.jar -d classes examples/java/SeenFilter.java
+ * java -cp temse.jar:clojure.jar:classes SeenFilter inet:20025@127.0.0.1
+ * </pre>
+ */
+final class SeenFilter {
+  private record Seen(long headers, long bytes) {
+    static final Seen NOTHING = new Seen(0, 0);
+  }
+
+  private SeenFilter() {}
+
+  /** Returns the milter. Its state is what was seen of the mail so far. */
+  static Milter<Seen> milter() {
+    Milter.Builder<Seen> milter =
+        Milter.startingWith(() -> Seen.NOTHING)
+            .requires(ActionFlag.ADD_HEADER)
+            .on(
+                EventType.HEADER,
+                (event, seen) ->
+                    event.name().equalsIgnoreCase("X-Seen")
+                        ? Step.next(seen)
+                        : Step.next(new Seen(seen.headers() + 1, seen.bytes())))
+            .on(
+                EventType.BODY,
+                (event, seen) ->
+                    Step.next(new Seen(seen.headers(), seen.bytes() + event.data().length)))
+            .on(
+                EventType.END_OF_MESSAGE,
+                (event, seen) ->
+                    Step.next(seen)
+                        .respond(Actions.addHeader("X-Seen", seen.headers() + " " + seen.bytes())))
+            .on(EventType.MESSAGE_END, (event, seen) -> Step.next(Seen.NOTHING));
+    for (EventType type :
+        List.of(
+            EventType.CONNECT,
+            EventType.HELLO,
+            EventType.MAIL,
+            EventType.RECIPIENT,
+            EventType.DATA,
+            EventType.UNKNOWN,
+            EventType.END_OF_HEADERS)) {
+      milter.on(type, (event, seen) -> Step.next(seen));
+    }
+    return milter.build();
+  }
+
+  public static void main(String[] args) throws InterruptedException {
+    MilterServer server =
+        MilterServer.start(
+            milter(),
+            new ServerOptions(
+                List.of(Endpoint.parse(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])),
+                TransportOptions.builder().maxConnections(100_000).build(),
+                EngineOptions.DEFAULTS,
+                Duration.ofSeconds(5)),
+            new SystemLoggerListener(System.getLogger("seen")));
+    Runtime.getRuntime().addShutdownHook(new Thread(server::close));
+    System.out.println("SeenFilter listens on " + server.endpoint());
+    server.join();
+  }
+}
