@@ -237,7 +237,8 @@ static sfsistat finish(SMFICTX *ctx, const char *callback, struct line *line) {
     kept.last = h;
     keep(ctx, kept);
   } else {
-    h = hash(h, &(unsigned char[4]){kept.last >> 24, kept.last >> 16, kept.last >> 8, kept.last}, 4);
+    uint32_t last = htonl(kept.last);
+    h = hash(h, &last, sizeof last);
   }
   put(line, " |");
   for (size_t i = 0; i < sizeof macro_names / sizeof *macro_names; i++) {

@@ -109,7 +109,14 @@
                   ""
                   (row "difference" "what" "why")
                   "|---|---|---|"]
-                 (map difference-row differential/differences))
+                 (map difference-row differential/differences)
+                 [""
+                  "Libmilter is not asked what would make it read memory that is not its own:"
+                  ""
+                  (row "what" "temse")
+                  "|---|---|"]
+                 (for [{:keys [what temse]} differential/not-compared]
+                   (row (cell what) (cell temse))))
          (str/join "\n")
          (format "%s\n"))))
 

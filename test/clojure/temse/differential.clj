@@ -28,27 +28,22 @@
 (defn- content? [{:keys [code]}]
   (contains? #{"R" "T" "L" "N" "B" "E"} code))
 
-(defn- offered
-  "Returns the word of an offer that counts: 1 actions, 2 protocol."
-  [{:keys [payload]} word]
+(defn- word
+  "Returns a number of 32 bits of an offer or an answer: 0 version, 1 actions, 2 protocol; or nil."
+  [payload index]
   (when (<= 12 (count payload))
-    (reduce (fn [bits octet] (+ (* 256 (long bits)) (int octet)))
+    (reduce (fn [number octet] (+ (* 256 (long number)) (int octet)))
             0
-            (subs payload (* 4 (long word)) (* 4 (inc (long word)))))))
-
-(defn- protocol-answers
-  "Returns the protocol words of both answers to an offer."
-  [{:keys [theirs ours]}]
-  (for [{[answer] :replies} [theirs ours]]
-    (some-> answer (subs 1) (as-> payload (offered {:payload payload} 2)))))
+            (subs payload (* 4 (long index)) (* 4 (inc (long index)))))))
 
 (def ^:private payload-size 0x30000000)
 
 (defn- differ-in?
   "True if the answers to an offer differ in some of these bits and in no others, but for those of the
   payload's size."
-  [situation bits]
-  (let [[their-bits our-bits] (protocol-answers situation)]
+  [{:keys [theirs ours]} bits]
+  (let [[their-bits our-bits] (for [{[answer] :replies} [theirs ours]]
+                                (some-> answer (subs 1) (word 2)))]
     (and their-bits
          our-bits
          (let [different (bit-xor (long their-bits) (long our-bits))]
@@ -79,7 +74,7 @@
 (defn- in-message?
   "True if these answers were given to commands of the same message."
   [answers code answer]
-  (some #{[code answer]} (take-while (fn [[code]] (not= "M" code)) (reverse answers))))
+  (some #{[code answer]} (take-while (fn [[code]] (not (#{"M" "E"} code))) (reverse answers))))
 
 (def differences
   "The differences that are intended: what they are, why, and whether they explain that the filters
@@ -112,9 +107,9 @@
    {:id :version
     :what "libmilter takes an announced version of 2147483648 and more for a negative one and closes the connection. temse answers 6."
     :reason "A version is unsigned, and higher ones than 6 are answered with 6."
-    :explains? (fn [{:keys [theirs] :as situation}]
+    :explains? (fn [{:keys [payload theirs] :as situation}]
                  (and (starting? situation)
-                      (<= 0x80000000 (long (or (offered situation 0) 0)))
+                      (<= 0x80000000 (long (or (word payload 0) 0)))
                       (= [] (:replies theirs))))}
 
    {:id :skip-asked

@@ -9,10 +9,10 @@
      :cuts [3 1]
      :lost 2}
 
-  A frame is a command, a payload, and the length it announces if that is not the true one. A payload
-  is a vector of strings, whose characters are octets, of numbers of 32 bits, and of strings with how
-  often they are repeated. The octets are written in pieces of `:cuts`, the rest in one. The last
-  `:lost` octets are not sent."
+  A frame is a command, a payload, and the length it announces if that is not the true one. A
+  payload is a vector of strings, whose characters are octets, of numbers of 32 bits, and of strings
+  with the number of their repetitions. The octets are written in pieces of `:cuts`, the rest in
+  one. The last `:lost` octets are not sent."
   (:require
    [clojure.edn :as edn]
    [clojure.java.io :as io]

@@ -73,12 +73,13 @@
 
 ;; Commands
 
+(def ^:private macro-name
+  (gen/frequency
+    [[200 (gen/elements ["i" "{i}" "j" "{j}" "x" "{x}" "v" "{mail_addr}" "{rcpt_addr}"])]
+     [1 (gen/return "mail_addr")]]))
+
 (def ^:private macro-pair
-  (gen/fmap (partial apply strings)
-            (gen/tuple (gen/frequency [[200 (gen/elements ["i" "{i}" "j" "{j}" "x" "{x}" "v" "{mail_addr}"
-                                                           "{rcpt_addr}"])]
-                                       [1 (gen/return "mail_addr")]])
-                       text)))
+  (gen/fmap (partial apply strings) (gen/tuple macro-name text)))
 
 (defn- macros [letter]
   (gen/fmap (fn [pairs] (frame "D" letter (str/join pairs)))
@@ -153,7 +154,7 @@
   (gen/fmap #(vec (mapcat identity %)) (gen/vector generator least most)))
 
 (defn- superfluous-abort
-  "An ABORT outside of a message, as Postfix sends it. A filter of content on libmilter hears of it."
+  "An ABORT outside of a message, as Postfix sends it; libmilter tells it to a filter of content."
   [variant]
   (if (= :content variant)
     (gen/frequency [[19 (gen/return [])] [1 (gen/return [(frame "A")])]])
@@ -263,8 +264,9 @@
      [1 (gen/fmap #(frame "E" %) (gen/such-that seq text))]
      [1 (gen/fmap (fn [[letter pairs]] (frame "D" letter (str/join pairs)))
                   (gen/tuple (gen/elements (map str "CHMRTNELBUX"))
-                             (gen/vector (gen/one-of [macro-pair (gen/fmap strings text) text]) 0 3)))]
-     [1 (gen/fmap #(vector "O" %) (gen/tuple (gen/choose 0 7) (gen/return 0x1FF) (gen/return 0x7F)))]
+                             (gen/vector (gen/one-of [macro-pair (gen/fmap strings text) text])
+                                         0 3)))]
+     [1 (gen/fmap (fn [version] ["O" [version 0x1FF 0x7F]]) (gen/choose 0 7))]
      [1 (gen/fmap (fn [[code payload]] (frame code payload))
                   (gen/tuple (gen/fmap (comp str char) (gen/choose 0 255)) text))]
      [1 (gen/fmap (fn [address] (frame "C" (strings "h") address))
@@ -312,8 +314,8 @@
      [1 (gen/vector odd-frame 0 4)]]))
 
 (defn- misleads-libmilter?
-  "True if a frame makes libmilter read what is not its own: macros with a name but no value that are
-  not replaced at once, and an unknown command without its NUL."
+  "True if a frame makes libmilter read what is not its own: macros with a name but no value that
+  are not replaced at once, and an unknown command without its NUL."
   [[code :as frame] [next-code :as next-frame]]
   (let [stage #(first (conversation/payload %))
         [strings remainder] (conversation/strings frame)
