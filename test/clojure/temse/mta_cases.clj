@@ -7,13 +7,19 @@
   connection on, and `(held)` returns the quarantined mails. Every mail has a sender of its own, by
   which it is found in the sink."
   (:require
+   [clojure.java.io :as io]
    [clojure.string :as str]
    [clojure.test :refer [is testing]]
    [temse.action :as act]
+   [temse.harness.postfix :as postfix]
+   [temse.harness.sendmail :as sendmail]
    [temse.harness.sink :as sink]
    [temse.harness.smtp :as smtp]
-   [temse.milter :as milter :refer [respond]])
+   [temse.milter :as milter :refer [respond]]
+   [temse.runner :as runner])
   (:import
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute PosixFilePermissions)
    (java.util.concurrent CountDownLatch LinkedBlockingQueue TimeUnit)
    (temse.protocol Text)))
 
@@ -389,3 +395,50 @@
       :use-filter! (fn
                      ([handlers] (reset! current {:handlers handlers}))
                      ([handlers more] (reset! current (assoc more :handlers handlers))))})))
+
+(def ^:private mtas
+  "How each MTA is started, and how it writes the address of a milter that listens on TCP."
+  {:postfix {:unavailable postfix/unavailable
+             :start postfix/start
+             :held postfix/hold-queue
+             :tcp #(str "inet:127.0.0.1:" (milter/milter-port %))}
+   :sendmail {:unavailable sendmail/unavailable
+              :start sendmail/start
+              :held (comp keys sendmail/quarantined)
+              :tcp milter/milter-address}})
+
+(defn- run-in-lab
+  [mta address options milter-address run-tests]
+  (let [{:keys [start held]} (mtas mta)
+        {:keys [server use-filter!]} (start-filter address options)]
+    (with-open [_ ^java.io.Closeable server
+                sink (sink/start)
+                running ^java.io.Closeable (start {:sink sink, :milters [(milter-address server)]})]
+      (binding [*lab* {:mta mta
+                       :port (:port running)
+                       :sink sink
+                       :use-filter! use-filter!
+                       :held #(held running)}]
+        (run-tests)))))
+
+(defn- socket-directory
+  "Returns a new directory in which an MTA finds sockets."
+  []
+  (let [mode (PosixFilePermissions/asFileAttribute (PosixFilePermissions/fromString "rwxr-xr-x"))]
+    (str (Files/createTempDirectory "temse-socket" (into-array FileAttribute [mode])))))
+
+(defn fixture
+  "Returns a fixture that runs the tests in a lab: a filter behind the real MTA, :postfix or :sendmail,
+  over :tcp or :unix. It skips them where the MTA is missing."
+  [mta transport]
+  (fn [run-tests]
+    (when-let [reason ((:unavailable (mtas mta)))]
+      (runner/skip! reason))
+    (if (= :tcp transport)
+      (run-in-lab mta "inet:0@127.0.0.1" {} (:tcp (mtas mta)) run-tests)
+      (let [directory (socket-directory)
+            address (str "unix:" directory "/filter.sock")]
+        (try
+          (run-in-lab mta address {:socket-permissions "rw-rw-rw-"} (constantly address) run-tests)
+          (finally
+            (io/delete-file directory)))))))
