@@ -25,14 +25,14 @@
 
 (defn- keeps-owned?
   "Says it without a loop over owned-keys, since it is said for every event."
-  [before after]
-  (and (contains? after :handlers)
-       (identical? (:milter/connection before) (:milter/connection after))
-       (identical? (:milter/info before) (:milter/info after))
-       (identical? (:milter/agreement before) (:milter/agreement after))
-       (identical? (:socket before) (:socket after))
-       (identical? (:events before) (:events after))
-       (identical? (:actions before) (:actions after))))
+  [^IPersistentMap before ^IPersistentMap after]
+  (and (.containsKey after :handlers)
+       (identical? (.valAt before :milter/connection) (.valAt after :milter/connection))
+       (identical? (.valAt before :milter/info) (.valAt after :milter/info))
+       (identical? (.valAt before :milter/agreement) (.valAt after :milter/agreement))
+       (identical? (.valAt before :socket) (.valAt after :socket))
+       (identical? (.valAt before :events) (.valAt after :events))
+       (identical? (.valAt before :actions) (.valAt after :actions))))
 
 (defn next-context
   "Returns the context a handler has returned, with the library's own keys put back, and the

@@ -23,9 +23,10 @@
 
 (defn- verdict-text
   [event reply ended]
-  (str (when ended (str "message " (name ended)))
-       (when (and ended event) " ")
-       (when event (str "at " (.getName (.-keyword ^EventType event))))
+  (str (when ended " message ")
+       (when ended (name ended))
+       (when event " at ")
+       (when event (.getName (.-keyword ^EventType event)))
        (when (and event (not= :continue (:action reply)))
          (str ": " (report/action-text reply)))))
 
@@ -37,7 +38,7 @@
     (negotiated [_ connection]
       (log/debug (who server connection) "connected"))
     (verdict [_ connection event reply ended]
-      (log/debug (who server connection) (verdict-text event reply ended)))
+      (log/log :debug (str (who server connection) (verdict-text event reply ended))))
     (closed [_ connection error]
       (if (told? error)
         (log/debug (who server connection) "closed")

@@ -6,6 +6,7 @@
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options])
   (:import
+   (clojure.lang IPersistentMap Var)
    (java.io Writer)
    (java.util Date List)
    (temse.protocol Agreement EventType MilterException MilterException$Category Negotiation Request)
@@ -50,8 +51,9 @@
     context))
 
 (defn- current-handlers
-  [{:keys [handlers]}]
-  (if (var? handlers) @handlers handlers))
+  [^IPersistentMap context]
+  (let [handlers (.valAt context :handlers)]
+    (if (var? handlers) (.deref ^Var handlers) handlers)))
 
 (defn- remembering
   "Returns a function like f that remembers its last result: connections mostly ask the same."

@@ -38,6 +38,11 @@ public final class Event {
     return new Event(type, map);
   }
 
+  /** Returns the view of an event map whose type is known. */
+  public static Event of(EventType type, IPersistentMap map) {
+    return new Event(type, map);
+  }
+
   /** Returns the type. */
   public EventType type() {
     return type;

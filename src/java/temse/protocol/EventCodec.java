@@ -61,7 +61,7 @@ public final class EventCodec {
           event(
               type,
               Keys.NAME,
-              reader.readString("the header name"),
+              reader.readName("the header name"),
               Keys.VALUE,
               reader.readLastString("the header value"));
       case BODY -> event(type, Keys.DATA, packet.payload());
@@ -115,7 +115,7 @@ public final class EventCodec {
   public static IPersistentMap decodeHeader(
       Packet packet, String prefix, ToLongFunction<String> index) {
     PayloadReader reader = new PayloadReader(packet);
-    String name = reader.readString("the header name");
+    String name = reader.readName("the header name");
     String value = reader.readLastString("the header value");
     return new PersistentArrayMap(
         new Object[] {

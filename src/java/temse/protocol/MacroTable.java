@@ -12,15 +12,31 @@ import clojure.lang.PersistentArrayMap;
  */
 public final class MacroTable {
   /** No macros. */
-  public static final MacroTable EMPTY = new MacroTable(new Object[MacroStage.values().length]);
+  public static final MacroTable EMPTY = new MacroTable(new Macros[MacroStage.values().length]);
 
   private static final MacroStage[] STAGES = MacroStage.values();
 
-  /** By stage: null, the packet as it came, or its definitions. */
-  private final Object[] slots;
+  private final Macros[] slots;
 
-  private MacroTable(Object[] slots) {
+  private MacroTable(Macros[] slots) {
     this.slots = slots;
+  }
+
+  /** The macros of a stage. */
+  private static final class Macros {
+    final Packet packet;
+    private IPersistentMap definitions;
+
+    Macros(Packet packet) {
+      this.packet = packet;
+    }
+
+    IPersistentMap definitions() {
+      if (definitions == null) {
+        definitions = (IPersistentMap) EventCodec.decode(packet).valAt(Keys.DEFINITIONS);
+      }
+      return definitions;
+    }
   }
 
   /** Returns the table after a macro packet; stages that keep no macros change nothing. */
@@ -30,8 +46,12 @@ public final class MacroTable {
     if (stage == null) {
       return this;
     }
-    Object[] changed = slots.clone();
-    changed[stage.ordinal()] = packet;
+    Macros known = slots[stage.ordinal()];
+    if (known != null && known.packet == packet) {
+      return this;
+    }
+    Macros[] changed = slots.clone();
+    changed[stage.ordinal()] = new Macros(packet);
     return new MacroTable(changed);
   }
 
@@ -48,7 +68,7 @@ public final class MacroTable {
   }
 
   private MacroTable without(MacroStage first) {
-    Object[] cleared = null;
+    Macros[] cleared = null;
     for (int i = first.ordinal(); i < slots.length; i++) {
       if (slots[i] != null) {
         cleared = cleared == null ? slots.clone() : cleared;
@@ -67,7 +87,7 @@ public final class MacroTable {
   public String get(String name) {
     String bare = EventCodec.bareName(name);
     for (int i = slots.length - 1; i >= 0; i--) {
-      if (slots[i] != null && definitions(i).valAt(bare) instanceof String value) {
+      if (slots[i] != null && slots[i].definitions().valAt(bare) instanceof String value) {
         return value;
       }
     }
@@ -79,16 +99,9 @@ public final class MacroTable {
     IPersistentMap map = PersistentArrayMap.EMPTY;
     for (int i = 0; i < slots.length; i++) {
       if (slots[i] != null) {
-        map = map.assoc(STAGES[i].keyword, definitions(i));
+        map = map.assoc(STAGES[i].keyword, slots[i].definitions());
       }
     }
     return map;
-  }
-
-  private IPersistentMap definitions(int slot) {
-    if (slots[slot] instanceof Packet packet) {
-      slots[slot] = EventCodec.decode(packet).valAt(Keys.DEFINITIONS);
-    }
-    return (IPersistentMap) slots[slot];
   }
 }

@@ -6,7 +6,8 @@ import java.util.Arrays;
 /**
  * Cuts a stream of bytes into packets, however the transport has split or merged them.
  *
- * <p>Memory follows the bytes that have arrived, never the length that was announced.
+ * <p>Memory follows the bytes that have arrived, never the length that was announced. MTAs say the
+ * same macros before each header field: such a packet is returned again as it was made.
  *
  * <pre>{@code
  * PacketDecoder decoder = new PacketDecoder(65535);
@@ -23,6 +24,8 @@ public final class PacketDecoder {
   private byte[] payload;
   private int payloadBytes;
   private int payloadLength;
+  private Packet macros;
+  private long macroPrefix;
 
   /** Makes a decoder that refuses payloads of more than this many bytes. */
   public PacketDecoder(int maximumPayload) {
@@ -48,6 +51,11 @@ public final class PacketDecoder {
       }
     }
     if (payload == null && input.remaining() >= payloadLength) {
+      if (prefix == macroPrefix && repeatsMacros(input)) {
+        input.position(input.position() + payloadLength);
+        forget();
+        return macros;
+      }
       byte[] whole = payloadLength == 0 ? EMPTY : new byte[payloadLength];
       input.get(whole);
       return packet(whole);
@@ -94,12 +102,30 @@ public final class PacketDecoder {
     return packet(payload);
   }
 
+  private boolean repeatsMacros(ByteBuffer input) {
+    byte[] known = macros.payload();
+    for (int i = 0; i < known.length; i++) {
+      if (input.get(input.position() + i) != known[i]) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   private Packet packet(byte[] whole) {
-    byte code = (byte) prefix;
+    Packet packet = new Packet((byte) prefix, whole);
+    if (packet.code() == EventType.DEFINE_MACRO.code) {
+      macros = packet;
+      macroPrefix = prefix;
+    }
+    forget();
+    return packet;
+  }
+
+  private void forget() {
     prefix = 0;
     prefixBytes = 0;
     payload = null;
     payloadBytes = 0;
-    return new Packet(code, whole);
   }
 }

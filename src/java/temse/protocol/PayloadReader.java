@@ -36,13 +36,18 @@ final class PayloadReader {
 
   /** Reads a string up to its NUL. */
   String readString(String what) {
-    int end = terminator(position);
-    if (end < 0) {
-      throw malformed(what + " has no terminating NUL");
-    }
+    int end = stringEnd(what);
     String string = Text.decode(bytes, position, end);
     position = end + 1;
     return string;
+  }
+
+  /** Reads a string up to its NUL that is likely to come again. */
+  String readName(String what) {
+    int end = stringEnd(what);
+    String name = RecurringNames.decode(bytes, position, end);
+    position = end + 1;
+    return name;
   }
 
   /** Reads a string that the payload's last byte must terminate; it may hold no other NUL. */
@@ -61,6 +66,14 @@ final class PayloadReader {
     String string = Text.decode(bytes, position, stop);
     position = Math.min(stop + 1, bytes.length);
     return string;
+  }
+
+  private int stringEnd(String what) {
+    int end = terminator(position);
+    if (end < 0) {
+      throw malformed(what + " has no terminating NUL");
+    }
+    return end;
   }
 
   private int terminator(int from) {

@@ -247,9 +247,7 @@ public final class ConnectionEngine implements Conversation {
           case BODY -> EventCodec.event(type, Keys.DATA, packet.payload());
           case HEADER ->
               EventCodec.decodeHeader(
-                  packet,
-                  runner.agreement().emulatesLeadingSpace() ? " " : "",
-                  headerCounter::next);
+                  packet, runner.agreement().emulatesLeadingSpace() ? " " : "", headerCounter);
           default -> EventCodec.decode(packet);
         };
     return options.keepPayload

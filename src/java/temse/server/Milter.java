@@ -89,7 +89,7 @@ public final class Milter<S> implements MilterFactory {
         state = initial.get();
         started = true;
       }
-      Step<S> step = handlers.get(type).handle(Event.of(event), state, connection);
+      Step<S> step = handlers.get(type).handle(Event.of(type, event), state, connection);
       if (step.later() == null) {
         return take(step);
       }
@@ -104,7 +104,7 @@ public final class Milter<S> implements MilterFactory {
 
     @Override
     public List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
-      return onError.apply(error, Event.of(event));
+      return onError.apply(error, Event.of(type, event));
     }
 
     @Override

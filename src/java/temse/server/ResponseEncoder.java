@@ -1,6 +1,7 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
+import java.util.List;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.Actions;
@@ -27,13 +28,14 @@ final class ResponseEncoder {
    */
   static void write(
       EventType event,
-      Iterable<IPersistentMap> modifications,
+      List<IPersistentMap> modifications,
       IPersistentMap reply,
       Agreement agreement,
       Output output) {
     int start = output.size();
     try {
-      for (IPersistentMap action : modifications) {
+      for (int i = 0; i < modifications.size(); i++) {
+        IPersistentMap action = modifications.get(i);
         write(agreement.emulatesLeadingSpace() ? withoutSpace(action) : action, agreement, output);
       }
       writeReply(event, reply, agreement, output);

@@ -251,7 +251,7 @@ final class StepRunner implements Connection {
 
   private void settle(List<IPersistentMap> actions) {
     EventType type = current.type();
-    if (actions != null) {
+    if (actions != null && !actions.isEmpty()) {
       try {
         for (IPersistentMap action : actions) {
           add(action);

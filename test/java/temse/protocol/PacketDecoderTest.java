@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -53,6 +54,40 @@ class PacketDecoderTest {
   @Tag("W3")
   void readsPacketsThatComeTogether() {
     assertStream(Wire.packets(stream()));
+  }
+
+  @Test
+  void givesMacrosThatAreSaidAgainAsTheSamePacket() {
+    byte[] macros = macros("Li\0one\0");
+    Packet first = decoder.next(ByteBuffer.wrap(macros));
+    ByteBuffer again = ByteBuffer.allocate(2 * macros.length).put(macros).put(macros).flip();
+    assertSame(first, decoder.next(again));
+    assertSame(first, decoder.next(again));
+    assertFalse(again.hasRemaining());
+    assertFalse(decoder.midPacket());
+  }
+
+  @Test
+  void tellsMacrosOfTheSameLengthApart() {
+    Packet first = decoder.next(ByteBuffer.wrap(macros("Li\0one\0")));
+    Packet second = decoder.next(ByteBuffer.wrap(macros("Li\0two\0")));
+    assertArrayEquals("Li\0one\0".getBytes(), first.payload());
+    assertArrayEquals("Li\0two\0".getBytes(), second.payload());
+  }
+
+  @Test
+  void readsMacrosThatAreSaidAgainInPieces() {
+    byte[] macros = macros("Li\0one\0");
+    decoder.next(ByteBuffer.wrap(macros));
+    for (int cut = 1; cut < macros.length; cut++) {
+      assertNull(decoder.next(ByteBuffer.wrap(macros, 0, cut)));
+      Packet packet = decoder.next(ByteBuffer.wrap(macros, cut, macros.length - cut));
+      assertArrayEquals("Li\0one\0".getBytes(), packet.payload());
+    }
+  }
+
+  private static byte[] macros(String payload) {
+    return new Packet((byte) 'D', payload.getBytes()).toBytes();
   }
 
   @Test
