@@ -39,12 +39,12 @@
 
 (defn- compile-tree
   "Compiles the Java sources below one directory into another, from scratch, unless the
-  stamp beside the latter is newer than all of them."
+  stamp beside the latter is newer than all of them and than src/java, which all others use."
   [source target & class-path]
   (let [stamp (io/file (str target ".stamp"))
         started (System/currentTimeMillis)]
     (when (some #(<= (.lastModified stamp) (.lastModified ^File %))
-                (cons (io/file "deps.edn") (file-seq (io/file source))))
+                (mapcat (comp file-seq io/file) ["deps.edn" "src/java" source]))
       (delete-tree target)
       (.mkdirs (io/file target))
       (apply javac source target class-path)

@@ -168,18 +168,19 @@ END
 
 # --- Java classes ------------------------------------------------------------------------
 
-# Compiles a tree of Java sources from scratch if anything in it changed. build.clj keeps
-# to the same directories and stamps.
-compile_java() { # SOURCE TARGET CLASS-PATH
+# Compiles a tree of Java sources from scratch if anything in it or in the library's own,
+# which all others use, changed. build.clj keeps to the same directories and stamps.
+compile_java() { # SOURCE TARGET CLASS-PATH [OPTION...]
   local source=$1 target=$root/$2 class_path=$3
-  changed "$target.stamp" "$root/deps.edn" "$root/$source" || return 0
+  shift 3
+  changed "$target.stamp" "$root/deps.edn" "$root/src/java" "$root/$source" || return 0
   say "compiling $source"
   touch "$new/stamp"
   mkdir "$new/classes"
   (
     cd "$root" &&
       find "$source" -name '*.java' >"$new/sources" &&
-      "$javac" --release 17 -encoding UTF-8 -Xlint:all -Werror -d "$new/classes" -cp "$class_path" @"$new/sources"
+      "$javac" --release 17 -encoding UTF-8 -Xlint:all -Werror -d "$new/classes" -cp "$class_path" "$@" @"$new/sources"
   ) >&2 || die "cannot compile $source"
   rm -rf "$target"
   mv "$new/classes" "$target"

@@ -5,7 +5,6 @@ import clojure.lang.Keyword;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.stream.Collectors;
 
@@ -124,11 +123,12 @@ public final class Event {
   }
 
   private Object value(Keyword key) {
-    return Optional.ofNullable(map.valAt(key))
-        .orElseThrow(
-            () ->
-                new IllegalStateException(
-                    "the event " + type.keyword + " has no " + key + "; it has" + keys()));
+    Object value = map.valAt(key);
+    if (value == null) {
+      throw new IllegalStateException(
+          "the event " + type.keyword + " has no " + key + "; it has" + keys());
+    }
+    return value;
   }
 
   private String keys() {

@@ -10,7 +10,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.ToLongFunction;
+import java.util.function.Function;
 
 /**
  * Event maps and the packets that carry them, in both directions.
@@ -113,7 +113,7 @@ public final class EventCodec {
    * @param index tells from the name which field of that name it is, from 1
    */
   public static IPersistentMap decodeHeader(
-      Packet packet, String prefix, ToLongFunction<String> index) {
+      Packet packet, String prefix, Function<String, Long> index) {
     PayloadReader reader = new PayloadReader(packet);
     String name = reader.readName("the header name");
     String value = reader.readLastString("the header value");
@@ -126,7 +126,7 @@ public final class EventCodec {
           Keys.VALUE,
           prefix.isEmpty() ? value : prefix + value,
           Keys.INDEX,
-          index.applyAsLong(name)
+          index.apply(name)
         });
   }
 

@@ -1,6 +1,5 @@
 package temse.protocol;
 
-
 /**
  * Names that come in every mail, such as those of header fields: one string for all of them.
  *

@@ -190,7 +190,7 @@ class EventCodecTest {
             EventCodec.encode(
                 EventCodec.event(EventType.HEADER, Keys.NAME, "Received", Keys.VALUE, "from here")),
             "",
-            name -> 2);
+            name -> 2L);
     assertEquals(2L, event.valAt(Keys.INDEX));
     assertEquals("Received", event.valAt(Keys.NAME));
   }
