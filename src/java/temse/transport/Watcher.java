@@ -5,13 +5,15 @@ import java.util.concurrent.locks.LockSupport;
 
 /**
  * The thread that notices user code which holds up a loop. It looks at the turn counters of all
- * loops every {@code grace}: the same odd number twice is user code that has run at least that
- * long, and a spare thread is asked to take the loop over.
+ * loops: an odd number is user code, which it looks at again after the {@code grace}; the same odd
+ * number then has run at least that long, and a spare thread is asked to take the loop over.
+ * Otherwise it looks every {@value #SELDOM} graces, since each look costs as much as a small event.
  *
  * <p>It parks while the loops have nothing to do; the first user code after that wakes it.
  */
 final class Watcher implements Runnable {
   private static final long LINGER = 50_000_000;
+  private static final int SELDOM = 8;
 
   private final EventLoop[] loops;
   private final Spares spares;
@@ -20,6 +22,7 @@ final class Watcher implements Runnable {
   private final long[] asked;
   private final long[] stalled;
   private final LongAdder stalls = new LongAdder();
+  private boolean metUserCode;
   private volatile Thread thread;
   private volatile boolean parked;
   private volatile boolean stopped;
@@ -60,19 +63,20 @@ final class Watcher implements Runnable {
     thread = Thread.currentThread();
     long quietSince = System.nanoTime();
     while (!stopped) {
-      sleep();
+      sleep(metUserCode ? grace : SELDOM * grace);
       if (look()) {
         quietSince = System.nanoTime();
       } else if (System.nanoTime() - quietSince >= LINGER) {
         park();
+        metUserCode = true;
         quietSince = System.nanoTime();
       }
     }
   }
 
-  private void sleep() {
-    long until = System.nanoTime() + grace;
-    for (long left = grace; left > 0 && !stopped; left = until - System.nanoTime()) {
+  private void sleep(long nanos) {
+    long until = System.nanoTime() + nanos;
+    for (long left = nanos; left > 0 && !stopped; left = until - System.nanoTime()) {
       LockSupport.parkNanos(this, left);
     }
   }
@@ -91,16 +95,16 @@ final class Watcher implements Runnable {
   /** Returns whether any loop has run user code since the last look. */
   private boolean look() {
     boolean busy = false;
+    metUserCode = false;
     for (int i = 0; i < loops.length; i++) {
       long turn = loops[i].turn().count();
+      boolean inUserCode = Turn.isInUserCode(turn);
+      metUserCode |= inUserCode;
+      busy |= inUserCode || turn != seen[i];
       if (turn != seen[i]) {
         seen[i] = turn;
-        busy = true;
-      } else if (Turn.isInUserCode(turn)) {
-        busy = true;
-        if (turn != asked[i]) {
-          handOver(i, turn);
-        }
+      } else if (inUserCode && turn != asked[i]) {
+        handOver(i, turn);
       }
     }
     return busy;
