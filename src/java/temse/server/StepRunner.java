@@ -92,6 +92,7 @@ final class StepRunner implements Connection {
     if (step.type() != EventType.OPTIONS && !handles(step.type())) {
       begin(step);
       write(step.type());
+      letGo();
       return true;
     }
     if (!link.enter(step.type().ordinal())) {
@@ -103,6 +104,7 @@ final class StepRunner implements Connection {
     } finally {
       link.leave();
     }
+    letGo();
     return true;
   }
 
@@ -118,6 +120,7 @@ final class StepRunner implements Connection {
     } else {
       settled(step.type(), null);
     }
+    letGo();
   }
 
   /** Answers what an MTA sends although the message or the connection was settled before. */
@@ -199,7 +202,15 @@ final class StepRunner implements Connection {
     } finally {
       link.leave();
     }
+    letGo();
     return true;
+  }
+
+  /** Keeps no event that is settled: a connection may be idle for long. */
+  private void letGo() {
+    if (pending == null) {
+      current = null;
+    }
   }
 
   // ---- one step
