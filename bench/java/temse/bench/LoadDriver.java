@@ -15,57 +15,65 @@ import java.util.concurrent.TimeUnit;
 
 /** The MTA side: plays a workload on one selector loop and checks every byte of every answer. */
 final class LoadDriver {
+  /** Time between two looks at the clocks; longer if a look would be seen in the latencies. */
   private static final long LOOK = TimeUnit.MILLISECONDS.toNanos(25);
+
+  private static final long LOOK_BETWEEN_PACED = TimeUnit.MILLISECONDS.toNanos(250);
   private static final long PATIENCE = TimeUnit.SECONDS.toNanos(20);
+
+  /** Connections that wait for the answer to the offer, fewer than any server's backlog. */
+  private static final int TOGETHER = 200;
 
   private final Workload workload;
   private final Server server;
   private final CpuClock clock;
-  private final long wantedCpu;
-  private final long longest;
+  private final Length length;
   private final Script script;
+  private final double answersPerMessage;
   private final Selector selector = Selector.open();
   private final ByteBuffer input = ByteBuffer.allocateDirect(64 * 1024);
+  private final List<Conversation> waiting = new ArrayList<>();
   private final Map<Stage, Histogram> latencies = new EnumMap<>(Stage.class);
   private int open;
-  private long messages;
-  private long messagesBefore;
+  private long begunConversations;
+  private long negotiated;
+  private long events;
+  private long eventsBefore;
   private long cpuBefore;
   private long begun;
   private Sample sample;
   private long idleMemory;
   private IOException problem;
 
-  private LoadDriver(
-      Workload workload, Server server, CpuClock clock, double cpuSeconds, double seconds)
+  private LoadDriver(Workload workload, Server server, CpuClock clock, Length length)
       throws IOException {
     this.workload = workload;
     this.server = server;
     this.clock = clock;
-    this.wantedCpu = (long) (cpuSeconds * 1e9);
-    this.longest = (long) (seconds * 1e9);
+    this.length = length;
     this.script = new Script(workload, negotiate(server));
+    this.answersPerMessage = script.answersPerMessage(workload);
     for (Stage stage : Stage.values()) {
       latencies.put(stage, new Histogram());
     }
   }
 
   /**
-   * Measures from when each connection has had its first mail until the server has used so much CPU
-   * time, or the time is up.
+   * Measures from when all connections are there.
    *
    * @throws IOException if an answer is wrong or missing
    */
-  static Sample run(
-      Workload workload, Server server, CpuClock clock, double cpuSeconds, double seconds)
+  static Sample run(Workload workload, Server server, CpuClock clock, Length length)
       throws IOException {
-    LoadDriver driver = new LoadDriver(workload, server, clock, cpuSeconds, seconds);
     try {
-      return driver.run();
+      LoadDriver driver = new LoadDriver(workload, server, clock, length);
+      try {
+        return driver.run();
+      } finally {
+        driver.selector.close();
+      }
     } catch (IOException e) {
       throw new IOException(server.name() + ", " + workload.name() + ": " + e.getMessage(), e);
-    } finally {
-      driver.selector.close();
     }
   }
 
@@ -94,28 +102,23 @@ final class LoadDriver {
     long lastProgress = System.nanoTime();
     long seen = 0;
     long look = 0;
-    long started = 0;
+    long betweenLooks = workload.eventsPerSecond() > 0 ? LOOK_BETWEEN_PACED : LOOK;
     long start = System.nanoTime();
-    for (int i = 0; i < workload.connections(); i++) {
-      new Conversation();
-    }
     while (sample == null || open > 0) {
-      if (workload.perSecond() > 0) {
-        long due = (System.nanoTime() - start) * workload.perSecond() / 1_000_000_000 + 1;
-        for (; sample == null && started < due; started++) {
-          new Conversation();
-        }
+      long now = System.nanoTime();
+      for (long due = sample == null ? due(now - start) : 0; due > 0; due--) {
+        new Conversation();
       }
-      selector.select(this::serve, workload.perSecond() > 0 ? 1 : 100);
+      sendWhatIsDue(now);
+      select();
       if (problem != null) {
         throw problem;
       }
-      long now = System.nanoTime();
-      if (now - look > LOOK) {
+      if (now - look > betweenLooks) {
         look = now;
         measure(now);
-        if (messages != seen) {
-          seen = messages;
+        if (events != seen) {
+          seen = events;
           lastProgress = now;
         } else if (now - lastProgress > PATIENCE) {
           throw new IOException("there was no answer for too long; " + open + " are waiting");
@@ -131,11 +134,16 @@ final class LoadDriver {
   private List<SocketChannel> openIdle() throws IOException {
     List<SocketChannel> idle = new ArrayList<>();
     long before = server.residentMemory();
-    for (int i = 0; i < workload.idle(); i++) {
-      SocketChannel channel = SocketChannel.open(server.address());
-      channel.write(ByteBuffer.wrap(Script.OFFER));
-      fill(channel, ByteBuffer.allocate(script.first[0].answer().length));
-      idle.add(channel);
+    while (idle.size() < workload.idle()) {
+      int first = idle.size();
+      for (int i = 0; i < TOGETHER; i++) {
+        SocketChannel channel = SocketChannel.open(server.address());
+        channel.write(ByteBuffer.wrap(Script.OFFER));
+        idle.add(channel);
+      }
+      for (SocketChannel channel : idle.subList(first, idle.size())) {
+        fill(channel, ByteBuffer.allocate(script.first[0].answer().length));
+      }
     }
     if (!idle.isEmpty()) {
       idleMemory = Math.max(0, server.residentMemory() - before) / idle.size();
@@ -143,27 +151,61 @@ final class LoadDriver {
     return idle;
   }
 
+  /** Returns how many conversations are to begin now. */
+  private long due(long elapsed) {
+    return workload.mailsPerSecond() > 0
+        ? elapsed * workload.mailsPerSecond() / 1_000_000_000 + 1 - begunConversations
+        : Math.min(workload.connections() - open, TOGETHER - (begunConversations - negotiated));
+  }
+
+  /** Whether all connections were opened; until then no mail begins. */
+  private boolean isComplete() {
+    return negotiated >= workload.connections();
+  }
+
+  private void sendWhatIsDue(long now) {
+    if (isComplete()) {
+      waiting.removeIf(conversation -> conversation.sendIfDue(now));
+    }
+  }
+
+  private void select() throws IOException {
+    if (workload.eventsPerSecond() > 0) {
+      selector.selectNow(this::serve);
+    } else {
+      selector.select(this::serve, workload.mailsPerSecond() > 0 ? 1 : 100);
+    }
+  }
+
   private void measure(long now) throws IOException {
-    if (sample != null || messages < Math.max(1, workload.connections())) {
+    if (sample != null || !isComplete() || events == 0) {
       return;
     }
     long cpu = clock.nanos(server.pid());
     if (begun == 0) {
       begun = now;
-      messagesBefore = messages;
+      eventsBefore = events;
       cpuBefore = cpu;
       latencies.replaceAll((stage, old) -> new Histogram());
-    } else if (messages > messagesBefore
-        && (cpu - cpuBefore >= wantedCpu || now - begun >= longest)) {
+    } else if (isEnough(cpu - cpuBefore, now - begun)) {
       sample =
           new Sample(
-              messages - messagesBefore,
+              events - eventsBefore,
+              (events - eventsBefore) / answersPerMessage,
               now - begun,
               cpu - cpuBefore,
               server.residentMemory(),
               idleMemory,
               Map.copyOf(latencies));
     }
+  }
+
+  private boolean isEnough(long cpuNanos, long nanos) {
+    double messages = (events - eventsBefore) / answersPerMessage;
+    double seconds = nanos / 1e9;
+    return messages >= Math.max(length.messages(), workload.connections())
+            && (cpuNanos >= length.cpuSeconds() * 1e9 || seconds >= length.seconds())
+        || messages > 0 && seconds >= Length.PATIENCE * length.seconds();
   }
 
   private void serve(SelectionKey key) {
@@ -187,7 +229,8 @@ final class LoadDriver {
     private int mails;
     private int matched;
     private ByteBuffer output;
-    private long sentAt;
+    private long due;
+    private boolean waits;
 
     Conversation() throws IOException {
       channel = SocketChannel.open(server.address());
@@ -196,13 +239,46 @@ final class LoadDriver {
         channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
       }
       key = channel.register(selector, SelectionKey.OP_READ, this);
+      due = System.nanoTime();
+      if (workload.eventsPerSecond() > 0) {
+        due += open * interval() / workload.connections();
+      }
       open++;
+      begunConversations++;
       send();
+    }
+
+    private long interval() {
+      return 1_000_000_000 / workload.eventsPerSecond();
+    }
+
+    private void sendNext() throws IOException {
+      long now = System.nanoTime();
+      due = workload.eventsPerSecond() > 0 ? Math.max(due + interval(), now) : now;
+      if (workload.eventsPerSecond() > 0 || !isComplete()) {
+        waits = true;
+        waiting.add(this);
+      } else {
+        send();
+      }
+    }
+
+    /** Sends if it is time to, and returns whether it was. */
+    boolean sendIfDue(long now) {
+      if (now - due < 0) {
+        return false;
+      }
+      waits = false;
+      try {
+        send();
+      } catch (IOException e) {
+        problem = e;
+      }
+      return true;
     }
 
     private void send() throws IOException {
       matched = 0;
-      sentAt = System.nanoTime();
       output = steps[place].bytes().duplicate();
       write();
     }
@@ -216,42 +292,40 @@ final class LoadDriver {
     }
 
     void read() throws IOException {
-      int length = channel.read(input.clear());
+      int count = channel.read(input.clear());
       Script.Step step = steps[place];
       byte[] answer = step.answer();
-      if (length < 0) {
+      if (count < 0) {
         throw new IOException("the connection was closed instead of an answer to " + step.stage());
       }
-      for (int i = 0; i < length; i++) {
-        if (matched == answer.length || input.get(i) != answer[matched++]) {
+      for (int i = 0; i < count; i++) {
+        if (waits || matched == answer.length || input.get(i) != answer[matched++]) {
           throw new IOException("the answer to " + step.stage() + " is wrong");
         }
       }
       if (matched == answer.length) {
-        latencies.get(step.stage()).add(System.nanoTime() - sentAt);
+        latencies.get(step.stage()).add(System.nanoTime() - due);
+        events++;
+        if (step.stage() == Stage.OPTIONS) {
+          negotiated++;
+        }
         goOn();
       }
     }
 
     private void goOn() throws IOException {
-      if (++place < steps.length) {
-        send();
-        return;
-      }
-      messages++;
-      mails++;
-      if (sample == null && mails != workload.mails()) {
+      if (++place == steps.length) {
+        mails++;
         steps = script.next;
         place = 0;
-        send();
+      }
+      if (sample == null && (place > 0 || mails != workload.mails())) {
+        sendNext();
         return;
       }
       channel.write(script.goodbye.duplicate());
       channel.close();
       open--;
-      if (sample == null && workload.connections() > 0) {
-        new Conversation();
-      }
     }
   }
 }

@@ -3,24 +3,17 @@ package temse.bench;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
+import java.util.stream.Collectors;
 
 /** The medians, as a table and as EDN. */
 final class Report {
-  /** The servers that the others are compared with. */
-  static final String LIBMILTER = "libmilter";
-
-  static final String NULL = "null";
-
-  /** The cores there are, before this process is bound to one. */
-  static final int CORES = Runtime.getRuntime().availableProcessors();
-
   private static final String HEAD =
       "%n%-6s %-5s %-10s %10s %10s %6s %9s %9s %9s %8s %9s%n"
           .formatted(
@@ -44,27 +37,33 @@ final class Report {
       double messagesPerSecond,
       double mebibytes,
       double idleKibibytes,
-      Histogram latency,
-      Map<Stage, Histogram> latencies) {}
+      Latency latency,
+      Map<Stage, Latency> stages) {}
 
-  private final String mode;
-  private final List<Row> rows = new ArrayList<>();
-
-  Report(String mode) {
-    this.mode = mode;
+  /** Percentiles of round trips in microseconds. */
+  private record Latency(double p50, double p90, double p99, double p999) {
+    static Latency of(List<Histogram> rounds) {
+      return new Latency(
+          median(rounds, round -> round.micros(0.5)),
+          median(rounds, round -> round.micros(0.9)),
+          median(rounds, round -> round.micros(0.99)),
+          median(rounds, round -> round.micros(0.999)));
+    }
   }
 
+  private record Point(Growth growth, String server, double cpuMicros) {}
+
+  private final List<Row> rows = new ArrayList<>();
+  private final List<Point> points = new ArrayList<>();
+
   void add(String socket, Workload workload, String server, List<Sample> samples) {
-    Histogram all = new Histogram();
-    Map<Stage, Histogram> byStage = new EnumMap<>(Stage.class);
-    for (Sample sample : samples) {
-      sample
-          .latencies()
-          .forEach(
-              (stage, latency) -> {
-                all.add(latency);
-                byStage.computeIfAbsent(stage, unused -> new Histogram()).add(latency);
-              });
+    Map<Stage, Latency> stages = new EnumMap<>(Stage.class);
+    for (Stage stage : Stage.values()) {
+      List<Histogram> rounds =
+          samples.stream().map(s -> s.latencies().get(stage)).filter(h -> !h.isEmpty()).toList();
+      if (!rounds.isEmpty()) {
+        stages.put(stage, Latency.of(rounds));
+      }
     }
     rows.add(
         new Row(
@@ -74,14 +73,18 @@ final class Report {
             median(samples, Sample::cpuMicrosPerMessage),
             median(samples, Sample::messagesPerSecond),
             median(samples, Sample::residentMemory) / (1 << 20),
-            median(samples, Sample::idleMemory) / (1 << 10),
-            all,
-            byStage));
+            samples.get(0).idleMemory() / 1024.0, // later a heap has room for them already
+            Latency.of(samples.stream().map(Sample::latency).toList()),
+            stages));
   }
 
-  private static double median(List<Sample> samples, ToDoubleFunction<Sample> figure) {
-    double[] sorted = samples.stream().mapToDouble(figure).sorted().toArray();
+  private static <T> double median(List<T> rounds, ToDoubleFunction<T> figure) {
+    double[] sorted = rounds.stream().mapToDouble(figure).sorted().toArray();
     return sorted[sorted.length / 2];
+  }
+
+  void addGrowth(Growth growth, String server, List<Sample> samples) {
+    points.add(new Point(growth, server, median(samples, Sample::cpuMicrosPerEvent)));
   }
 
   /** Prints the lines of a workload. */
@@ -96,14 +99,28 @@ final class Report {
             socket,
             row.server,
             row.cpuMicros,
-            ratio(row, LIBMILTER),
-            ratio(row, NULL),
+            ratio(row, Candidate.LIBMILTER),
+            ratio(row, Candidate.NULL),
             row.messagesPerSecond,
-            row.latency.micros(0.5),
-            row.latency.micros(0.99),
+            row.latency.p50,
+            row.latency.p99,
             row.mebibytes,
             row.idleKibibytes);
       }
+    }
+  }
+
+  /** Prints how the cost of an event grows. */
+  void printGrowth() {
+    System.out.printf("%n%-12s %8s %-10s %12s%n", "over", "count", "server", "CPU us/event");
+    for (Point point : points) {
+      System.out.printf(
+          Locale.ROOT,
+          "%-12s %8d %-10s %12.2f%n",
+          point.growth.over(),
+          point.growth.count(),
+          point.server,
+          point.cpuMicros);
     }
   }
 
@@ -116,35 +133,33 @@ final class Report {
         .orElse(Double.NaN);
   }
 
-  /** Writes everything as EDN. */
+  /** Writes everything as EDN: {@code :rows} and {@code :linear}. */
   void write(Path file) throws IOException {
-    StringBuilder edn = new StringBuilder();
-    edn.append("{:date \"").append(LocalDate.now());
-    edn.append("\"\n :mode :").append(mode);
-    edn.append("\n :jdk \"").append(System.getProperty("java.vm.version"));
-    edn.append("\"\n :processor \"").append(processor());
-    edn.append("\"\n :cores ").append(CORES);
-    edn.append("\n :kernel \"").append(System.getProperty("os.version"));
-    edn.append("\"\n :results\n [");
-    String separator = "";
-    for (Row row : rows) {
-      edn.append(separator).append(edn(row));
-      separator = "\n  ";
-    }
-    Files.createDirectories(file.getParent());
-    Files.writeString(file, edn.append("]}\n"));
+    Files.writeString(
+        file,
+        "{:rows\n [%s]\n :linear\n [%s]}\n"
+            .formatted(lines(rows, this::edn), lines(points, Report::edn)));
+  }
+
+  private static <T> String lines(List<T> all, Function<T, String> edn) {
+    return all.stream().map(edn).collect(Collectors.joining("\n  "));
+  }
+
+  private static String edn(Point point) {
+    return String.format(
+        Locale.ROOT,
+        "{:server :%s :over :%s :count %d :cpu-micros %.2f}",
+        point.server,
+        point.growth.over(),
+        point.growth.count(),
+        point.cpuMicros);
   }
 
   private String edn(Row row) {
-    StringBuilder stages = new StringBuilder();
-    row.latencies.forEach(
-        (stage, latency) -> {
-          if (!latency.isEmpty()) {
-            String name = stage.name().toLowerCase(Locale.ROOT).replace('_', '-');
-            stages.append(stages.isEmpty() ? "" : " ");
-            stages.append(":%s %s".formatted(name, edn(latency)));
-          }
-        });
+    String stages =
+        row.stages.entrySet().stream()
+            .map(entry -> edn(entry.getKey()) + " " + edn(entry.getValue()))
+            .collect(Collectors.joining(" "));
     return String.format(
         Locale.ROOT,
         "{:workload :%s :socket :%s :server :%s :cpu-micros %.1f :to-libmilter %.3f :to-null %.3f"
@@ -154,8 +169,8 @@ final class Report {
         row.socket,
         row.server,
         row.cpuMicros,
-        ratio(row, LIBMILTER),
-        ratio(row, NULL),
+        ratio(row, Candidate.LIBMILTER),
+        ratio(row, Candidate.NULL),
         row.messagesPerSecond,
         row.mebibytes,
         row.idleKibibytes,
@@ -163,22 +178,17 @@ final class Report {
         stages);
   }
 
-  private static String edn(Histogram latency) {
+  private static String edn(Stage stage) {
+    return ":" + stage.name().toLowerCase(Locale.ROOT).replace('_', '-');
+  }
+
+  private static String edn(Latency latency) {
     return String.format(
         Locale.ROOT,
         "{:p50 %.1f :p90 %.1f :p99 %.1f :p999 %.1f}",
-        latency.micros(0.5),
-        latency.micros(0.9),
-        latency.micros(0.99),
-        latency.micros(0.999));
-  }
-
-  private static String processor() throws IOException {
-    for (String line : Files.readAllLines(Path.of("/proc/cpuinfo"))) {
-      if (line.startsWith("model name")) {
-        return line.substring(line.indexOf(':') + 1).strip();
-      }
-    }
-    return System.getProperty("os.arch");
+        latency.p50,
+        latency.p90,
+        latency.p99,
+        latency.p999);
   }
 }

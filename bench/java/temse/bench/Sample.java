@@ -5,7 +5,8 @@ import java.util.Map;
 /**
  * What one run of a workload against one server showed.
  *
- * @param messages messages served while it was measured
+ * @param events answers while it was measured
+ * @param messages the same in messages; those in hand when it began or ended count in part
  * @param nanos wall time
  * @param cpuNanos user and system time of the server
  * @param residentMemory of the server at the end, in bytes
@@ -13,12 +14,24 @@ import java.util.Map;
  * @param latencies round trips by what was answered
  */
 record Sample(
-    long messages,
+    long events,
+    double messages,
     long nanos,
     long cpuNanos,
     long residentMemory,
     long idleMemory,
     Map<Stage, Histogram> latencies) {
+
+  /** Returns the round trips of all events. */
+  Histogram latency() {
+    Histogram all = new Histogram();
+    latencies.values().forEach(all::add);
+    return all;
+  }
+
+  double cpuMicrosPerEvent() {
+    return cpuNanos / 1e3 / events;
+  }
 
   double cpuMicrosPerMessage() {
     return cpuNanos / 1e3 / messages;

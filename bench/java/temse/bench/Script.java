@@ -1,10 +1,13 @@
 package temse.bench;
 
 import java.io.ByteArrayOutputStream;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 
 /**
@@ -44,7 +47,11 @@ final class Script {
     "User-Agent\0Mutt/2.2.9 (2022-11-12)",
   };
 
+  /** The SMFIP_NO* bits, with which a filter says that it does not want to hear of an event. */
+  private static final int NO_EVENT = 0x37F;
+
   private final int noReply;
+  private final Map<ByteBuffer, ByteBuffer> made = new HashMap<>();
   private final List<Step> steps = new ArrayList<>();
   private final ByteArrayOutputStream waiting = new ByteArrayOutputStream();
 
@@ -60,9 +67,13 @@ final class Script {
    * Makes the script of a workload for filters that give this answer to the offer.
    *
    * @param agreed the answer, a whole packet
+   * @throws IOException if the filter does not want to hear of every event
    */
-  Script(Workload workload, byte[] agreed) {
+  Script(Workload workload, byte[] agreed) throws IOException {
     noReply = ByteBuffer.wrap(agreed).getInt(13);
+    if ((noReply & NO_EVENT) != 0) {
+      throw new IOException("not every event is asked for");
+    }
     steps.add(new Step(Stage.OPTIONS, direct(OFFER), agreed));
     macros(
         'C',
@@ -71,38 +82,46 @@ final class Script {
     command(Stage.CONNECT, "mail.example.org\0004\377\376192.0.2.25\0");
     macros('H', "");
     command(Stage.HELLO, "mail.example.org\0");
-    first = mail(workload);
+    first = mail(workload.mail());
     packet('A', new byte[0], 0, 0);
-    next = mail(workload);
+    next = mail(workload.mail());
     packet('A', new byte[0], 0, 0);
     packet('A', new byte[0], 0, 0);
     packet('Q', new byte[0], 0, 0);
     goodbye = direct(waiting.toByteArray());
   }
 
-  private Step[] mail(Workload workload) {
+  /** Returns how many answers a message of the workload takes. */
+  double answersPerMessage(Workload workload) {
+    return workload.mails() == 0
+        ? next.length
+        : next.length + (double) (first.length - next.length) / workload.mails();
+  }
+
+  private Step[] mail(Workload.Mail mail) {
     macros('M', "{mail_addr}\0a@example.org\0{mail_host}\0example.org\0{mail_mailer}\0smtp\0");
     command(Stage.MAIL, "<a@example.org>\0SIZE=8800\0BODY=8BITMIME\0");
-    recipient("", "b@example.com");
-    recipient(QUEUE_ID, "c@example.com");
+    for (int i = 0; i < mail.recipients(); i++) {
+      recipient(i == 0 ? "" : QUEUE_ID, (char) ('b' + i % 10) + "@example.com");
+    }
     macros('T', QUEUE_ID);
     command(Stage.DATA, "");
-    for (int i = 0; i < workload.headers(); i++) {
+    for (int i = 0; i < mail.headers(); i++) {
       macros('L', QUEUE_ID);
       command(Stage.HEADER, FIELDS[i % FIELDS.length] + "\0");
     }
     macros('N', QUEUE_ID);
     command(Stage.END_OF_HEADERS, "");
-    byte[] body = body(workload.bytes());
+    byte[] body = body(mail.bytes());
     for (int from = 0; from < body.length; from += CHUNK) {
       macros('B', QUEUE_ID);
       command(Stage.BODY, body, from, Math.min(CHUNK, body.length - from), CONTINUE);
     }
     macros('E', QUEUE_ID);
-    command(Stage.END_OF_MESSAGE, new byte[0], 0, 0, seen(workload));
-    Step[] mail = steps.toArray(new Step[0]);
+    command(Stage.END_OF_MESSAGE, new byte[0], 0, 0, seen(mail));
+    Step[] done = steps.toArray(new Step[0]);
     steps.clear();
-    return mail;
+    return done;
   }
 
   private void recipient(String queueId, String address) {
@@ -125,8 +144,8 @@ final class Script {
   }
 
   /** The answer to the end of message: X-Seen and continue. */
-  private static byte[] seen(Workload workload) {
-    byte[] field = latin1("X-Seen\0" + workload.headers() + " " + workload.bytes() + "\0");
+  private static byte[] seen(Workload.Mail mail) {
+    byte[] field = latin1("X-Seen\0" + mail.headers() + " " + mail.bytes() + "\0");
     return ByteBuffer.allocate(5 + field.length + CONTINUE.length)
         .putInt(1 + field.length)
         .put((byte) 'h')
@@ -162,7 +181,10 @@ final class Script {
     return text.getBytes(StandardCharsets.ISO_8859_1);
   }
 
-  private static ByteBuffer direct(byte[] bytes) {
-    return ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
+  /** Returns the bytes in a buffer, the same for the same bytes. */
+  private ByteBuffer direct(byte[] bytes) {
+    return made.computeIfAbsent(
+        ByteBuffer.wrap(bytes),
+        unused -> ByteBuffer.allocateDirect(bytes.length).put(bytes).flip());
   }
 }
