@@ -1,0 +1,240 @@
+(ns temse.simulate
+  "What an MTA makes of a filter's answers: what the SMTP client hears, and the mail that goes on.
+  Pure functions; the rules are those of Postfix 3.7 and Sendmail 8.17.
+
+    (outcome {:mta :sendmail
+              :message {:sender \"<a@example.org>\" :recipients [\"<b@example.com>\"]
+                        :headers [[\"Subject\" \"hi\"]] :body (.getBytes \"hello\\r\\n\")}
+              :conversation [{:event {:event :mail :sender \"<a@example.org>\"}
+                              :response [{:action :reject}]}]})
+    ;=> {:fate :refused :at :mail :smtp {… :mail {:smtp-code 550 …}} :message nil}
+
+  Both MTAs are taken as they come, without rules of their own about clients, addresses or contents.
+  Not simulated are
+
+  - the Message-Id, Date and From that Postfix makes for local clients: filters see them, so give
+    them with the message,
+  - address fields in a form that Sendmail writes anew: several addresses, comments, local ones; and
+    envelope addresses without a domain or with quotes,
+  - lines over 990 bytes, which both MTAs break, and CR or LF alone in what the client sends,
+  - the fields Message and Text, which end the header on Sendmail, and a Full-Name there with quotes,
+    comments or backslashes,
+  - filters that fail: see the MTA's settings for those."
+  (:require
+   [temse.action :as act]
+   [temse.message :as message]
+   [temse.simulate.edit :as edit]
+   [temse.simulate.rules :as rules])
+  (:import
+   (temse.protocol ActionCodec)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private default-session
+  {:host-name "mx.example.org"
+   :hello "client.example.org"
+   :queue-id "QUEUEID"
+   :date "Thu, 1 Jan 1970 00:00:00 +0000"})
+
+(defn- made-values
+  "Returns the values of the fields that an MTA makes, by name."
+  [{:keys [host-name hello queue-id date]} {:keys [sender]}]
+  (let [from (str (first (edit/addresses sender)))
+        message-id (str "<" queue-id "@" host-name ">")]
+    {"Received" (str "from " hello " by " host-name " with ESMTP id " queue-id "; " date)
+     "Date" date
+     "From" from
+     "Message-Id" message-id
+     "Resent-Date" date
+     "Resent-From" from
+     "Resent-Message-Id" message-id}))
+
+;; ---- the SMTP dialogue
+
+(defn- final-reply
+  "Returns the reply among the actions that answer an event; none means to go on."
+  [{:keys [response]}]
+  (or (last (filter act/reply? response)) (act/continue)))
+
+(defn- replies
+  "Returns the replies to the events of a type, one per exchange."
+  [conversation type]
+  (for [{:keys [event] :as exchange} conversation
+        :when (= type (:event event))]
+    (final-reply exchange)))
+
+(defn- effect
+  "Returns what a reply does: :pass, :discard or :refuse."
+  [reply]
+  (case (str (ActionCodec/verdict (ActionCodec/normalise reply)))
+    ("CONTINUE" "ACCEPT" "SKIP") :pass
+    "DISCARD" :discard
+    :refuse))
+
+(defn- settled
+  "Returns the state after a refusal."
+  [state at {:keys [smtp-code]}]
+  (assoc state :at at :fate (if (<= 500 smtp-code) :refused :deferred)))
+
+(defn- heard
+  "Returns the state after the SMTP client has heard a reply that concerns the whole mail."
+  [state stage at {:keys [smtp-code] :as reply}]
+  (cond-> (assoc-in state [:smtp stage] reply)
+    (<= 400 smtp-code) (settled at reply)))
+
+(defn- answer
+  "Returns what the client hears after an event at which the filter gave one of the replies, or none,
+  and the state, which remembers that the mail is discarded or the filter is out."
+  [{:keys [mta session broken?] :as state} at address replies]
+  (let [{:keys [approval refusal broken]} (rules/of mta)
+        reply (first (remove #(= :pass (effect %)) replies))
+        effect (if reply (effect reply) :pass)
+        answer (cond
+                 broken? broken
+                 (= :refuse effect) (refusal at reply address)
+                 :else (approval at session address))]
+    [answer (cond-> state
+              (= :discard effect) (assoc :discarded-at at)
+              (= broken answer) (assoc :broken? true))]))
+
+(defn- answered
+  "Returns the state after an event that concerns the whole mail."
+  [state stage at address replies]
+  (let [[answer state] (answer state at address replies)]
+    (heard state stage at answer)))
+
+(defn- connect
+  [{:keys [mta session conversation] :as state}]
+  (let [{:keys [approval refused-greeting]} (rules/of mta)
+        reply (first (replies conversation :connect))
+        {:keys [greeting later]} (when (and reply (= :refuse (effect reply)))
+                                   (refused-greeting reply session))]
+    (cond-> (assoc-in state [:smtp :greeting] (or greeting (approval :connect session nil)))
+      later (assoc :later [:connect later])
+      (and greeting (not later)) (settled :connect greeting))))
+
+(defn- hello
+  "A refusal of the greeting is heard by the MAIL command, unless it closes the connection."
+  [{:keys [mta session conversation] :as state}]
+  (let [{:keys [approval refusal]} (rules/of mta)
+        reply (last (replies conversation :hello))
+        refused (when (and reply (= :refuse (effect reply)))
+                  (refusal :hello reply nil))]
+    (if (= 421 (:smtp-code refused))
+      (heard state :hello :hello refused)
+      (cond-> (heard state :hello :hello (approval :hello session nil))
+        refused (assoc :later [:hello refused])))))
+
+(defn- mail
+  [{:keys [message conversation later] :as state}]
+  (if-let [[at reply] later]
+    (heard state :mail at reply)
+    (answered state :mail :mail (:sender message) (replies conversation :mail))))
+
+(defn- recipient
+  "Returns the state after one recipient; `asked` are the exchanges about those that are left."
+  [{:keys [asked] :as state} address]
+  (let [exchange (first asked)
+        asked? (= address (:address (:event exchange)))
+        [{:keys [smtp-code] :as reply} state]
+        (answer state :recipient address (when asked? [(final-reply exchange)]))]
+    (cond-> (-> state
+                (update-in [:smtp :recipients] (fnil conj []) reply)
+                (update :refused (fnil conj []) (<= 400 smtp-code)))
+      asked? (update :asked rest)
+      (= 421 smtp-code) reduced)))
+
+(defn- recipients
+  [{:keys [message conversation] :as state}]
+  (let [state (assoc state :asked (filter #(= :recipient (:event (:event %))) conversation))
+        {:keys [refused smtp] :as state} (reduce recipient state (:recipients message))
+        heard (:recipients smtp)]
+    (cond-> state
+      (or (every? true? refused) (= 421 (:smtp-code (peek heard))))
+      (settled :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
+                              (first heard)
+                              {:smtp-code 554})))))
+
+(defn- data
+  [{:keys [conversation] :as state}]
+  (answered state :data :data nil (replies conversation :data)))
+
+(def ^:private content-events
+  [:header :end-of-headers :body :end-of-message])
+
+(defn- modifications
+  [conversation]
+  (mapcat :response (filter #(= :end-of-message (:event (:event %))) conversation)))
+
+(defn- content
+  "The modifications before a refusal may leave traces in its text."
+  [{:keys [mta conversation] :as state}]
+  (let [{:keys [topic complaint]} (rules/of mta)
+        settling (first (for [event content-events
+                              reply (replies conversation event)
+                              :when (not= :pass (effect reply))]
+                          event))
+        before (modifications conversation)
+        after (answered state :message (or settling :end-of-message) (topic before)
+                        (mapcat #(replies conversation %) content-events))
+        complained (when (= :deferred (:fate after)) (complaint before))]
+    (cond-> after
+      complained (heard :message settling complained))))
+
+(defn- go-on
+  "Returns the state after the mail has been accepted."
+  [{:keys [mta session message refused conversation discarded-at leading-space?] :as state}]
+  (let [{:keys [held-without-recipients?]} (rules/of mta)
+        {:keys [recipients quarantine] :as delivered}
+        (message/delivered message (modifications conversation)
+                           {:mta mta
+                            :leading-space? leading-space?
+                            :refused refused
+                            :made (made-values session message)})]
+    (cond
+      discarded-at
+      (assoc state :fate :discarded :at discarded-at)
+
+      (and (empty? recipients) (not (and quarantine held-without-recipients?)))
+      (assoc state :fate :no-recipients :at :end-of-message)
+
+      :else
+      (assoc state
+             :fate (if quarantine :held :delivered)
+             :at :end-of-message
+             :delivered delivered))))
+
+(defn outcome
+  "Returns what becomes of a mail of which the filter has said so much:
+
+    :smtp      ; what the SMTP client hears: {:greeting :hello :mail :recipients :data :message},
+               ; each a reply {:smtp-code 550 :enhanced-code \"5.7.1\" :text \"…\"}, :recipients a
+               ; vector of them; what the client does not come to is missing
+    :fate      ; :delivered, :held (quarantined), :refused, :deferred, :discarded, or :no-recipients
+               ; where the filter has deleted all of them
+    :at        ; the event that settled it
+    :message   ; the message that the next hop gets, or would get once released, or nil
+
+  The message is a map {:sender :options :recipients :recipient-options :headers :body}. Fields that
+  the MTA has made have {:made true} as metadata. :options and :recipient-options, a vector of ESMTP
+  parameters per recipient, hold what travels on: RET and ENVID, NOTIFY and ORCPT. Recipients are in
+  the order in which the MTA sends them. See temse.message for the rest.
+
+  Given are
+
+    :mta            ; :postfix or :sendmail (default: :postfix)
+    :message        ; the mail as the SMTP client sends it, a map of the same shape
+    :conversation   ; exchanges {:event :response}: what the filter answered to this mail, and to
+                    ; :connect and :hello; what is missing was answered with continue
+    :agreement      ; what was negotiated, as in reports of temse.test (default: no leading space)
+    :session        ; {:host-name :hello :queue-id :date}, which appear in texts and made fields"
+  [{:keys [mta message conversation agreement session] :or {mta :postfix}}]
+  (let [start {:mta mta
+               :session (merge default-session session)
+               :message message
+               :conversation conversation
+               :leading-space? (contains? (:protocol agreement) :leading-space)}
+        step (fn [state f] (if (:fate state) (reduced state) (f state)))
+        {:keys [smtp fate at delivered]}
+        (reduce step start [connect hello mail recipients data content go-on])]
+    {:smtp smtp :fate fate :at at :message delivered}))

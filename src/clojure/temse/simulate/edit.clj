@@ -1,0 +1,190 @@
+(ns temse.simulate.edit
+  "What both MTAs have in common when they edit a message.
+
+  A field is a map {:name \"Subject\" :raw \" hi\"}: what follows the colon, with its space. In the
+  messages of users it is [\"Subject\" \"hi\"], see temse.message."
+  {:no-doc true}
+  (:require
+   [clojure.string :as string])
+  (:import
+   (java.io ByteArrayOutputStream)
+   (java.nio.charset StandardCharsets)
+   (temse.protocol ActionCodec PacketSink)))
+
+(set! *warn-on-reflection* true)
+
+;; ---- header fields
+
+(defn ->field
+  "Returns the field of a header field in a message."
+  [[header-name value raw]]
+  {:name header-name :raw (or raw (str " " value))})
+
+(defn made-field
+  "Returns a field that the MTA itself makes."
+  [header-name values]
+  (assoc (->field [header-name (get values header-name)]) :made true))
+
+(defn field->header
+  "Returns a field as it stands in a message; one that the MTA made has {:made true} as metadata."
+  [{:keys [name raw] :as field}]
+  (with-meta (if (string/starts-with? raw " ")
+               [name (subs raw 1)]
+               [name raw raw])
+    (select-keys field [:made])))
+
+(defn named?
+  "Returns true if the field has this name, in any case of letters."
+  [{field-name :name} header-name]
+  (.equalsIgnoreCase ^String field-name header-name))
+
+(defn raw-value
+  "Returns what an action's value puts behind the colon."
+  [value leading-space?]
+  (if leading-space? value (str " " value)))
+
+(defn insert-at
+  "Returns the fields with one more before the `place`-th, from 0, or at the end."
+  [fields place field]
+  (let [[before after] (split-at place fields)]
+    (vec (concat before [field] after))))
+
+;; ---- addresses
+
+(defn addresses
+  "Returns the addresses of a list such as \"<a@x.org>, b@x.org\", without angle brackets."
+  [text]
+  (->> (string/split text #",")
+       (map #(-> % string/trim (string/replace #"^<|>$" "")))
+       (remove string/blank?)))
+
+(defn bracketed
+  "Returns an address in angle brackets."
+  [address]
+  (str "<" address ">"))
+
+(defn parameter
+  "Returns the value of the last of the ESMTP parameters with this keyword, or nil."
+  [parameters keyword]
+  (->> parameters
+       (keep #(second (re-matches (re-pattern (str "(?i)" keyword "=(.*)")) %)))
+       last))
+
+(def conditions
+  "The conditions of NOTIFY (RFC 3461 section 4.1), in the order in which they are written."
+  ["SUCCESS" "FAILURE" "DELAY"])
+
+(defn notify-set
+  "Returns the conditions of a NOTIFY parameter as a set, empty for NEVER, or nil if there is none."
+  [parameters]
+  (some-> (parameter parameters "NOTIFY")
+          string/upper-case
+          (string/split #",")
+          set
+          (disj "NEVER")))
+
+(defn- recipient-parameters
+  "Returns the parameters that a recipient's :notify and :orcpt make."
+  [{:keys [notify orcpt]}]
+  (cond-> []
+    notify (conj (str "NOTIFY=" (or (not-empty (string/join "," (filter notify conditions)))
+                                    "NEVER")))
+    orcpt (conj (str "ORCPT=" orcpt))))
+
+(defn- sender-parameters
+  "Returns those parameters of a sender that travel to the next hop: RET and ENVID."
+  [parameters]
+  (for [keyword ["RET" "ENVID"]
+        :let [value (parameter parameters keyword)]
+        :when value]
+    (str keyword "=" value)))
+
+;; ---- bodies
+
+(defn octets
+  "Returns bytes as a string of one character each."
+  ^String [^bytes data]
+  (String. data StandardCharsets/ISO_8859_1))
+
+(defn octet-bytes
+  "Returns the bytes that `octets` were made of."
+  ^bytes [^String text]
+  (.getBytes text StandardCharsets/ISO_8859_1))
+
+(defn- body-octets
+  [action]
+  (let [sent (ByteArrayOutputStream.)]
+    (ActionCodec/encode action
+                        (reify PacketSink
+                          (packet [_ _code chunk offset length]
+                            (.write sent ^bytes chunk (int offset) (int length)))))
+    (octets (.toByteArray sent))))
+
+(defn- new-octets
+  [actions]
+  (some->> (filter #(= :change-body (:action %)) actions)
+           seq
+           (map body-octets)
+           string/join))
+
+(defn- ended
+  "Returns the body with CR LF line ends and a last line that is ended; a CR alone stays."
+  [octets]
+  (let [text (string/replace octets #"\r?\n" "\r\n")]
+    (if (or (= "" text) (string/ends-with? text "\n"))
+      text
+      (str text "\r\n"))))
+
+(defn changed-body
+  "Returns the body after the modifications among the actions."
+  [body actions]
+  (if-let [text (new-octets actions)]
+    (octet-bytes (ended text))
+    body))
+
+(defn actions
+  "Returns the actions without their aliases."
+  [given]
+  (mapv #(ActionCodec/normalise %) given))
+
+;; ---- replies to the SMTP client
+
+(defn reply
+  "Returns a reply of the MTA."
+  [smtp-code enhanced-code text]
+  {:smtp-code smtp-code :enhanced-code enhanced-code :text text})
+
+(defn written-reply
+  "Returns the reply that a filter has written, as it travels: several lines always have an enhanced
+  code."
+  [{:keys [smtp-code enhanced-code text]}]
+  (reply smtp-code
+         (or enhanced-code
+             (when (string/includes? text "\n") (str (quot (long smtp-code) 100) ".0.0")))
+         (string/replace text "\r\n" "\n")))
+
+;; ---- messages
+
+(defn edited
+  "Returns the message with what an MTA has made of it. :options and :recipient-options are there if
+  the message had them, or has parameters now."
+  [message {:keys [sender options recipients fields body quarantine]}]
+  (let [options (vec (sender-parameters options))
+        recipient-options (mapv recipient-parameters recipients)]
+    (cond-> (assoc message
+                   :sender sender
+                   :recipients (mapv #(bracketed (:address %)) recipients)
+                   :headers (mapv field->header fields)
+                   :body body)
+      (or (:options message) (seq options)) (assoc :options options)
+      (or (:recipient-options message) (some seq recipient-options))
+      (assoc :recipient-options recipient-options)
+      quarantine (assoc :quarantine quarantine))))
+
+(defn in-order
+  "Returns the message with its recipients, and what belongs to them, in the order of a function of
+  all pairs of address and parameters."
+  [{:keys [recipients recipient-options] :as message} order]
+  (let [pairs (order (map vector recipients (concat recipient-options (repeat []))))]
+    (cond-> (assoc message :recipients (mapv first pairs))
+      recipient-options (assoc :recipient-options (mapv second pairs)))))

@@ -1,0 +1,191 @@
+(ns temse.simulate.postfix
+  "What Postfix 3.7 makes of a filter's modifications and replies."
+  {:no-doc true}
+  (:require
+   [clojure.string :as string]
+   [temse.simulate.edit :as edit]))
+
+(set! *warn-on-reflection* true)
+
+;; ---- header fields
+
+(def ^:private dropped-on-receipt
+  "Names of the fields that the parameter message_drop_headers takes out, in lower case."
+  #{"bcc" "content-length" "resent-bcc" "return-path"})
+
+(defn- line
+  "Returns the first line of a field."
+  [{:keys [name raw]}]
+  (first (string/split (str name ":" raw) #"\n" -1)))
+
+(defn- own?
+  "Returns true if Postfix takes the field for its own Received: what begins like it passes for it."
+  [own field]
+  (string/starts-with? (line own) (line field)))
+
+(defn- place-of
+  "Returns the place of the index-th field of that name, or nil. The first that passes for Postfix's
+  own Received does not count."
+  [{:keys [own fields]} header-name index]
+  (let [places (keep-indexed #(when (edit/named? %2 header-name) %1) fields)
+        hidden (first (filter #(own? own (nth fields %)) places))]
+    (nth (remove #{hidden} places) (dec (max 1 (long index))) nil)))
+
+(defn- change-header
+  [{:keys [fields] :as state} {:keys [name index value] :or {index 1}} raw]
+  (let [place (place-of state name index)
+        deleted? (empty? value)
+        field {:name name :raw raw}]
+    (cond
+      (and place deleted?) (assoc state :fields (into (subvec fields 0 place)
+                                                      (subvec fields (inc (long place)))))
+      place (assoc-in state [:fields place] field)
+      deleted? state
+      :else (assoc state :fields (conj fields field)))))
+
+;; ---- recipients
+
+(defn- same-key
+  "Returns what two recipients must have in common to be one."
+  [{:keys [key-orcpt notify address]} as]
+  [(string/lower-case (or key-orcpt "")) notify (string/lower-case address) (string/lower-case as)])
+
+(defn- add-recipient
+  [{:keys [seen] :as state} {:keys [address] :as recipient}]
+  (let [key (same-key recipient address)]
+    (if (contains? seen key)
+      state
+      (-> state
+          (update :seen conj key)
+          (update :recipients conj recipient)))))
+
+(defn- received-recipient
+  [address parameters]
+  (let [[address] (edit/addresses address)
+        orcpt (edit/parameter parameters "ORCPT")]
+    {:address address
+     :notify (edit/notify-set parameters)
+     :orcpt orcpt
+     :key-orcpt (or orcpt (str "rfc822;" address))}))
+
+(defn- added-recipient
+  [{:keys [address parameters]}]
+  (when-let [[address] (seq (edit/addresses address))]
+    (let [orcpt (edit/parameter parameters "ORCPT")]
+      {:address address
+       :notify (edit/notify-set parameters)
+       :orcpt orcpt
+       :key-orcpt orcpt})))
+
+(defn- delete-recipient
+  [{:keys [recipients] :as state} {:keys [address]}]
+  (let [[address] (edit/addresses address)]
+    (-> state
+        (update :seen #(reduce disj % (map (fn [other] (same-key other address)) recipients)))
+        (assoc :recipients (filterv #(not= address (:address %)) recipients)))))
+
+;; ---- messages
+
+(defn- change-sender
+  [state {:keys [address parameters]}]
+  (-> state
+      (assoc :sender (edit/bracketed (first (edit/addresses address))))
+      (update :options concat parameters)))
+
+(defn- apply-action
+  [state leading-space? {:keys [action name value position] :as given}]
+  (let [raw (when value (edit/raw-value value leading-space?))
+        field {:name name :raw raw}]
+    (case action
+      :add-header (if position
+                    (update state :fields edit/insert-at position field)
+                    (update state :fields conj field))
+      :change-header (change-header state given raw)
+      :add-recipient (if-let [recipient (added-recipient given)]
+                       (add-recipient state recipient)
+                       state)
+      :delete-recipient (delete-recipient state given)
+      :change-sender (change-sender state given)
+      :quarantine (assoc state :quarantine (:reason given))
+      state)))
+
+(defn edited
+  "Returns the message after the modifications among the actions, with the Received field of Postfix
+  on top. `refused?` says of each recipient whether the filter has refused it; `made` is a map of
+  the values of fields that an MTA makes, by name."
+  [{:keys [recipients recipient-options headers body options] :as message} refused? actions
+   leading-space? made]
+  (let [received (edit/made-field "Received" made)
+        kept (remove #(dropped-on-receipt (string/lower-case (first %))) headers)
+        start (-> (select-keys message [:sender])
+                  (assoc :own received
+                         :fields (into [received] (map edit/->field) kept)
+                         :options options
+                         :seen #{}
+                         :recipients []))
+        start (->> (map received-recipient recipients (concat recipient-options (repeat nil)))
+                   (map vector refused?)
+                   (remove first)
+                   (map second)
+                   (reduce add-recipient start))
+        actions (edit/actions actions)]
+    (edit/edited message (-> (reduce #(apply-action %1 leading-space? %2) start actions)
+                             (assoc :body (edit/changed-body body actions))))))
+
+(defn in-sending-order
+  "Returns the message with the recipients in the order of the queue manager: by domain."
+  [message]
+  (edit/in-order message
+                 #(sort-by (fn [[address]]
+                             [(string/lower-case (re-find #"@.*|$" address)) address])
+                           %)))
+
+;; ---- replies to the SMTP client
+
+(def broken
+  "What the client hears from a malformed reply of the filter on."
+  (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
+
+(defn- malformed?
+  "Returns true if Postfix takes the beginning of the text for an enhanced code of another class."
+  [{:keys [smtp-code enhanced-code text]}]
+  (let [start (first text)]
+    (and (nil? enhanced-code)
+         start
+         (Character/isDigit (char start))
+         (not= start (first (str smtp-code))))))
+
+(defn refusal
+  "Returns what the client hears when the filter refuses or defers."
+  [_stage {:keys [action] :as given} _address]
+  (case action
+    :reject (edit/reply 550 "5.7.1" "Command rejected")
+    :reply-code (let [reply (edit/written-reply given)]
+                  (if (malformed? reply) broken reply))
+    (edit/reply 451 "4.7.1" "Service unavailable - try again later")))
+
+(defn refused-greeting
+  "Returns the greeting of a refused connection, and what its MAIL command hears :later."
+  [action {:keys [host-name]}]
+  (let [{:keys [smtp-code] :as later} (refusal :connect action nil)]
+    (cond
+      (= 421 smtp-code)
+      {:greeting (edit/reply 421 nil (str host-name " Service unavailable - try again later"))}
+
+      (<= 500 smtp-code)
+      {:greeting (edit/reply 554 nil (str host-name " ESMTP not accepting connections"))
+       :later later}
+
+      :else
+      {:later later})))
+
+(defn approval
+  "Returns what the client hears when the filter has nothing against it."
+  [stage {:keys [host-name queue-id]} _address]
+  (case stage
+    :connect (edit/reply 220 nil (str host-name " ESMTP Postfix"))
+    :hello (edit/reply 250 nil host-name)
+    :mail (edit/reply 250 "2.1.0" "Ok")
+    :recipient (edit/reply 250 "2.1.5" "Ok")
+    :data (edit/reply 354 nil "End data with <CR><LF>.<CR><LF>")
+    (edit/reply 250 "2.0.0" (str "Ok: queued as " queue-id))))

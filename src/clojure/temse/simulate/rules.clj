@@ -1,0 +1,34 @@
+(ns temse.simulate.rules
+  "The rules of each MTA, by its keyword."
+  {:no-doc true}
+  (:require
+   [temse.simulate.postfix :as postfix]
+   [temse.simulate.sendmail :as sendmail]))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private rules
+  {:postfix {:edited postfix/edited
+             :in-sending-order postfix/in-sending-order
+             :approval postfix/approval
+             :refusal postfix/refusal
+             :refused-greeting postfix/refused-greeting
+             :broken postfix/broken
+             :held-without-recipients? true
+             :topic (constantly nil)
+             :complaint (constantly nil)}
+   :sendmail {:edited sendmail/edited
+              :in-sending-order sendmail/in-sending-order
+              :approval sendmail/approval
+              :refusal sendmail/refusal
+              :refused-greeting sendmail/refused-greeting
+              :topic sendmail/topic
+              :complaint sendmail/complaint}})
+
+(defn of
+  "Returns the rules of an MTA, a map: functions, the reply :broken that ends the filter's part, and
+  whether a quarantined mail is held that has no recipients left."
+  [mta]
+  (or (get rules mta)
+      (throw (IllegalArgumentException.
+               (str ":mta must be :postfix or :sendmail, not " (pr-str mta))))))
