@@ -8,7 +8,7 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
-   [temse.generators :as g])
+   [temse.wire-generators :as g])
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio ByteBuffer)

@@ -1,11 +1,12 @@
-(ns temse.generators
+(ns temse.wire-generators
   "Generators of everything that travels: texts, event maps and action maps.
 
   What they make is canonical: decoding the packet of a generated map gives the same map again.
   Byte arrays are equal to themselves only; compare with `comparable`."
   (:require
    [clojure.string :as str]
-   [clojure.test.check.generators :as gen])
+   [clojure.test.check.generators :as gen]
+   [temse.generators :refer [header-value line text]])
   (:import
    (temse.protocol ActionFlag EventType MacroStage ProtocolFlag Text)))
 
@@ -18,24 +19,10 @@
 
 ;; texts
 
-(def text
-  "Any text that can travel: UTF-8 and other bytes in any order, without NUL."
-  (gen/fmap (fn [pieces] (Text/decode (byte-array (mapcat identity pieces))))
-            (gen/vector
-              (gen/frequency
-                [[6 (gen/fmap #(vector (byte (int %))) gen/char-alphanumeric)]
-                 [2 (gen/fmap #(vector (unchecked-byte %)) (gen/choose 1 255))]
-                 [2 (gen/fmap #(Text/encode (str %)) (gen/elements ["ä" "€" "😀" " " "{" "}" "%" "<" ">"]))]])
-              0 12)))
-
 (defn- without
   "Bytes that meet where something was taken out may be UTF-8 now, so the rest is decoded anew."
   [pattern]
   (gen/fmap #(Text/decode (Text/encode (str/replace % pattern ""))) text))
-
-(def line
-  "A text without line ends."
-  (without #"[\r\n]"))
 
 (def non-empty-line (gen/such-that seq line))
 
@@ -48,12 +35,6 @@
   (without #"[\u0000-\u0008\u000A-\u001F\u007F]"))
 
 (def header-name (gen/such-that seq (without #"[\u0000- :\u007F]")))
-
-(def header-value
-  "A value of one or more lines, separated by LF and white space."
-  (gen/fmap (fn [[first-line more]]
-              (apply str first-line (mapcat (fn [[space l]] ["\n" space l]) more)))
-            (gen/tuple line (gen/vector (gen/tuple (gen/elements [" " "\t"]) line) 0 2))))
 
 (def body
   "Any bytes."
