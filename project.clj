@@ -25,6 +25,8 @@
   {;; What Leiningen adds to every run is only for the REPL, and not on Maven Central.
    :base {}
    :dev {:main ^:skip-aot temse.cli}
+   ;; What is compiled against and brought by those who use it.
+   :provided {:dependencies ~(dependency-vectors (get-in deps [:aliases :build :extra-deps]))}
    :repl {:dependencies ~(get-in @lein/default-profiles [:base :dependencies])}
    ;; The tests are compiled apart from the library, so they cannot slip into its jar.
    :test {:dependencies ~(dependency-vectors (get-in deps [:aliases :test :extra-deps]))

@@ -134,7 +134,7 @@ pom() {
   <dependencies>
     $(sed -n -E "$root/deps.edn" \
       -e "/:aliases/,\$ s|$coordinate|<dependency>$dependency<scope>test</scope></dependency>|p" \
-      -e "s|$coordinate|<dependency>$dependency</dependency>|p")
+      -e "s|$coordinate|<dependency>$dependency</dependency>|p" | sort -u)
   </dependencies>
   <build>
     <plugins>
@@ -185,4 +185,10 @@ compile_java() { # SOURCE TARGET CLASS-PATH [OPTION...]
   rm -rf "$target"
   mv "$new/classes" "$target"
   mv "$new/stamp" "$target.stamp"
+}
+
+# The library itself. It has a class for users of JUnit, which it does not depend on: the jars
+# of the tests are those it is compiled against.
+compile_library() {
+  compile_java src/java target/classes "$(<"$cache/test.classpath")"
 }

@@ -20,8 +20,17 @@
       a map of handlers, a map of options, or a function of ARGS that returns one of these
         --listen ADDRESS   inet:20025@127.0.0.1, unix:/run/filter.sock, or a port
         -v, --verbose      print every event and every answer, not connections and verdicts only
+  temse send ADDRESS [OPTIONS] [FILE...]
+      plays mails to any milter as an MTA would
+  temse proxy --listen ADDRESS --milter ADDRESS [OPTIONS]
+      stands between an MTA and any milter, shows what they say, and records it if asked to
+  temse replay RECORDING... --filter FILE.clj | --to ADDRESS [OPTIONS]
+      plays recordings to a filter and tells what it answers otherwise today
+  temse decode FILE [OPTIONS]
+      shows a hex dump or a capture file of a milter's connection as events and actions
   temse version
   temse help
+  temse send|proxy|replay|decode --help
 ")
 
 (defn- fail
@@ -104,14 +113,6 @@
                    " options, or a function that returns one; it is " (pr-str found))))
     found))
 
-(defn- filter-options
-  "Returns options for a filter: handlers or options."
-  [found option-names]
-  (let [given (if (var? found) @found found)]
-    (if (some option-names (keys given))
-      given
-      {:handlers found})))
-
 ;; ---- run
 
 (defn- parse-run
@@ -171,8 +172,8 @@
     (let [start-milter (requiring-resolve 'temse.milter/start-milter)
           stop-milter (requiring-resolve 'temse.milter/stop-milter)
           address (requiring-resolve 'temse.milter/milter-address)
-          option-table @(requiring-resolve 'temse.impl.options/table)
-          filter-options (filter-options (load-filter file filter-args) (set (keys option-table)))
+          of-filter (requiring-resolve 'temse.impl.options/of-filter)
+          filter-options (of-filter (load-filter file filter-args))
           print-exchange (partial print-exchange
                                   (requiring-resolve 'temse.report/event-text)
                                   (requiring-resolve 'temse.report/action-text))
@@ -202,21 +203,25 @@
   (or (some-> (io/resource "temse/VERSION") slurp string/trim) "unknown"))
 
 (defn- command
+  "Runs a command and returns its exit code, or anything else after success."
   [[command & args]]
   (case command
     "demo" ((requiring-resolve 'temse.demo/run))
     "run" (run args)
+    ("send" "proxy" "replay" "decode")
+    ((requiring-resolve (symbol (str "temse.impl.command." command) "run")) args)
+
     "version" (println "temse" (version))
     ("help" "-h" "--help" nil) (println usage)
     (fail 2 (str "there is no command " command "\n\n" usage))))
 
 (defn -main
   "Runs a command; see `temse help`. Exit code 0 after success, 1 after a failure, 2 after a mistake
-  in the arguments."
+  in the arguments; some commands have their own, which their --help tells."
   [& args]
   (let [code (try
-               (command args)
-               0
+               (let [code (command args)]
+                 (if (int? code) code 0))
                (catch clojure.lang.ExceptionInfo e
                  (binding [*out* *err*]
                    (println (str "temse: " (ex-message e))))

@@ -81,7 +81,9 @@
     [(str "MAIL FROM:" sender)]
     (map #(str "RCPT TO:" %) recipients)
     (when quarantine [(str "QUARANTINE:" quarantine)])
-    (mapcat (fn [[header-name value]] (string/split-lines (str header-name ": " value))) headers)
+    (mapcat (fn [[header-name value raw]]
+              (string/split-lines (str header-name ":" (or raw (str " " value)))))
+            headers)
     [""]
     (string/split-lines (if (bytes? body) (Text/decode body) (str body)))))
 
@@ -127,16 +129,19 @@
 
 (defn verdict-text
   "Returns what became of the message in one line."
-  [{:keys [verdict at reply]}]
+  [{:keys [verdict at reply problem]}]
   (str (case verdict
          :accept "accepted"
          :reject "refused"
          :temporary-failure "deferred"
          :discard "discarded"
+         nil "no verdict"
          (name verdict))
        " at " (name at)
        (when (= :reply-code (:action reply))
-         (str ": " (action-text reply)))))
+         (str ": " (action-text reply)))
+       (when problem
+         (str ": " problem))))
 
 (defn print-report
   "Prints a report of temse.test/run-message: the ladder, the verdict, and the mail before and after

@@ -8,107 +8,121 @@
     (:verdict (run-message {:handlers handlers}
                            {:sender \"<a@example.org>\" :recipients [\"<b@example.com>\"]
                             :headers [[\"Subject\" \"hi\"]] :body \"hello\"}))
-    ;=> :accept"
+    ;=> :accept
+
+  run-message, run-many             ; whole messages, on one connection or on many
+  run-conversation                  ; whole connections, with the answers expected
+  check-message, check-conversation ; the same as checks of clojure.test
+  connect-to, send-event            ; step by step
+  context, fire, response           ; handlers without a wire"
   (:require
+   [clojure.edn :as edn]
    [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.dispatch :as dispatch]
+   [temse.impl.keys :as keys]
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.pending :as pending]
+   [temse.mail :as mail]
    [temse.message :as message]
    [temse.milter :as milter]
-   [temse.report :as report])
+   [temse.report :as report]
+   [temse.simulate :as simulate]
+   [temse.test.expect :as expect])
   (:import
-   (java.io ByteArrayOutputStream Closeable File)
+   (java.io Closeable IOException)
+   (java.lang.reflect Method)
    (java.time Duration)
-   (java.util Map)
-   (java.util.concurrent ExecutionException TimeUnit)
-   (temse.client Mail Mail$Field MtaClient MtaOptions MtaSession)
-   (temse.protocol ActionCodec EventCodec MacroTable Negotiation Offer ProtocolFlag Text)
+   (java.util Base64 Map)
+   (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
+   (temse.client Fault MtaClient MtaOptions MtaSession MtaStyle)
+   (temse.protocol ActionCodec EventCodec EventType MacroTable MilterException Negotiation Offer ProtocolFlag Text)
    (temse.server Connection)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
 
-;; ---- mails
-
-(def ^:private default-mail
-  {:sender "<sender@example.org>"
-   :recipients ["<recipient@example.com>"]
-   :headers [["From" "sender@example.org"]
-             ["To" "recipient@example.com"]
-             ["Subject" "A test"]]
-   :body "This is a test.\r\n"})
-
-(defn- mail-bytes
-  ^bytes [body]
-  (cond
-    (nil? body) (byte-array 0)
-    (bytes? body) body
-    (string? body) (Text/encodeBytes body)
-    (sequential? body) (let [joined (ByteArrayOutputStream.)]
-                         (run! #(.writeBytes joined (mail-bytes %)) body)
-                         (.toByteArray joined))
-    :else (throw (IllegalArgumentException.
-                   (str "a body must be a string, bytes or a sequence of these, not "
-                        (class body))))))
-
-(defn- check-keys
-  [what given known]
-  (when-let [unknown (first (remove (set known) (keys given)))]
-    (throw (IllegalArgumentException.
-             (str "there is no key " (pr-str unknown) " in " what "; its keys are "
-                  (string/join " " known))))))
-
-(defn- map->mail
-  ^Mail [given]
-  (let [{:keys [sender options recipients headers body]} (merge default-mail given)]
-    (when-not (and (sequential? recipients) (every? string? recipients))
-      (throw (IllegalArgumentException.
-               (str ":recipients must be a vector of addresses, not " (pr-str recipients)))))
-    (Mail. sender
-           (vec options)
-           (vec recipients)
-           (mapv (fn [[header-name value]] (Mail$Field. header-name (str " " value))) headers)
-           (Mail/wireBody (mail-bytes body)))))
-
-(defn- ->mail
-  ^Mail [mail]
-  (cond
-    (instance? Mail mail) mail
-    (map? mail) (do
-                  (check-keys "a mail" mail
-                              [:sender :options :recipients :headers :body :message :quarantine])
-                  (if (:message mail)
-                    (Mail/parse (:sender mail (:sender default-mail))
-                                (:recipients mail (:recipients default-mail))
-                                (mail-bytes (:message mail)))
-                    (map->mail mail)))
-    (string? mail) (recur {:message mail})
-    (instance? File mail) (let [bytes (ByteArrayOutputStream.)]
-                            (io/copy mail bytes)
-                            (recur {:message (.toByteArray bytes)}))
-    :else (throw (IllegalArgumentException.
-                   (str "a mail must be a map, a string, or a File, not " (class mail))))))
-
 ;; ---- sessions
 
+(defn- offer
+  [version actions protocol]
+  (dissoc (.event (Offer. version actions protocol)) :action-mask :protocol-mask))
+
+(def offers
+  "What MTAs offer, by name, as :options events: :version, :actions and :protocol.
+
+    :postfix         ; Postfix 2.6 and later
+    :sendmail        ; Sendmail 8.14 and later
+    :postfix-4       ; Postfix with milter_protocol = 4
+    :postfix-3       ; Postfix with milter_protocol = 3
+    :postfix-2       ; Postfix with milter_protocol = 2, the default of Postfix 2.3 to 2.5
+    :sendmail-8.13   ; Sendmail 8.13 and earlier: no :data, no :skip, no :change-sender
+    :headers-only    ; version 2 and nothing to change but headers to add
+    :bare            ; version 2 without a flag, which stands for the flags of version 1"
+  {:postfix (offer 6 0x1FF 0x1FFFFF)
+   :sendmail (offer 6 0x1FF 0x1FFFFF)
+   :postfix-4 (offer 4 0x1FF 0x37F)
+   :postfix-3 (offer 3 0x1FF 0x17F)
+   :postfix-2 (offer 2 0x1FF 0x7F)
+   :sendmail-8.13 (offer 2 0x3F 0x7F)
+   :headers-only (offer 2 0x01 0x7F)
+   :bare (offer 2 0 0)})
+
 (def postfix
-  "The offer of a current Postfix, an :options event: :version, :actions and :protocol."
-  (dissoc (.event Offer/CURRENT) :action-mask :protocol-mask))
+  "The offer of a current Postfix."
+  (:postfix offers))
+
+(def sendmail
+  "The offer of a current Sendmail."
+  (:sendmail offers))
+
+(defn- offer-event
+  [given]
+  (if (keyword? given)
+    (or (offers given)
+        (throw (IllegalArgumentException.
+                 (str "there is no offer " given "; there are " (string/join " " (keys offers))))))
+    given))
+
+(defn- fault
+  ^Fault [{kind :fault, :keys [after size millis bytes] :as given}]
+  (let [event #(let [type (options/event-type :faults (or after :mail))]
+                 (if (= EventType/OPTIONS type)
+                   (throw (IllegalArgumentException. "a fault comes after :connect or later"))
+                   type))
+        check #(keys/check (str "the fault " kind) given (into [:fault] %))]
+    (case kind
+      :drop-connection (do (check [:after]) (Fault/dropAfter (event)))
+      :garbage (do (check [:after :bytes])
+                   (Fault/garbageAfter (event) (cond
+                                                 (nil? bytes) (byte-array (repeat 8 -1))
+                                                 (bytes? bytes) bytes
+                                                 :else (byte-array (map unchecked-byte bytes)))))
+      :split (do (check [:size]) (Fault/split (or size 1)))
+      :slow (do (check [:size :millis])
+                (Fault/slow (or size 1) (Duration/ofMillis (or millis 1))))
+      :early (do (check []) (Fault/early))
+      :merge (do (check []) (Fault/merge))
+      (throw (IllegalArgumentException.
+               (str "a :fault must be :drop-connection, :garbage, :split, :slow, :early or :merge,"
+                    " not " (pr-str kind)))))))
 
 (defn- mta-options
-  ^MtaOptions [{:keys [mta offer macros timeout] :or {mta :postfix timeout 30000} :as given}]
-  (check-keys "a map of options" given [:mta :offer :macros :timeout :client :hello])
+  ^MtaOptions [{:keys [mta offer macros timeout faults]
+                :or {mta :postfix, timeout 30000}
+                :as given}]
+  (keys/check "a map of options" given
+              [:mta :offer :macros :timeout :faults :client :hello :connections])
   (cond-> (case mta
             :postfix MtaOptions/POSTFIX
             :sendmail MtaOptions/SENDMAIL
             (throw (IllegalArgumentException.
                      (str ":mta must be :postfix or :sendmail, not " (pr-str mta)))))
-    offer (.withOffer (negotiation/offer offer))
+    offer (.withOffer (negotiation/offer (offer-event offer)))
     macros (.withMacros ^Map macros)
+    (seq faults) (.withFaults (into-array Fault (map fault faults)))
     true (.withTimeout (Duration/ofMillis timeout))))
 
 (defn connect-to
@@ -143,6 +157,11 @@
                 (str "a filter is a map of options, a server, an address or a session, not "
                      (pr-str filter))))))))
 
+(defn- mta
+  "Returns which MTA a session plays: :postfix or :sendmail."
+  [^MtaSession session]
+  (if (= MtaStyle/POSTFIX (.style (.options session))) :postfix :sendmail))
+
 (defn agreement
   "Returns the filter's answer to the offer, an :options map."
   [^MtaSession session]
@@ -156,6 +175,22 @@
   [^MtaSession session event]
   (vec (.send session event)))
 
+(defn- macro-letter
+  [stage]
+  (char (.-code (options/event-type :stage stage))))
+
+(defn send-macros
+  "Sends macros for the event of that name, which is to follow: it comes without those that the MTA
+  would send before it otherwise.
+
+    (send-macros session :mail {\"auth_authen\" \"alice\"})
+    (send-event session {:event :mail :sender \"<alice@example.org>\"})"
+  [session stage macros]
+  (send-event session {:event :define-macro
+                       :command (macro-letter stage)
+                       :definitions macros})
+  nil)
+
 (defn- client-event
   [{:keys [host-name address port] :or {host-name "client.example.org"
                                         address "192.0.2.1"
@@ -166,26 +201,38 @@
    :port port
    :address address})
 
-(defn- without-space
-  [{:keys [value] :as action}]
-  (cond-> action
-    (and value (string/starts-with? value " ")) (update :value subs 1)))
-
 (defn- delivered
-  "Returns the message as it would be delivered, or nil. With `leading-space?` the values of header
-  fields hold the space that the MTA would add otherwise."
-  [sent report leading-space?]
-  (when (and (not (#{:reject :temporary-failure :discard} (:verdict report))))
-    (-> sent
-        (update :recipients
-                (fn [recipients]
-                  (filterv #(let [reply (get-in report [:recipients %])]
-                              (or (nil? reply)
-                                  (contains? #{"CONTINUE" "ACCEPT" "SKIP"}
-                                             (str (ActionCodec/verdict reply)))))
-                           recipients)))
-        (message/apply-actions (cond->> (:modifications report)
-                                 leading-space? (map without-space))))))
+  "Returns the message as the MTA would deliver it, or nil."
+  [^MtaSession session sent {:keys [verdict recipients modifications]}]
+  (when (= :accept verdict)
+    (let [taken? #(let [reply (get recipients %)]
+                    (or (nil? reply)
+                        (contains? #{"CONTINUE" "ACCEPT" "SKIP"} (str (ActionCodec/verdict reply)))))]
+      (message/apply-actions (update sent :recipients #(filterv taken? %))
+                             modifications
+                             {:mta (mta session)
+                              :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))
+
+(defn- heard
+  "Returns what the SMTP client hears and what becomes of the mail, unless a fault ended it."
+  [^MtaSession session sent {:keys [verdict conversation]}]
+  (when verdict
+    (select-keys (simulate/outcome {:mta (mta session)
+                                    :message sent
+                                    :conversation conversation
+                                    :agreement (agreement session)})
+                 [:smtp :fate])))
+
+(defn- greeted
+  "Returns a session whose SMTP client has said hello."
+  ^MtaSession [filter {:keys [client hello] :or {hello "client.example.org"} :as options}]
+  (let [session (connect-to filter options)]
+    (try
+      (.greet session (client-event client) hello)
+      session
+      (catch Throwable e
+        (.close session)
+        (throw e)))))
 
 (defn run-message
   "Plays one message to a filter and returns what became of it:
@@ -198,31 +245,39 @@
     :responses     ; vector of [event actions]
     :conversation  ; vector of {:event :response :nanos}
     :sent          ; the message as it was, a map
-    :message       ; the message as it would be delivered, nil if it is not
+    :smtp          ; what the SMTP client hears at each stage, see temse.simulate/outcome
+    :fate          ; :delivered, :held, :refused, :deferred, :discarded or :no-recipients
+    :message       ; the message as the MTA would deliver it, nil if it does not
     :agreement     ; the filter's answer to the offer
 
-  `mail` is a map {:sender :recipients :headers :body} of which all keys may be missing, a string or
-  File in the Internet message format, or a map with such a string under :message. Options are those
-  of `connect-to` and
+  and where :faults ended the connection
+    :closed-by     ; :milter or :mta; without an answer to the message :verdict and :reply are nil
+    :problem       ; how it ended, in words
+
+  `mail` is what temse.mail/->mail takes: a map {:sender :recipients :headers :body} of which all
+  keys may be missing, or a File, Path, URL or string in the Internet message format, or a map with
+  such a thing under :message and an envelope beside it. Options are those of `connect-to` and
     :client        ; {:host-name :address :port} of the SMTP client
     :hello         ; its greeting (default: \"client.example.org\")
 
-  Options are used where a connection is made; on a session the client stays what it was."
+  Options are used where a connection is made; on a session the client stays what it was.
+
+    (:message (run-message {:handlers handlers} (io/file \"spam.eml\")))"
   ([filter mail]
    (run-message filter mail {}))
-  ([filter mail {:keys [client hello] :or {hello "client.example.org"} :as options}]
+  ([filter mail options]
    (if (instance? MtaSession filter)
-     (let [mail (->mail mail)
+     (let [mail (mail/->mail mail)
            sent (.toMap mail)
            report (.deliver ^MtaSession filter mail)]
-       (assoc report
-              :responses (mapv (fn [{:keys [event response]}] [(:event event) response])
-                               (:conversation report))
-              :sent sent
-              :message (delivered sent report (.agreed ^MtaSession filter ProtocolFlag/LEADING_SPACE))
-              :agreement (agreement filter)))
-     (with-open [session (connect-to filter options)]
-       (.greet session (client-event client) hello)
+       (merge report
+              {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
+                                (:conversation report))
+               :sent sent
+               :message (delivered filter sent report)
+               :agreement (agreement filter)}
+              (heard filter sent report)))
+     (with-open [session (greeted filter options)]
        (run-message session mail)))))
 
 (defn print-report
@@ -230,6 +285,272 @@
   and after."
   [report]
   (report/print-report report))
+
+;; ---- many connections
+
+(defn- thread-per-task
+  "Returns an executor of virtual threads where the JDK has them, as of 21, or of platform threads."
+  ^ExecutorService []
+  (if-let [method (try
+                    (.getMethod Executors "newVirtualThreadPerTaskExecutor" (make-array Class 0))
+                    (catch NoSuchMethodException _))]
+    (.invoke ^Method method nil (object-array 0))
+    (Executors/newCachedThreadPool)))
+
+(defn- result
+  [^Future running]
+  (try
+    (.get running)
+    (catch ExecutionException e
+      (throw (or (ex-cause e) e)))))
+
+(defn- run-in-turn
+  "Plays mails over one connection, or over the next one where a fault has ended it."
+  [filter mails options]
+  (loop [mails mails, reports []]
+    (if (empty? mails)
+      reports
+      (let [played (with-open [session (greeted filter options)]
+                     (reduce (fn [reports mail]
+                               (let [report (run-message session mail)]
+                                 (cond-> (conj reports report) (:closed-by report) reduced)))
+                             []
+                             mails))]
+        (recur (drop (count played) mails) (into reports played))))))
+
+(defn run-many
+  "Plays messages to a filter over many connections at once and returns their reports in order.
+  Options are those of `run-message` and
+    :connections ; how many; each takes every so many-th message (default: 10)
+
+  Throws what one of them has thrown.
+
+    (frequencies (map :verdict (run-many server (read-mbox (io/file \"inbox\")))))"
+  ([filter mails]
+   (run-many filter mails {}))
+  ([filter mails {:keys [connections] :or {connections 10} :as options}]
+   (when-not (pos-int? connections)
+     (throw (IllegalArgumentException.
+              (str ":connections must be a positive number, not " (pr-str connections)))))
+   (let [mails (vec mails)
+         threads (thread-per-task)
+         share #(take-nth connections (drop % mails))]
+     (try
+       (let [task (fn [n] #(run-in-turn filter (share n) options))
+             running (mapv #(.submit threads ^Callable (task %))
+                           (range (min (long connections) (count mails))))
+             reports (mapv result running)]
+         (mapv #(get-in reports [(rem % connections) (quot % connections)]) (range (count mails))))
+       (finally
+         (.shutdownNow threads))))))
+
+;; ---- conversations
+
+(def ^:private readers
+  {'re re-pattern
+   'temse/bytes #(.decode (Base64/getDecoder) ^String %)})
+
+(defn read-conversation
+  "Returns the conversation that a File, URL or other source of `slurp` holds as EDN, or a string
+  that is EDN itself: a vector as for `run-conversation`, or a map that has it under :conversation.
+  Tags: #re \"pattern\" for texts, #temse/bytes \"base64\" for bodies.
+
+    (read-conversation (io/resource \"conversations/lottery.edn\"))"
+  [source]
+  (edn/read-string {:readers readers} (if (string? source) source (slurp source))))
+
+(defn- exchanges
+  [conversation]
+  (let [given (cond
+                (or (sequential? conversation) (map? conversation)) conversation
+                (string? conversation) (throw (IllegalArgumentException.
+                                                "a conversation is data or a source, not a string"))
+                :else (read-conversation conversation))
+        exchanges (if (map? given) (:conversation given) given)]
+    (doseq [exchange exchanges]
+      (when-not (and (map? exchange) (map? (:event exchange)))
+        (throw (IllegalArgumentException.
+                 (str "an exchange of a conversation is a map with an event under :event, not "
+                      (pr-str exchange)))))
+      (keys/check "an exchange" exchange [:event :response :nanos :expected :pass?]))
+    exchanges))
+
+(defn- wire-event
+  "Returns the event as its codec takes it: a text may stand for bytes, and the stage of macros for
+  their letter."
+  [{:keys [data stage command] :as event}]
+  (cond-> event
+    (string? data) (assoc :data (Text/encodeBytes data))
+    (and stage (not command)) (assoc :command (macro-letter stage))))
+
+(defn- closed-text
+  "Returns how the connection has ended, where an exception tells of that and not of a wrong event."
+  [^MtaSession session e]
+  (if (.isOpen session)
+    (throw e)
+    (ex-message e)))
+
+(defn- exchange-with
+  [session {:keys [event response] :or {response '_}}]
+  (let [start (System/nanoTime)
+        [actual problem] (try
+                           [(send-event session (wire-event event))]
+                           (catch IOException e
+                             [[] (closed-text session e)])
+                           (catch MilterException e
+                             [[] (closed-text session e)]))]
+    (cond-> {:event event
+             :response actual
+             :nanos (- (System/nanoTime) start)
+             :expected response
+             :pass? (if problem (= :closed response) (expect/matches? response actual))}
+      problem (assoc :problem problem))))
+
+(defn- converse
+  [session exchanges]
+  (loop [[exchange & more] exchanges, played []]
+    (if (nil? exchange)
+      {:conversation played, :unsent []}
+      (let [step (exchange-with session exchange)]
+        (if (:problem step)
+          {:conversation (conj played step), :unsent (vec more)}
+          (recur more (conj played step)))))))
+
+(defn run-conversation
+  "Plays a whole conversation, one connection of an MTA, to a filter and compares the answers with
+  those expected. A conversation is a vector of exchanges, what recordings and reports hold under
+  :conversation, or such a map, or a source of `read-conversation`:
+
+    [{:event {:event :options :version 6}}
+     {:event {:event :mail :sender \"<a@example.org>\"} :response [:continue]}
+     {:event {:event :end-of-message}
+      :response [{:action :add-header :name \"X-Seen\" :value #\"yes|no\"} :accept]}]
+
+  The answers under :response are expectations as in temse.test.expect; without it any answer is
+  right. :closed expects that the connection is closed, [] that the filter owes no answer or does
+  not want the event. The first exchange may be the negotiation: its event is the offer. The :data
+  of a body may be a text, and macros, {:event :define-macro :stage :mail :definitions {…}}, replace
+  those of the next event of that stage.
+
+  Options are those of `connect-to`. The result is
+    :pass?         ; true if all was as expected
+    :conversation  ; vector of {:event :response :nanos :expected :pass?}, with a :problem where the
+                   ; connection ended
+    :unsent        ; the exchanges that were left then
+    :agreement     ; the filter's answer to the offer"
+  ([filter conversation]
+   (run-conversation filter conversation {}))
+  ([filter conversation options]
+   (let [[{:keys [event response] :or {response '_}} & more :as exchanges] (exchanges conversation)
+         negotiation? (= :options (:event event))]
+     (if (instance? MtaSession filter)
+       (let [agreed (agreement filter)
+             opening (when negotiation?
+                       [{:event event
+                         :response [agreed]
+                         :expected response
+                         :pass? (expect/matches? response [agreed])}])
+             result (-> (converse filter (if negotiation? more exchanges))
+                        (update :conversation #(into (vec opening) %)))]
+         (assoc result
+                :pass? (and (empty? (:unsent result)) (every? :pass? (:conversation result)))
+                :agreement agreed))
+       (with-open [session (connect-to filter (cond->> options
+                                                negotiation? (merge {:offer event})))]
+         (run-conversation session exchanges))))))
+
+(defn- step-lines
+  [{:keys [expected response pass? problem] :as step}]
+  (let [ladder (report/ladder {:conversation [step]})
+        ladder (cond-> ladder problem (concat [(str "       <-- " problem)]))]
+    (if pass?
+      ladder
+      (concat (map #(str "! " (subs % 2)) ladder)
+              (map #(str "         " %) (if problem
+                                          [(str "- " (pr-str expected))]
+                                          (expect/difference expected response)))))))
+
+(defn print-conversation
+  "Prints what run-conversation returned as a ladder, in which \"!\" marks answers that are not as
+  expected; the difference is below them."
+  [{:keys [conversation unsent]}]
+  (run! println (mapcat step-lines conversation))
+  (when (seq unsent)
+    (println (str "  " (count unsent) " more events were not sent"))))
+
+;; ---- checks for clojure.test
+
+(defn- report-check
+  "Tells clojure.test of the outcome of a check; `text` prints what is to be said of a failure."
+  [place pass? text expected actual]
+  ((requiring-resolve 'clojure.test/do-report)
+   (merge place
+          (if pass?
+            {:type :pass, :message nil, :expected expected, :actual actual}
+            {:type :fail, :message (with-out-str (text)), :expected expected, :actual actual}))))
+
+(defn ^:no-doc checked-conversation
+  "What `check-conversation` expands to."
+  [place filter conversation options]
+  (let [{:keys [pass?] :as result} (run-conversation filter conversation options)
+        {:keys [expected response]} (first (remove :pass? (:conversation result)))]
+    (report-check place pass? #(print-conversation result) expected response)
+    result))
+
+(def ^:private report-keys
+  [:verdict :at :reply :modifications :recipients :responses :conversation :sent :message :agreement
+   :closed-by :problem])
+
+(defn- print-differences
+  [report expected]
+  (report/print-report report)
+  (doseq [[k pattern] expected]
+    (println (str "! " k))
+    (run! #(println (str "    " %)) (expect/difference pattern (get report k)))))
+
+(defn ^:no-doc checked-message
+  "What `check-message` expands to."
+  [place filter mail expected options]
+  (keys/check "a report" expected report-keys)
+  (let [report (run-message filter mail options)
+        right? (fn [[k pattern]] (expect/matches? pattern (get report k)))
+        wrong (into {} (remove right?) expected)]
+    (report-check place
+                  (empty? wrong)
+                  #(print-differences report wrong)
+                  (if (empty? wrong) expected wrong)
+                  (cons 'not-as-expected (keys wrong)))
+    report))
+
+(defn- place
+  [form]
+  {:file (.getName (io/file *file*)), :line (:line (meta form))})
+
+(defmacro check-conversation
+  "Runs a conversation as `run-conversation` does and tells clojure.test whether all was as
+  expected: a failure shows the conversation as a ladder with the difference in its place. Returns
+  the result.
+
+    (deftest the-lottery-is-refused
+      (check-conversation {:handlers handlers} (io/resource \"conversations/lottery.edn\")))"
+  ([filter conversation]
+   `(checked-conversation ~(place &form) ~filter ~conversation {}))
+  ([filter conversation options]
+   `(checked-conversation ~(place &form) ~filter ~conversation ~options)))
+
+(defmacro check-message
+  "Plays a message as `run-message` does and tells clojure.test whether the keys of the report that
+  are given have values as expected, see temse.test.expect: a failure shows the conversation and the
+  differences. Returns the report.
+
+    (deftest mail-is-marked
+      (check-message {:handlers handlers} {:headers [[\"Subject\" \"hi\"]]}
+                     {:verdict :accept
+                      :modifications [{:action :add-header :name \"X-Seen\" :value #\"yes\"}]}))"
+  ([filter mail expected]
+   `(checked-message ~(place &form) ~filter ~mail ~expected {}))
+  ([filter mail expected options]
+   `(checked-message ~(place &form) ~filter ~mail ~expected ~options)))
 
 ;; ---- handlers by hand
 

@@ -12,18 +12,22 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.action temse.message temse.report temse.impl.console temse.impl.options
-      temse.impl.pending}
-    #{temse.impl.log temse.impl.dispatch temse.impl.negotiation temse.async}
-    #{temse.impl.server}
-    #{temse.milter}
-    #{temse.test}
-    #{temse.demo}
+  '[#{temse.action temse.report temse.simulate.edit temse.impl.capture temse.impl.console
+      temse.impl.document temse.impl.keys temse.impl.load temse.impl.options temse.impl.pending
+      temse.impl.player temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.wire}
+    #{temse.async temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
+      temse.impl.dispatch temse.impl.log temse.impl.negotiation temse.impl.option-table
+      temse.impl.command.ladder}
+    #{temse.generators temse.record temse.simulate.rules temse.impl.server}
+    #{temse.message temse.milter temse.proxy temse.impl.command.decode}
+    #{temse.replay temse.simulate temse.impl.command.proxy}
+    #{temse.test temse.impl.command.replay}
+    #{temse.check temse.compare temse.demo temse.impl.command.send}
     #{temse.cli}])
 
 (def engine-room
   "The namespaces that may meet the Java server."
-  '#{temse.impl.server temse.impl.options temse.impl.log temse.impl.dispatch temse.milter temse.test})
+  '#{temse.impl.server temse.impl.options temse.impl.log temse.impl.dispatch temse.milter temse.test temse.check})
 
 (defn- read-forms
   [^File file]

@@ -225,6 +225,15 @@
                table)
          options))
 
+(defn of-filter
+  "Returns options for what people call a filter: a map of handlers, a map of options, or a var of
+  one of these."
+  [filter]
+  (let [given (if (var? filter) @filter filter)]
+    (if (and (map? given) (some table (keys given)))
+      given
+      {:handlers filter})))
+
 (defn endpoint
   "Returns where checked options say to listen."
   ^Endpoint [{:keys [^String address socket-path port host]}]

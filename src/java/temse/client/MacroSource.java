@@ -3,9 +3,11 @@ package temse.client;
 import clojure.lang.IPersistentMap;
 import clojure.lang.PersistentArrayMap;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -16,6 +18,7 @@ final class MacroSource {
   private final MtaOptions options;
   private final Map<MacroStage, List<String>> names;
   private final Map<String, String> values = new HashMap<>();
+  private final Set<Byte> told = new HashSet<>();
   private int messages;
 
   MacroSource(MtaOptions options) {
@@ -42,6 +45,7 @@ final class MacroSource {
   /** Learns from an event that is about to be sent. */
   void learn(EventType type, IPersistentMap event) {
     switch (type) {
+      case DEFINE_MACRO -> told.add((byte) (char) event.valAt(Keys.COMMAND));
       case CONNECT -> {
         Object address = event.valAt(Keys.ADDRESS);
         put("client_name", event.valAt(Keys.HOST_NAME));
@@ -72,8 +76,14 @@ final class MacroSource {
     put("i", queueId());
   }
 
-  /** Returns the {@code :define-macro} event that precedes an event of the type, or null. */
+  /**
+   * Returns the {@code :define-macro} event that precedes an event of the type, or null; none does
+   * where the caller has just sent one.
+   */
   IPersistentMap before(EventType type) {
+    if (told.remove(type.code)) {
+      return null;
+    }
     MacroStage stage =
         switch (type) {
           case HEADER -> MacroStage.END_OF_HEADERS;

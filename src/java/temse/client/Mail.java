@@ -2,6 +2,7 @@ package temse.client;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.IPersistentVector;
+import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
 import java.io.ByteArrayOutputStream;
@@ -18,13 +19,31 @@ import temse.protocol.Text;
  * @param recipients as in RCPT TO, with angle brackets
  * @param headers header fields in order
  * @param body with CR LF line ends
+ * @param cuts offsets at which the body is cut into pieces, in ascending order; a piece that is too
+ *     long for a packet is cut further
+ * @param recipientParameters ESMTP parameters of each RCPT TO; those of the last recipients may be
+ *     missing
  */
 public record Mail(
     String sender,
     List<String> senderParameters,
     List<String> recipients,
     List<Field> headers,
-    byte[] body) {
+    byte[] body,
+    List<Integer> cuts,
+    List<List<String>> recipientParameters) {
+
+  private static final Keyword RECIPIENT_OPTIONS = Keyword.intern("recipient-options");
+
+  /** Makes a mail without parameters of recipients, whose body is cut only where a packet ends. */
+  public Mail(
+      String sender,
+      List<String> senderParameters,
+      List<String> recipients,
+      List<Field> headers,
+      byte[] body) {
+    this(sender, senderParameters, recipients, headers, body, List.of(), List.of());
+  }
 
   /**
    * A header field.
@@ -80,16 +99,38 @@ public record Mail(
     return !text.isEmpty() && text.chars().allMatch(c -> c > ' ' && c < 0x7F);
   }
 
+  /** Returns the mail with another body, which is sent in these pieces. */
+  public Mail withBody(List<byte[]> pieces) {
+    List<Integer> ends = new ArrayList<>();
+    byte[] whole = wireBody(pieces, ends);
+    List<Integer> inside = List.copyOf(ends.subList(0, Math.max(0, ends.size() - 1)));
+    return new Mail(
+        sender, senderParameters, recipients, headers, whole, inside, recipientParameters);
+  }
+
+  /** Returns the mail with ESMTP parameters of its recipients. */
+  public Mail withRecipientParameters(List<List<String>> parameters) {
+    return new Mail(sender, senderParameters, recipients, headers, body, cuts, parameters);
+  }
+
   /** Returns the body as MTAs send it: CR LF line ends, the last line ended. */
   public static byte[] wireBody(byte[] body) {
-    ByteArrayOutputStream bytes = new ByteArrayOutputStream(body.length + 64);
+    return wireBody(List.of(body), new ArrayList<>());
+  }
+
+  /** Returns the body that the pieces are, and adds to {@code ends} where in it each piece ends. */
+  private static byte[] wireBody(List<byte[]> pieces, List<Integer> ends) {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     byte previous = '\n';
-    for (byte b : body) {
-      if (b == '\n' && previous != '\r') {
-        bytes.write('\r');
+    for (byte[] piece : pieces) {
+      for (byte b : piece) {
+        if (b == '\n' && previous != '\r') {
+          bytes.write('\r');
+        }
+        bytes.write(b);
+        previous = b;
       }
-      bytes.write(b);
-      previous = b;
+      ends.add(bytes.size());
     }
     if (previous != '\n') {
       bytes.write('\r');
@@ -98,18 +139,36 @@ public record Mail(
     return bytes.toByteArray();
   }
 
-  /** Returns the mail as a map: {@code :sender :recipients :headers :body}. */
+  /**
+   * Returns the mail as a map: {@code :sender :options :recipients :headers :body}, and {@code
+   * :recipient-options} where there are some. A field is a vector of name and value; where no space
+   * follows the colon, what does follows as third.
+   */
   public IPersistentMap toMap() {
     List<IPersistentVector> fields = new ArrayList<>();
-    headers.forEach(field -> fields.add(PersistentVector.create(field.name(), field.value())));
-    return new PersistentArrayMap(
-        new Object[] {
-          Keys.SENDER, sender,
-          Keys.OPTIONS, PersistentVector.create((Iterable<?>) senderParameters),
-          Keys.RECIPIENTS, PersistentVector.create((Iterable<?>) recipients),
-          Keys.HEADERS, PersistentVector.create((Iterable<?>) fields),
-          Keys.BODY, body
-        });
+    for (Field field : headers) {
+      fields.add(
+          field.raw().startsWith(" ")
+              ? PersistentVector.create(field.name(), field.value())
+              : PersistentVector.create(field.name(), field.value(), field.raw()));
+    }
+    IPersistentMap map =
+        new PersistentArrayMap(
+            new Object[] {
+              Keys.SENDER, sender,
+              Keys.OPTIONS, vector(senderParameters),
+              Keys.RECIPIENTS, vector(recipients),
+              Keys.HEADERS, vector(fields),
+              Keys.BODY, body
+            });
+    return recipientParameters.isEmpty()
+        ? map
+        : map.assoc(
+            RECIPIENT_OPTIONS, vector(recipientParameters.stream().map(Mail::vector).toList()));
+  }
+
+  private static IPersistentVector vector(List<?> list) {
+    return PersistentVector.create((Iterable<?>) list);
   }
 
   private static String withoutCr(String line) {

@@ -1,6 +1,7 @@
 package temse.client;
 
 import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -11,9 +12,10 @@ import temse.protocol.Keys;
 /**
  * What became of a message.
  *
- * @param verdict ACCEPT, REJECT, TEMPORARY_FAILURE or DISCARD
+ * @param verdict ACCEPT, REJECT, TEMPORARY_FAILURE or DISCARD; null if the connection died of a
+ *     fault that was asked for
  * @param at the event that settled it
- * @param reply the action that settled it
+ * @param reply the action that settled it; null without a verdict
  * @param modifications what the milter changed, in order; a replaced body is one of them
  * @param recipients the reply to each recipient that the MTA told of, by address
  */
@@ -30,7 +32,9 @@ public record MessageReport(
     ((Map<?, ?>) report.valAt(Keys.RECIPIENTS))
         .forEach((address, reply) -> recipients.put((String) address, (IPersistentMap) reply));
     return new MessageReport(
-        ActionType.ofKeyword(report.valAt(MessagePlayer.VERDICT)),
+        report.valAt(MessagePlayer.VERDICT) instanceof Keyword verdict
+            ? ActionType.ofKeyword(verdict)
+            : null,
         EventType.ofKeyword(report.valAt(MessagePlayer.AT)),
         (IPersistentMap) report.valAt(MessagePlayer.REPLY),
         ((List<?>) report.valAt(MessagePlayer.MODIFICATIONS))

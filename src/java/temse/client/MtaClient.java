@@ -21,7 +21,7 @@ public final class MtaClient {
    * @throws IOException if it cannot be reached, or closes instead of answering the offer
    */
   public static MtaSession connect(Endpoint endpoint, MtaOptions options) throws IOException {
-    return new MtaSession(new SocketWire(endpoint.address(), options.timeout()), options);
+    return session(new SocketWire(endpoint.address(), options.timeout()), options);
   }
 
   /**
@@ -36,6 +36,10 @@ public final class MtaClient {
       ServerListener listener,
       MtaOptions options)
       throws IOException {
-    return new MtaSession(new EngineWire(factory, engineOptions, listener), options);
+    return session(new EngineWire(factory, engineOptions, listener), options);
+  }
+
+  private static MtaSession session(Wire wire, MtaOptions options) throws IOException {
+    return new MtaSession(FaultyWire.of(wire, options.faults()), options);
   }
 }

@@ -112,6 +112,12 @@ public final class MtaSession implements AutoCloseable {
    * @throws MilterException if the answer breaks the protocol or the agreement
    */
   public List<IPersistentMap> send(IPersistentMap event) throws IOException {
+    tell(event);
+    return answer(EventType.ofKeyword(event.valAt(Keys.EVENT)));
+  }
+
+  /** Sends an event, its macros before it, and does not wait for what answers it. */
+  void tell(IPersistentMap event) throws IOException {
     EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
     Packet packet = EventCodec.encode(event);
     macros.learn(type, event);
@@ -126,8 +132,21 @@ public final class MtaSession implements AutoCloseable {
       bytes.writeBytes(packet.toBytes());
     }
     if (bytes.size() > 0) {
-      wire.write(bytes.toByteArray());
+      write(bytes.toByteArray());
     }
+  }
+
+  private void write(byte[] bytes) throws IOException {
+    try {
+      wire.write(bytes);
+    } catch (IOException e) {
+      drop();
+      throw e;
+    }
+  }
+
+  /** Returns what answers an event that was sent. */
+  List<IPersistentMap> answer(EventType type) throws IOException {
     List<IPersistentMap> response = wanted(type) && owesReply(type) ? response(type) : List.of();
     if (type == EventType.RECIPIENT && accepted(response)) {
       macros.recipientAccepted();
@@ -155,6 +174,9 @@ public final class MtaSession implements AutoCloseable {
    * :reject}, {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled
    * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and
    * {@code :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
+   *
+   * <p>Where the options ask for faults, a connection that dies is no exception: {@code :verdict}
+   * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} tells how.
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
    */
@@ -211,6 +233,11 @@ public final class MtaSession implements AutoCloseable {
   public void drop() throws IOException {
     open = false;
     wire.close();
+  }
+
+  /** Returns true until the connection has ended. */
+  public boolean isOpen() {
+    return open;
   }
 
   /** Returns what answers an event; an answer that is late or wrong ends the connection. */

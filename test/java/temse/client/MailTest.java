@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -109,6 +110,22 @@ class MailTest {
     assertEquals("a\rb\r\n", wireBody("a\rb"), "a lone CR is no line end");
     assertEquals("\r\n\r\n", wireBody("\n\n"));
     assertEquals("", wireBody(""));
+  }
+
+  @Test
+  void aBodyIsCutWhereItsPiecesEnd() {
+    assertCuts("ab\r\n", List.of(1), "a", "b");
+    assertCuts("a\r\nb\r\n", List.of(3, 3), "a\n", "", "b\r\n");
+    assertCuts("a\r\nb\r\n", List.of(2), "a\r", "\nb");
+    assertCuts("a\r\n", List.of(), "a");
+    assertCuts("", List.of(0), "", "");
+    assertCuts("", List.of());
+  }
+
+  private static void assertCuts(String body, List<Integer> cuts, String... pieces) {
+    Mail mail = parse("").withBody(Stream.of(pieces).map(Text::encodeBytes).toList());
+    assertEquals(body, Text.decode(mail.body()));
+    assertEquals(cuts, mail.cuts());
   }
 
   private static String wireBody(String body) {

@@ -1,0 +1,172 @@
+package temse.junit;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
+
+import clojure.java.api.Clojure;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
+import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.launcher.LauncherDiscoveryRequest;
+import org.junit.platform.launcher.TestExecutionListener;
+import org.junit.platform.launcher.TestIdentifier;
+import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
+import org.junit.platform.launcher.core.LauncherFactory;
+import temse.client.MessageReport;
+import temse.client.MtaOptions;
+import temse.client.MtaSession;
+import temse.protocol.ActionFlag;
+import temse.protocol.ActionType;
+import temse.protocol.Actions;
+import temse.protocol.EventType;
+import temse.server.Milter;
+import temse.server.Step;
+
+/** The extension as its users have it. */
+class MilterExtensionTest {
+  private static final List<String> RECIPIENTS = List.of("<b@example.com>");
+
+  private static Milter<Integer> counter() {
+    return Milter.startingWith(() -> 0)
+        .requires(ActionFlag.ADD_HEADER)
+        .on(EventType.HEADER, (event, count) -> Step.next(count + 1))
+        .on(
+            EventType.END_OF_MESSAGE,
+            (event, count) ->
+                Step.next(count).respond(Actions.addHeader("X-Count", String.valueOf(count))))
+        .build();
+  }
+
+  private static MessageReport send(MtaSession mta) throws IOException {
+    return mta.sendMessage("<a@example.org>", RECIPIENTS, "Subject: hi\nTo: b\n\nhello\n");
+  }
+
+  @RegisterExtension static final MilterExtension MILTER = MilterExtension.of(counter());
+
+  private static final List<MtaSession> GIVEN = new ArrayList<>();
+
+  @AfterAll
+  static void connectionsWereClosedAfterTheirTests() {
+    assertEquals(3, GIVEN.size());
+    assertTrue(GIVEN.stream().noneMatch(MtaSession::isOpen));
+  }
+
+  @Test
+  void aTestGetsAConnection(MtaSession mta) throws IOException {
+    GIVEN.add(mta);
+    MessageReport report = send(mta);
+    assertEquals(ActionType.ACCEPT, report.verdict());
+    assertEquals(List.of(Actions.addHeader("X-Count", "2")), report.modifications());
+  }
+
+  @Test
+  void eachConnectionIsNew(MtaSession mta, MtaSession other) throws IOException {
+    GIVEN.addAll(List.of(mta, other));
+    assertNotSame(mta, other);
+    assertTrue(mta.isOpen());
+    assertEquals(send(mta), send(other));
+    assertEquals("4", send(mta).modifications().get(0).valAt(Clojure.read(":value")));
+  }
+
+  @Test
+  void aConnectionIsMadeByHand() throws IOException {
+    MtaOptions old = MtaOptions.SENDMAIL.withOffer(new temse.protocol.Offer(2, 0, 0));
+    try (MtaSession mta = MILTER.connect(old)) {
+      assertEquals(2L, mta.agreement().valAt(Clojure.read(":version")));
+    }
+  }
+
+  @Test
+  void withoutAServerThereIsNoEndpoint() {
+    assertThrows(IllegalStateException.class, MILTER::endpoint);
+  }
+
+  /** A server for all tests of the class, and an MTA of another style. */
+  @Nested
+  class WithServer {
+    @RegisterExtension
+    final MilterExtension served =
+        MilterExtension.of(counter()).withMta(MtaOptions.SENDMAIL).withServer();
+
+    @Test
+    void theServerListensOnAFreePort() throws IOException {
+      assertTrue(served.endpoint().toString().matches("inet:[1-9]\\d*@127\\.0\\.0\\.1"));
+      try (MtaSession mta = served.connect()) {
+        assertEquals(MtaOptions.SENDMAIL, mta.options());
+        assertEquals("2", send(mta).modifications().get(0).valAt(Clojure.read(":value")));
+      }
+    }
+  }
+
+  /** A filter of Clojure. */
+  @Nested
+  class OfClojure {
+    @RegisterExtension
+    final MilterExtension clojure =
+        MilterExtension.of(
+            (Map<?, ?>)
+                Clojure.var("clojure.core", "eval")
+                    .invoke(Clojure.read("{:handlers {:mail (fn [_ _] [{:action :discard}])}}")));
+
+    @Test
+    void itsOptionsAreTaken() throws IOException {
+      try (MtaSession mta = clojure.connect()) {
+        assertEquals(ActionType.DISCARD, send(mta).verdict());
+      }
+    }
+  }
+
+  /** What a failing test says; run by {@link #aFailureTellsWhatWasSaidAndThrown} alone. */
+  static class Failing {
+    @RegisterExtension
+    static final MilterExtension BROKEN =
+        MilterExtension.of(
+                Milter.startingWith(() -> 0)
+                    .on(
+                        EventType.MAIL,
+                        (event, state) -> {
+                          throw new IllegalStateException("no luck");
+                        })
+                    .build())
+            .withServer();
+
+    @Test
+    void expectsTooMuch(MtaSession mta) throws IOException {
+      assertEquals(ActionType.ACCEPT, send(mta).verdict());
+    }
+  }
+
+  @Test
+  void aFailureTellsWhatWasSaidAndThrown() {
+    List<Throwable> failures = new ArrayList<>();
+    LauncherDiscoveryRequest request =
+        LauncherDiscoveryRequestBuilder.request().selectors(selectClass(Failing.class)).build();
+    LauncherFactory.create()
+        .execute(
+            request,
+            new TestExecutionListener() {
+              @Override
+              public void executionFinished(TestIdentifier test, TestExecutionResult result) {
+                result.getThrowable().ifPresent(failures::add);
+              }
+            });
+    assertEquals(1, failures.size());
+    Throwable failure = failures.get(0);
+    assertTrue(failure.getMessage().contains("expected: <ACCEPT>"), failure.getMessage());
+    assertEquals("no luck", failure.getSuppressed()[0].getMessage());
+    String said = failure.getSuppressed()[1].toString();
+    assertTrue(said.startsWith("the conversation was\n  MTA  --> options version 6\n"), said);
+    assertTrue(
+        said.contains("  MTA  --> mail <a@example.org>\n       <-- temporary-failure"), said);
+    assertThrows(IllegalStateException.class, Failing.BROKEN::endpoint);
+  }
+}
