@@ -226,7 +226,8 @@
     :message        ; the mail as the SMTP client sends it, a map of the same shape
     :conversation   ; exchanges {:event :response}: what the filter answered to this mail, and to
                     ; :connect and :hello; what is missing was answered with continue
-    :agreement      ; what was negotiated, as in reports of temse.test (default: no leading space)
+    :agreement      ; the filter's answer to the offer, an :options map: whether values have their
+                    ; leading space is in it (default: they have not)
     :session        ; {:host-name :hello :queue-id :date}, which appear in texts and made fields"
   [{:keys [mta message conversation agreement session] :or {mta :postfix}}]
   (let [start {:mta mta

@@ -167,7 +167,7 @@
        :text (str/join "\n" lines)}
       {:action :reply-code
        :smtp-code smtp-code
-       :text (str/replace (first lines) #"^[245]\." "")})))
+       :text (str/replace (first lines) #"^[0-9]+" "")})))
 
 (def index (gen/one-of [(gen/choose 0 9) (gen/choose 0 Integer/MAX_VALUE)]))
 

@@ -28,8 +28,9 @@ final class ReplyText {
   /**
    * Returns the reply as it travels, lines separated by CR LF.
    *
-   * <p>Lines of the text are separated by LF or CR LF. Several lines without an enhanced code get
-   * 4.0.0 or 5.0.0, as libmilter's {@code smfi_setmlreply} does.
+   * <p>Lines of the text are separated by LF or CR LF. Without an enhanced code several lines get
+   * 4.0.0 or 5.0.0, as libmilter's {@code smfi_setmlreply} does, and so does a text that Postfix
+   * would refuse, since it takes the digit at its beginning for the class of an enhanced code.
    *
    * @throws MilterException BAD_ACTION, with what would be right
    */
@@ -41,8 +42,8 @@ final class ReplyText {
     if (lines.length > MAXIMUM_LINES) {
       throw bad("the text has " + lines.length + " lines, the limit is " + MAXIMUM_LINES);
     }
-    String enhanced =
-        enhancedCode == null && lines.length > 1 ? smtpCode / 100 + ".0.0" : enhancedCode;
+    boolean wanted = lines.length > 1 || looksLikeOtherClass(smtpCode, text);
+    String enhanced = enhancedCode == null && wanted ? smtpCode / 100 + ".0.0" : enhancedCode;
     if (enhanced != null) {
       checkEnhanced(smtpCode, enhanced);
     }
@@ -95,6 +96,11 @@ final class ReplyText {
               Keys.TEXT,
               text
             });
+  }
+
+  private static boolean looksLikeOtherClass(long smtpCode, String text) {
+    char start = text.isEmpty() ? ' ' : text.charAt(0);
+    return start >= '0' && start <= '9' && start != '0' + smtpCode / 100;
   }
 
   private static void checkEnhanced(long smtpCode, String enhanced) {

@@ -14,7 +14,9 @@
   (:import
    (java.io BufferedInputStream Closeable)
    (java.net InetSocketAddress Socket)
-   (java.util.concurrent ConcurrentHashMap)))
+   (java.util Arrays)
+   (java.util.concurrent ConcurrentHashMap)
+   (temse.protocol ActionCodec Packet PacketSink)))
 
 (set! *warn-on-reflection* true)
 
@@ -27,12 +29,26 @@
     (get-in script [event number])
     (get script event)))
 
+(defn- as-sent
+  "Returns an action as the MTA reads it: a reply may have got an enhanced code."
+  [{:keys [action] :as given}]
+  (if (= :reply-code action)
+    (let [sent (volatile! nil)]
+      (ActionCodec/encode given
+                          (reify PacketSink
+                            (packet [_ code chunk offset length]
+                              (vreset! sent (Packet. code (Arrays/copyOfRange ^bytes chunk
+                                                                              (int offset)
+                                                                              (int (+ offset length))))))))
+      (ActionCodec/decode @sent))
+    given))
+
 (defn- play
   "Answers an event as the script says and notes both."
   [{::keys [script conversation] :as context} {:keys [event] :as e}]
   (let [number (inc (count (filter #(= event (:event (:event %))) @conversation)))
         actions (vec (scripted script event number))]
-    (swap! conversation conj {:event e, :response actions})
+    (swap! conversation conj {:event e, :response (mapv as-sent actions)})
     (if (seq actions)
       (apply respond context actions)
       context)))

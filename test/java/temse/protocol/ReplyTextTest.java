@@ -46,6 +46,13 @@ class ReplyTextTest {
   }
 
   @Test
+  void aNumberAtTheBeginningIsNotTakenForAnEnhancedCode() {
+    assertEquals("550 5.0.0 100%% sure", sent(550, null, "100% sure"));
+    assertEquals("450 4.0.0 5 days", sent(450, null, "5 days"));
+    assertEquals("550 5 days", sent(550, null, "5 days"));
+  }
+
+  @Test
   void linesMayBeSeparatedByCrLfToo() {
     assertEquals(sent(550, "5.7.1", "a\nb"), sent(550, "5.7.1", "a\r\nb"));
   }
