@@ -27,6 +27,10 @@
   (is (= [:delivered :delivered]
          (map :fate ((juxt :postfix :sendmail) (compare-mtas (at-end (act/accept)) mail))))))
 
+(deftest a-filter-that-sees-the-leading-space-is-understood
+  (let [filter (assoc (at-end (act/add-header "X-B" " 1")) :leading-space? true)]
+    (is (= ["X-B" "1"] (peek (:headers (:message (:postfix (compare-mtas filter mail)))))))))
+
 (deftest deletions-from-the-first-on-differ-since-only-postfix-renumbers
   (is (= [{:what [:message :headers]
            :postfix [["From" "a@example.org"] ["X-A" "two"]]

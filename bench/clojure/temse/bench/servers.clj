@@ -35,6 +35,7 @@
   (case server
     :libmilter [(str work "/seen_filter")]
     :java [(str java-home "/bin/java")
+           "-XX:+UseSerialGC"
            "-cp" (string/join ":" ["target/classes"
                                    (string/trim (slurp "target/bin/run.classpath"))
                                    "target/example-classes"])

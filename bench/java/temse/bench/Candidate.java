@@ -75,7 +75,12 @@ record Candidate(
             ROUNDS,
             BOTH,
             ALL,
-            List.of(java, "-cp", library + ":target/example-classes", "SeenFilter")));
+            List.of(
+                java,
+                "-XX:+UseSerialGC",
+                "-cp",
+                library + ":target/example-classes",
+                "SeenFilter")));
     all.add(new Candidate(CLOJURE, true, ROUNDS, BOTH, ALL, temse("seen_filter")));
     all.add(new Candidate("message", true, ROUNDS, BOTH, OF_MESSAGE, temse("seen_message")));
     String jmilter = System.getProperty("jmilter");

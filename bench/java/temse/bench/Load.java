@@ -27,10 +27,14 @@ final class Load {
   private static final Length STEADY = new Length(1, 1, 1);
   private static final Length OF_GROWTH = new Length(1, 0.1, 0.5);
 
-  /** Until a JVM has compiled what matters: of a first workload, of each, of each growth. */
   private static final Length WARM_UP = new Length(15_000, 4, 4);
 
-  private static final Length FURTHER_WARM_UP = new Length(1, 0.8, 1);
+  /** A JVM is warm for a workload when so many runs in turn are not cheaper, by so much. */
+  private static final Length FURTHER_WARM_UP = new Length(1, 0.3, 0.5);
+
+  private static final int CALM_RUNS = 2;
+  private static final int MOST_RUNS = 16;
+  private static final double CHEAPER = 0.95;
   private static final Length GROWTH_WARM_UP = new Length(1, 0.3, 0.5);
 
   /** A socket, the workloads that are measured over it, and whether the growth of cost is. */
@@ -137,12 +141,21 @@ final class Load {
         }
         for (Workload workload : part.workloads()) {
           if (candidate.takesPart(part.socket(), workload) && !workload.isSteady()) {
-            run(candidate, workload.withoutIdle(), FURTHER_WARM_UP);
+            settle(candidate, workload.withoutIdle());
           }
         }
       }
     }
     bind(ALL_CORES, ALL_CORES);
+  }
+
+  private void settle(Candidate candidate, Workload workload) throws IOException {
+    double best = Double.MAX_VALUE;
+    for (int runs = 0, calm = 0; calm < CALM_RUNS && runs < MOST_RUNS; runs++) {
+      double cost = run(candidate, workload, FURTHER_WARM_UP).cpuMicrosPerMessage();
+      calm = cost < CHEAPER * best ? 0 : calm + 1;
+      best = Math.min(best, cost);
+    }
   }
 
   private Sample run(Candidate candidate, Workload workload, Length length) throws IOException {

@@ -218,13 +218,19 @@ public final class ConnectionEngine implements Conversation {
 
   private void schedule(EventType type, Packet packet) {
     if (runner.handles(type) && !skips(type)) {
-      agenda.add(new EventStep(type, decode(type, packet), false));
+      take(type, decode(type, packet));
     } else {
       IPersistentMap event = listener.wantsExchanges() ? decode(type, packet) : null;
       messageOpen |= type.inMessage();
       runner.settleUnheard(
-          new EventStep(type, event, false),
-          skips(type) ? Actions.proceed() : options.defaultReply(type));
+          type, event, skips(type) ? Actions.proceed() : options.defaultReply(type));
+    }
+  }
+
+  /** Takes a step at once, unless others are due before it or it must be on another thread. */
+  private void take(EventType type, IPersistentMap event) {
+    if (!agenda.isEmpty() || !runner.run(type, event, false)) {
+      agenda.add(new EventStep(type, event, false));
     }
   }
 

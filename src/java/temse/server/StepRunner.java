@@ -41,7 +41,9 @@ final class StepRunner implements Connection {
   private Request request;
   private Agreement agreement;
   private MilterHandler handler;
-  private EventStep current;
+  private EventType currentType;
+  private IPersistentMap currentEvent;
+  private boolean lastPiece;
   private long startedAt;
   private int scoldedEvents;
   private boolean answered = true;
@@ -88,17 +90,24 @@ final class StepRunner implements Connection {
 
   /** Takes a step, or returns false if it must be taken on another thread. */
   boolean run(EventStep step) {
-    current = step;
-    if (step.type() != EventType.OPTIONS && !handles(step.type())) {
-      begin(step);
-      write(step.type());
+    return run(step.type(), step.event(), step.beforeEndOfMessage());
+  }
+
+  /** Takes the step of an event, as {@link EventStep} describes it. */
+  boolean run(EventType type, IPersistentMap event, boolean beforeEndOfMessage) {
+    currentType = type;
+    currentEvent = event;
+    lastPiece = beforeEndOfMessage;
+    if (type != EventType.OPTIONS && !handles(type)) {
+      begin(type);
+      write(type);
       letGo();
       return true;
     }
-    if (!link.enter(step.type().ordinal())) {
+    if (!link.enter(type.ordinal())) {
       return false;
     }
-    begin(step);
+    begin(type);
     try {
       answer(null);
     } finally {
@@ -109,16 +118,17 @@ final class StepRunner implements Connection {
   }
 
   /** Settles an event that no handler hears of; it is decoded only if somebody watches. */
-  void settleUnheard(EventStep step, IPersistentMap reply) {
-    current = step;
+  void settleUnheard(EventType type, IPersistentMap event, IPersistentMap reply) {
+    currentType = type;
+    currentEvent = event;
     response.clear();
     if (listener.wantsExchanges()) {
       startedAt = System.nanoTime();
     }
-    if (agreement.owesReply(step.type())) {
-      writeReply(step.type(), reply);
+    if (agreement.owesReply(type)) {
+      writeReply(type, reply);
     } else {
-      settled(step.type(), null);
+      settled(type, null);
     }
     letGo();
   }
@@ -151,9 +161,9 @@ final class StepRunner implements Connection {
           () -> {
             throw new MilterException(
                 MilterException.Category.HANDLER_TIMEOUT,
-                "the pending value of " + current.type().keyword + " did not come in time",
+                "the pending value of " + currentType.keyword + " did not come in time",
                 Keys.EVENT,
-                current.type().keyword);
+                currentType.keyword);
           });
     } else if (waiting.progressDue(now)) {
       writeProgress();
@@ -173,7 +183,7 @@ final class StepRunner implements Connection {
     if (pending != null || arrival != null) {
       pending = null;
       arrival = null;
-      endScope(current.type());
+      endScope(currentType);
     }
   }
 
@@ -192,7 +202,7 @@ final class StepRunner implements Connection {
 
   /** Settles the step whose value has come, or returns false if it must be on another thread. */
   boolean resume() {
-    if (!link.enter(current.type().ordinal())) {
+    if (!link.enter(currentType.ordinal())) {
       return false;
     }
     Arrival how = arrival;
@@ -209,14 +219,14 @@ final class StepRunner implements Connection {
   /** Keeps no event that is settled: a connection may be idle for long. */
   private void letGo() {
     if (pending == null) {
-      current = null;
+      currentEvent = null;
     }
   }
 
   // ---- one step
 
-  private void begin(EventStep step) {
-    engine.begins(step.type());
+  private void begin(EventType type) {
+    engine.begins(type);
     response.clear();
     if (listener.wantsExchanges()) {
       startedAt = System.nanoTime();
@@ -227,12 +237,12 @@ final class StepRunner implements Connection {
   private void answer(Arrival value) {
     handlerThread = Thread.currentThread();
     try {
-      if (current.type() == EventType.OPTIONS) {
-        negotiate(current.event());
+      if (currentType == EventType.OPTIONS) {
+        negotiate(currentEvent);
         return;
       }
       List<IPersistentMap> actions =
-          value == null ? handler.onEvent(current.type(), current.event()) : value.actions();
+          value == null ? handler.onEvent(currentType, currentEvent) : value.actions();
       if (pending == null) {
         settle(actions);
       }
@@ -261,7 +271,7 @@ final class StepRunner implements Connection {
   }
 
   private void settle(List<IPersistentMap> actions) {
-    EventType type = current.type();
+    EventType type = currentType;
     if (actions != null && !actions.isEmpty()) {
       try {
         for (IPersistentMap action : actions) {
@@ -283,8 +293,8 @@ final class StepRunner implements Connection {
   private void add(IPersistentMap action) {
     if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
       progress();
-    } else if (mayAnswer(current.type())) {
-      response.add(current.type(), action, agreement);
+    } else if (mayAnswer(currentType)) {
+      response.add(currentType, action, agreement);
     } else if (action.valAt(Keys.ACTION) != ActionType.CONTINUE.keyword) {
       scold(action);
     }
@@ -292,10 +302,10 @@ final class StepRunner implements Connection {
 
   /** Reports an answer to an event that cannot be answered, once per connection and event. */
   private void scold(IPersistentMap action) {
-    int bit = 1 << current.type().ordinal();
+    int bit = 1 << currentType.ordinal();
     if ((scoldedEvents & bit) == 0) {
       scoldedEvents |= bit;
-      report(Response.unanswerable(current.type(), action));
+      report(Response.unanswerable(currentType, action));
     }
   }
 
@@ -304,7 +314,7 @@ final class StepRunner implements Connection {
   }
 
   private void write(EventType event) {
-    if (current.beforeEndOfMessage()) {
+    if (lastPiece) {
       writeBeforeEndOfMessage(replyTo(event));
     } else if (agreement != null && agreement.owesReply(event)) {
       writeReply(event, replyTo(event));
@@ -344,7 +354,7 @@ final class StepRunner implements Connection {
         actions.addAll(response.modifications());
         actions.add(reply);
       }
-      listener.exchanged(this, current.event(), actions, System.nanoTime() - startedAt);
+      listener.exchanged(this, currentEvent, actions, System.nanoTime() - startedAt);
     }
     if (reply == null) {
       endScope(type);
@@ -362,7 +372,7 @@ final class StepRunner implements Connection {
 
   private void fail(Throwable error) {
     report(error);
-    EventType type = current.type();
+    EventType type = currentType;
     if (type == EventType.OPTIONS) {
       engine.close(error);
       return;
@@ -373,7 +383,7 @@ final class StepRunner implements Connection {
       return;
     }
     try {
-      for (IPersistentMap action : handler.onError(error, type, current.event())) {
+      for (IPersistentMap action : handler.onError(error, type, currentEvent)) {
         response.add(type, action, agreement);
       }
       write(type);
@@ -386,10 +396,10 @@ final class StepRunner implements Connection {
   }
 
   private void report(Throwable error) {
-    if (current.type() == EventType.OPTIONS && error instanceof MilterException refusal) {
+    if (currentType == EventType.OPTIONS && error instanceof MilterException refusal) {
       listener.violated(this, refusal);
     } else {
-      listener.failed(this, current.type(), current.event(), error);
+      listener.failed(this, currentType, currentEvent, error);
     }
   }
 
@@ -443,7 +453,7 @@ final class StepRunner implements Connection {
   }
 
   private void writeProgress() {
-    EventType event = current.type();
+    EventType event = currentType;
     if (options.progressEvents.contains(event) && agreement.owesReply(event)) {
       ResponseEncoder.writeProgress(link.output());
       link.flush();
@@ -463,7 +473,7 @@ final class StepRunner implements Connection {
             stage,
             whenDone,
             engine.now(),
-            options.handlerTimeout(current.type()),
+            options.handlerTimeout(currentType),
             options.progressInterval);
     pending = value;
     stage.whenComplete(

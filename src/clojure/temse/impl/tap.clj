@@ -1,0 +1,160 @@
+(ns temse.impl.tap
+  "From the bytes of both directions of a milter connection to exchanges: which response answered
+  which event, after how long."
+  {:no-doc true}
+  (:import
+   (clojure.lang PersistentQueue)
+   (java.io ByteArrayOutputStream)
+   (java.nio ByteBuffer)
+   (temse.protocol ActionCodec ActionType ActionType$Kind EventCodec EventType MilterException Packet PacketDecoder ProtocolFlag)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private largest-payload 16777216)
+
+;; ---- pairing
+;;
+;; The state is {:waiting exchanges, :agreed protocol flags}. An exchange that waits has :owed?, true
+;; until its reply has come, and :at, when its event came.
+
+(def beginning
+  "The state before the first packet."
+  {:waiting PersistentQueue/EMPTY, :agreed #{}})
+
+(defn- owed?
+  "Returns true if the milter answers the event."
+  [{:keys [agreed]} {:keys [event]}]
+  (let [type (EventType/ofKeyword event)]
+    (boolean (and type
+                  (or (= EventType/OPTIONS type)
+                      (and (.owesReply type)
+                           (not (some-> (.-noReplyBy type)
+                                        (as-> flag (agreed (.-keyword ^ProtocolFlag flag)))))))))))
+
+(def ^:private most-waiting
+  "Exchanges that wait behind one without a reply; beyond that nothing is expected for it any more."
+  1000)
+
+(defn- let-go
+  "Returns an exchange as it is told: without any action its response is nil where one was owed."
+  [{:keys [owed? response] :as exchange}]
+  (cond-> (dissoc exchange :owed? :at)
+    (and owed? (empty? response)) (assoc :response nil)))
+
+(defn- settled
+  "Returns [state exchanges]: those that wait for nothing any more are let go, in order."
+  [{:keys [waiting] :as state}]
+  (loop [waiting waiting, done []]
+    (if (and (seq waiting)
+             (or (not (:owed? (peek waiting))) (< (long most-waiting) (count waiting))))
+      (recur (pop waiting) (conj done (let-go (peek waiting))))
+      [(assoc state :waiting waiting) done])))
+
+(defn event-came
+  "Returns [state exchanges] after an event of the MTA."
+  [state event nanos]
+  (settled (update state :waiting conj
+                   {:event event, :response [], :nanos 0, :at nanos, :owed? (owed? state event)})))
+
+(defn- reply?
+  [{:keys [action event]}]
+  (or (= :options event)
+      (some-> (ActionType/ofKeyword action) (as-> type (= ActionType$Kind/REPLY (.-kind ^ActionType type))))))
+
+(defn- change-first
+  [waiting f & args]
+  (into (conj PersistentQueue/EMPTY (apply f (peek waiting) args)) (pop waiting)))
+
+(defn action-came
+  "Returns [state exchanges] after an action of the milter. One that nothing waits for answers the
+  event {:event :unasked}."
+  [{:keys [waiting] :as state} action nanos]
+  (if-let [{:keys [at]} (peek waiting)]
+    (settled
+      (cond-> (update state :waiting change-first update :response conj action)
+        (reply? action) (update :waiting change-first assoc :owed? false, :nanos (- (long nanos) (long at)))
+        (= :options (:event action)) (assoc :agreed (:protocol action))))
+    [state [{:event {:event :unasked}, :response [action], :nanos 0}]]))
+
+(defn ended
+  "Returns the exchanges whose replies never came."
+  [{:keys [waiting]}]
+  (mapv let-go waiting))
+
+;; ---- packets and bytes
+
+(defn joined
+  "Returns the actions with the pieces of a replaced body in one."
+  [actions]
+  (if (some bytes? (map :body actions))
+    (let [body (ByteArrayOutputStream.)
+          piece? #(bytes? (:body %))]
+      (run! #(.writeBytes body (:body %)) (filter piece? actions))
+      (let [[before more] (split-with (complement piece?) actions)]
+        (-> (vec before)
+            (conj {:action :change-body, :body (.toByteArray body)})
+            (into (remove piece?) more))))
+    actions))
+
+(defn undecodable
+  "Returns what stands for a packet that cannot be decoded."
+  [^Packet packet e]
+  {:event :undecodable, :code (bit-and 0xFF (.code packet)), :data (.payload packet)
+   :problem (ex-message e)})
+
+(defn packet-event
+  "Returns the event of an MTA's packet."
+  [^Packet packet]
+  (try
+    (let [event (EventCodec/decode packet)]
+      (cond-> event
+        (= :disconnect (:event event)) (assoc :reason :new-connection)))
+    (catch MilterException e
+      (undecodable packet e))))
+
+(defn packet-action
+  "Returns the action of a milter's packet, for its answer to the offer an :options map."
+  [^Packet packet]
+  (try
+    (if (= (.code packet) (.-code EventType/OPTIONS))
+      (EventCodec/decode packet)
+      (ActionCodec/decode packet))
+    (catch MilterException e
+      (-> (undecodable packet e)
+          (dissoc :event)
+          (assoc :action :undecodable)))))
+
+(defn tap
+  "Returns a function of :mta or :milter, bytes and the time in nanoseconds, which gives each exchange
+  to `on-exchange`, and of :end, which gives it those that were never answered. It is for one thread
+  at a time.
+
+  Bytes that are no packets are told to `on-problem`, with the side and the exception; the tap is deaf
+  then."
+  [on-exchange on-problem]
+  (let [decoders {:mta (PacketDecoder. largest-payload), :milter (PacketDecoder. largest-payload)}
+        state (volatile! beginning)
+        take-in (fn [side packet nanos]
+                  (let [[next-state exchanges] (if (= :mta side)
+                                                 (event-came @state (packet-event packet) nanos)
+                                                 (action-came @state (packet-action packet) nanos))]
+                    (vreset! state next-state)
+                    (run! on-exchange exchanges)))]
+    (fn
+      ([_end]
+       (when-let [last-state @state]
+         (vreset! state nil)
+         (run! on-exchange (ended last-state))))
+      ([side ^bytes bytes nanos]
+       (let [^PacketDecoder decoder (decoders side)
+             buffer (ByteBuffer/wrap bytes)]
+         (try
+           (loop []
+             (when @state
+               (when-let [packet (.next decoder buffer)]
+                 (take-in side packet nanos)
+                 (recur))))
+           (catch MilterException e
+             (on-problem side e)
+             (run! on-exchange (ended @state))
+             (vreset! state nil))))))))

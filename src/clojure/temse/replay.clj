@@ -1,0 +1,380 @@
+(ns temse.replay
+  "Recordings, played to today's filter as the recorded MTA would: what does it answer differently?
+
+    (print-differences (replay \"recordings\" options))
+
+  A difference is a map of
+    :recording     ; the file, or the number of the recording among those given
+    :exchange      ; which exchange of its conversation it is, from 0
+    :differs       ; set of :agreement, :verdict, :reply (another code or text), :modifications,
+                   ; :connection (one of the two filters gave no answer)
+    :event         ; what was answered
+    :expected      ; the recorded answer, nil where none came
+    :actual        ; that of today
+    :problem       ; why today's did not come, if the connection failed
+    :conversation  ; what was played of the message before, with today's answers"
+  (:require
+   [clojure.string :as string]
+   [temse.impl.options :as options]
+   [temse.impl.tap :as tap]
+   [temse.impl.wire :as wire]
+   [temse.milter :as milter]
+   [temse.record :as record]
+   [temse.report :as report])
+  (:import
+   (java.io Closeable File IOException)
+   (temse.protocol ActionCodec ActionType ActionType$Kind EventCodec EventType MilterException ProtocolFlag Session Text)
+   (temse.transport Endpoint)))
+
+(set! *warn-on-reflection* true)
+
+;; ---- comparing
+
+(def ^:private go-on [{:action :continue}])
+
+(defn- ignoring
+  "Returns a function of an action from the option :ignore: names of header fields, or such a
+  function."
+  [ignore]
+  (if (or (nil? ignore) (coll? ignore))
+    (let [names (into #{} (map string/lower-case) ignore)]
+      (fn [{:keys [name] :as action}]
+        (cond-> action
+          (and name (names (string/lower-case name))) (dissoc :value))))
+    ignore))
+
+(defn- comparable
+  "Returns an action as a value that is equal to that of an action which does the same."
+  [{:keys [action body data] :as given} leading-space?]
+  (cond
+    (#{:shutdown :connection-failure} action)
+    {:action :reply-code, :smtp-code 421, :enhanced-code "4.7.0"
+     :text "Service not available, closing transmission channel"}
+
+    (bytes? body)
+    (assoc given :body (Text/decode body))
+
+    (bytes? data)
+    (assoc given :data (Text/decode data))
+
+    (and leading-space? (:value given))
+    (update given :value #(string/replace % #"^ " ""))
+
+    :else
+    given))
+
+(defn- answer
+  "Returns what an answer comes to: {:modifications :reply}."
+  [actions leading-space? ignore]
+  (let [actions (into []
+                      (comp (remove #(= :progress (:action %)))
+                            (map #(comparable % leading-space?))
+                            (keep ignore))
+                      actions)]
+    (if (= [] actions)
+      {:modifications [], :reply (first go-on)}
+      {:modifications (pop actions), :reply (peek actions)})))
+
+(defn- verdict
+  [reply]
+  (if (ActionType/ofKeyword (:action reply))
+    (ActionCodec/verdict reply)
+    reply))
+
+(defn- without-streamed
+  "Returns the modifications without the bodies where one of them is not known."
+  [modifications streamed?]
+  (if streamed?
+    (mapv #(if (= :change-body (:action %)) {:action :change-body} %) modifications)
+    modifications))
+
+(def ^:private agreed-keys
+  [:version :actions :protocol :macros])
+
+(defn- differs
+  "Returns the set of what differs between two answers to an event."
+  [{:keys [event]} expected actual {:keys [ignore recorded-space? space?]}]
+  (cond
+    (or (nil? expected) (nil? actual))
+    (if (= expected actual) #{} #{:connection})
+
+    (= :options event)
+    (if (apply = (map #(select-keys (first %) agreed-keys) [expected actual])) #{} #{:agreement})
+
+    :else
+    (let [then (answer expected recorded-space? ignore)
+          now (answer actual space? ignore)
+          streamed? (some :streamed? expected)
+          modifications #(without-streamed (:modifications %) streamed?)]
+      (cond-> #{}
+        (not= (verdict (:reply then)) (verdict (:reply now))) (conj :verdict)
+        (and (= (verdict (:reply then)) (verdict (:reply now)))
+             (not= (:reply then) (:reply now))) (conj :reply)
+        (not= (modifications then) (modifications now)) (conj :modifications)))))
+
+;; ---- playing
+;;
+;; The state of a conversation is {:played exchanges, :message the number of the first of them that
+;; belongs to the message, :answer to the offer, :over :message or :connection where a verdict has
+;; ended it, :skipped events, :closed? true where the filter has hung up, :differences}.
+
+(defn- wanted?
+  [{:keys [answer]} ^EventType type]
+  (let [flag (.-suppressedBy type)]
+    (and (<= (.-sinceVersion type) (long (:version answer 2)))
+         (not (and flag (contains? (:protocol answer) (.-keyword ^ProtocolFlag flag)))))))
+
+(defn- owed?
+  [{:keys [answer]} ^EventType type]
+  (let [flag (.-noReplyBy type)]
+    (and (.owesReply type)
+         (not (and flag (contains? (:protocol answer) (.-keyword ^ProtocolFlag flag)))))))
+
+(defn- silenced?
+  "Returns true if the MTA would not say it any more, after what the filter has answered before."
+  [{:keys [over skipped]} ^EventType type]
+  (or (contains? skipped type)
+      (case over
+        :message (and (.inMessage type) (not= EventType/MAIL type))
+        :connection (not (#{EventType/QUIT EventType/DISCONNECT} type))
+        false)))
+
+(defn- read-answer
+  "Returns the actions up to the reply, or nil where the filter hangs up."
+  [wire]
+  (loop [actions []]
+    (when-let [packet (wire/read-packet wire)]
+      (let [{:keys [action] :as answer} (tap/packet-action packet)
+            actions (conj actions answer)
+            type (ActionType/ofKeyword action)]
+        (if (and type (not= ActionType$Kind/REPLY (.-kind type)))
+          (recur actions)
+          (tap/joined actions))))))
+
+(defn- with-space
+  "Returns a header event with the leading space as today's filter has agreed to it."
+  [{:keys [event] :as e} {:keys [recorded-space? space?]}]
+  (cond-> e
+    (and (= :header event) space? (not recorded-space?)) (update :value #(str " " %))
+    (and (= :header event) recorded-space? (not space?)) (update :value string/replace #"^ " "")))
+
+(defn- after-answer
+  "Returns the state after an answer, as far as it ends or skips something."
+  [state ^EventType type actions]
+  (let [reply (peek actions)
+        verdict (if (and reply (ActionType/ofKeyword (:action reply)))
+                  (ActionCodec/verdict reply)
+                  ActionType/CONTINUE)
+        session (.settle (if (.inMessage type) Session/ENVELOPE Session/CONNECTED) type verdict)]
+    (cond-> state
+      (= ActionType/SKIP verdict) (update :skipped conj type)
+      (= Session/MESSAGE_SETTLED session) (assoc :over :message)
+      (= Session/CONNECTION_SETTLED session) (assoc :over :connection))))
+
+(defn- macro-type
+  "Returns the type of the event that macros are for."
+  [{:keys [event stage]}]
+  (when (= :define-macro event)
+    (EventType/ofKeyword stage)))
+
+(defn- open-again
+  [state]
+  (assoc state :over nil, :skipped #{}))
+
+(defn- begins-message?
+  "Returns true for MAIL and its macros, which come also where MAIL itself is not wanted."
+  [event type]
+  (= EventType/MAIL (or (macro-type event) type)))
+
+(defn- before-event
+  "Returns the state in which an event that begins or ends a message or an SMTP client is said."
+  [{:keys [over played] :as state} event type]
+  (cond
+    (#{EventType/DISCONNECT EventType/QUIT} type) (open-again state)
+    (= :connection over) state
+    (begins-message? event type) (assoc (open-again state) :message (count played))
+    (#{EventType/ABORT EventType/HELLO} type) (open-again state)
+    :else state))
+
+(defn- after-event
+  "Returns the state after an event, said or not: the end of a message ends what held for it."
+  [{:keys [over] :as state} type]
+  (if (and (= EventType/END_OF_MESSAGE type) (not= :connection over))
+    (open-again state)
+    state))
+
+(defn- spaces
+  [{:keys [recorded-answer answer]}]
+  {:recorded-space? (contains? (:protocol recorded-answer) :leading-space)
+   :space? (contains? (:protocol answer) :leading-space)})
+
+(defn- exchanged
+  "Returns the state after an answer has come, or nil for none."
+  [{:keys [played message problem] :as state} {:keys [event] expected :response} actual nanos number
+   {:keys [ignore name]}]
+  (let [differs (differs event expected actual (assoc (spaces state) :ignore ignore))]
+    (cond-> (update state :played conj {:event event, :response actual, :nanos nanos})
+      (seq differs)
+      (update :differences conj (cond-> {:recording name
+                                         :exchange number
+                                         :differs differs
+                                         :event event
+                                         :expected expected
+                                         :actual actual
+                                         :conversation (subvec played message)}
+                                  problem (assoc :problem problem))))))
+
+(defn- talk
+  "Sends an event and returns [actions nanos]; nil where the filter has hung up."
+  [wire event reply?]
+  (let [start (System/nanoTime)]
+    (wire/send-packet wire (EventCodec/encode event))
+    (if reply?
+      [(read-answer wire) (- (System/nanoTime) start)]
+      [[] 0])))
+
+(defn- play-offer
+  [state wire [number {:keys [event response] :as exchange}] options]
+  (let [[actual nanos] (talk wire event true)]
+    (-> state
+        (assoc :answer (first actual), :recorded-answer (first response), :closed? (nil? actual))
+        (exchanged exchange actual nanos number options))))
+
+(defn- play-event
+  [state wire [number {:keys [event] :as exchange} :as numbered] options]
+  (let [type (EventType/ofKeyword (:event event))
+        state (before-event state event type)]
+    (cond
+      (or (nil? type) (:closed? state))
+      state
+
+      (= EventType/OPTIONS type)
+      (play-offer state wire numbered options)
+
+      (silenced? state (or (macro-type event) type))
+      (after-event state type)
+
+      (not (wanted? state type))
+      (exchanged state exchange [] 0 number options)
+
+      :else
+      (let [[actual nanos] (talk wire (with-space event (spaces state)) (owed? state type))]
+        (-> state
+            (assoc :closed? (nil? actual))
+            (after-answer type actual)
+            (after-event type)
+            (exchanged exchange actual nanos number options))))))
+
+(defn- broken
+  "Returns the state after the connection has failed: an answer that is late or no packet ends it."
+  [state [number exchange] options e]
+  (-> state
+      (assoc :closed? true, :problem (ex-message e))
+      (exchanged exchange nil 0 number options)))
+
+(defn- play
+  "Returns the differences of one recording."
+  [endpoint {:keys [conversation]} {:keys [timeout] :as options}]
+  (with-open [wire (wire/open endpoint timeout)]
+    (:differences
+      (reduce (fn [state numbered]
+                (try
+                  (play-event state wire numbered options)
+                  (catch IOException e
+                    (broken state numbered options e))
+                  (catch MilterException e
+                    (broken state numbered options e))))
+              {:played [], :message 0, :answer nil, :over nil, :skipped #{}, :closed? false
+               :differences []}
+              (map-indexed vector conversation)))))
+
+(defn- all-recordings
+  [given]
+  (cond
+    (or (string? given) (instance? File given)) (record/read-recordings given)
+    (map? given) [given]
+    :else given))
+
+(defn- play-all
+  [^String address recordings {:keys [ignore timeout] :or {timeout 30000}}]
+  (let [endpoint (Endpoint/parse address)]
+    (into []
+          (comp (map-indexed (fn [number {:keys [file] :as recording}]
+                               (play endpoint recording {:name (or file number)
+                                                         :ignore (ignoring ignore)
+                                                         :timeout timeout})))
+                cat)
+          recordings)))
+
+(defn replay
+  "Plays recordings to a filter and returns a vector of the differences, [] where there are none.
+
+  `recordings` is a recording, a sequence of these, or the path of a file or directory with some.
+  The filter is a map of handlers or of options of start-milter, which is started on a free port
+  meanwhile, a running server, or the address of any milter.
+
+    :ignore   ; names of header fields whose values may differ, such as [\"X-Scanned-At\"]; or a
+              ; function of an action that returns what is compared, nil for nothing
+    :timeout  ; milliseconds to wait for each answer (default: 30000)
+
+  What the MTA would not have said after today's answers is not played: the rest of a message that
+  today's filter has refused. Packets that could not be decoded are not played either.
+
+  Throws an IOException where the filter cannot be reached.
+
+    (replay \"recordings\" {:handlers handlers} {:ignore [\"Date\"]})"
+  ([recordings filter]
+   (replay recordings filter {}))
+  ([recordings filter options]
+   (let [recordings (all-recordings recordings)]
+     (cond
+       (string? filter) (play-all filter recordings options)
+       (instance? Closeable filter) (play-all (milter/milter-address filter) recordings options)
+       :else (milter/with-milter [server (-> (options/of-filter filter)
+                                             (dissoc :host :socket-path :address :join?)
+                                             (assoc :port 0))]
+               (play-all (milter/milter-address server) recordings options))))))
+
+;; ---- telling
+
+(defn- answer-lines
+  [actions problem]
+  (cond
+    (nil? actions) [(if problem (str "no answer: " problem) "no answer")]
+    (= [] actions) ["continue"]
+    :else (mapv report/action-text actions)))
+
+(defn- agreement-lines
+  [[answer]]
+  (for [k agreed-keys
+        :let [value (get answer k)]
+        :when value]
+    (str (name k) " " (string/join " " (if (set? value) (map name (sort value)) [value])))))
+
+(defn- compared-lines
+  "Returns the two answers as lines that differ where the answers do."
+  [{:keys [differs expected actual problem]}]
+  (if (and (differs :agreement) expected actual)
+    (report/difference (agreement-lines expected) (agreement-lines actual))
+    (let [then (answer-lines expected nil)
+          now (answer-lines actual problem)]
+      (if (= then now)
+        (report/difference (map pr-str expected) (map pr-str actual))
+        (report/difference then now)))))
+
+(defn- difference-lines
+  [{:keys [recording exchange differs event conversation] :as difference}]
+  (concat
+    [(str recording ", exchange " exchange ", " (report/event-text event) ": differs in "
+          (string/join ", " (map name (sort differs))))]
+    (report/ladder {:conversation (remove #(= :define-macro (:event (:event %))) conversation)})
+    [(str "  MTA  --> " (report/event-text event))]
+    (map #(str "     " (subs % 0 2) "<-- " (subs % 2)) (compared-lines difference))))
+
+(defn print-differences
+  "Prints differences: of each the message so far as a ladder, and the recorded and today's answer,
+  marked - and +."
+  [differences]
+  (doseq [difference differences]
+    (run! println (difference-lines difference))
+    (newline)))

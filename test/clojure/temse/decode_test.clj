@@ -1,0 +1,328 @@
+(ns temse.decode-test
+  "The command decode: hex dumps of many programs and capture files, here made byte by byte."
+  (:require
+   [clojure.java.io :as io]
+   [clojure.string :as string]
+   [clojure.test :refer [are deftest is testing]]
+   [temse.impl.command.decode :as decode]
+   [temse.replay :as replay]
+   [temse.support :as support])
+  (:import
+   (clojure.lang ExceptionInfo)
+   (java.io File StringWriter)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)
+   (temse.protocol ActionCodec EventCodec Offer Packet PacketSink)))
+
+(set! *warn-on-reflection* true)
+
+;; The conversation
+
+(def ^:private offer (.event Offer/CURRENT))
+
+(defn- event-bytes
+  [event]
+  (vec (.toBytes (EventCodec/encode event))))
+
+(defn- action-bytes
+  [action]
+  (let [bytes (volatile! [])]
+    (ActionCodec/encode action (reify PacketSink
+                                 (packet [_ code payload offset length]
+                                   (vswap! bytes into (.toBytes (Packet. code (byte-array (take length (drop offset payload)))))))))
+    @bytes))
+
+(def ^:private said
+  "What the two sides say, in turn."
+  [[:mta (event-bytes offer)]
+   [:milter (event-bytes (assoc offer :protocol-mask 0x80))]
+   [:mta (event-bytes {:event :define-macro, :command \M, :definitions {"i" "4AB"}})]
+   [:mta (event-bytes {:event :mail, :sender "<a@example.org>"})]
+   [:milter (action-bytes {:action :continue})]
+   [:mta (event-bytes {:event :header, :name "Subject", :value "hi"})]
+   [:mta (event-bytes {:event :end-of-message})]
+   [:milter (into (action-bytes {:action :add-header, :name "X-Seen", :value "yes"})
+                  (action-bytes {:action :accept}))]
+   [:mta (event-bytes {:event :quit})]])
+
+(def ^:private of-mta
+  (into [] (mapcat second) (filter #(= :mta (first %)) said)))
+
+(def ^:private ladder
+  ["MTA  --> options version 6"
+   "<-- options version 6"
+   "MTA  --> mail <a@example.org>"
+   "<-- continue"
+   "MTA  --> header Subject: hi"
+   "MTA  --> end-of-message"
+   "<-- add-header X-Seen: yes"
+   "<-- accept"
+   "MTA  --> quit"])
+
+;; Running the command
+
+(defn- decoded
+  "Returns the exit code, output and errors of the command for a file of these bytes or this text."
+  [content & args]
+  (let [file (File/createTempFile "dump" nil)
+        errors (StringWriter.)
+        code (volatile! nil)]
+    (try
+      (if (string? content)
+        (spit file content)
+        (with-open [out (io/output-stream file)]
+          (.write out (byte-array (map unchecked-byte content)))))
+      (let [output (support/printed
+                     (binding [*err* errors]
+                       (vreset! code (try
+                                       (decode/run (cons (str file) args))
+                                       (catch ExceptionInfo e
+                                         (println (ex-message e))
+                                         (:temse.cli/exit (ex-data e)))))))]
+        {:code @code, :output output, :errors (str errors)})
+      (finally
+        (.delete file)))))
+
+(defn- steps
+  "Returns the lines of a ladder without the numbers of connections and times."
+  [{:keys [output]}]
+  (map #(string/replace (string/trim (subs % 4)) #"  \(.*ms\)$" "") (string/split-lines output)))
+
+;; Hex dumps
+
+(defn- hex
+  [bytes]
+  (map #(format "%02x" (bit-and 0xFF (long %))) bytes))
+
+(defn- dump
+  "Returns a hex dump of lines that a function makes of an offset and up to 16 bytes in hex."
+  [bytes line]
+  (string/join "\n" (map-indexed #(line (* 16 (long %1)) %2) (partition-all 16 (hex bytes)))))
+
+(deftest hex-dumps-of-common-programs-are-read
+  (are [line] (= (remove #(string/starts-with? % "<--") ladder) (steps (decoded (dump of-mta line))))
+    ;; xxd
+    (fn [offset row]
+      (format "%08x: %-39s  %s" offset (string/join " " (map string/join (partition-all 2 row))) "..00 11ab......."))
+    ;; xxd -g 1
+    (fn [offset row] (format "%08x: %-47s  %s" offset (string/join " " row) "beef....O......."))
+    ;; hexdump -C
+    (fn [offset row]
+      (format "%08x  %s  %s |%s|" offset (string/join " " (take 8 row)) (string/join " " (drop 8 row)) "..ab cd 01......"))
+    ;; od -A x -t x1
+    (fn [offset row] (format "%06x %s" offset (string/join " " row)))
+    ;; Wireshark
+    (fn [offset row] (format "%04x   %-47s   %s" offset (string/join " " row) "....O..........."))
+    ;; xxd -p, and digits by themselves
+    (fn [_ row] (string/join row))
+    (fn [_ row] (string/upper-case (string/join " " row)))
+    (fn [_ row] (string/join ":" row))
+    (fn [_ row] (str (string/join ", " (map #(str "0x" %) row)) ","))))
+
+(deftest lines-that-hexdump-leaves-out-come-again
+  (let [body (event-bytes {:event :body, :data (byte-array 100 (byte 65))})
+        bytes (into (event-bytes offer) body)
+        all (map-indexed (fn [i row] [(* 16 (long i)) row]) (partition-all 16 (hex bytes)))
+        text (loop [[[offset row] & more] all, previous nil, lines []]
+               (cond
+                 (nil? row) (string/join "\n" (dedupe lines))
+                 (= row previous) (recur more row (conj lines "*"))
+                 :else (recur more row (conj lines (format "%08x  %s" offset (string/join " " row))))))]
+    (is (string/includes? text "*"))
+    (is (= ["MTA  --> options version 6" "MTA  --> body, 100 bytes"] (steps (decoded text))))))
+
+(deftest the-bytes-themselves-are-read
+  (is (= (remove #(string/starts-with? % "<--") ladder) (steps (decoded of-mta)))))
+
+(deftest a-dump-of-both-sides-or-of-the-milter-alone-is-read
+  (is (= ladder (steps (decoded (mapcat second said)))))
+  (is (= ["<-- options version 6" "<-- continue" "<-- add-header X-Seen: yes" "<-- accept"]
+         (steps (decoded (mapcat second (filter #(= :milter (first %)) said)))))))
+
+(deftest verbose-shows-macros-and-flags
+  (let [{:keys [output]} (decoded of-mta "-v")]
+    (is (string/includes? output "define-macro mail i=4AB"))
+    (is (string/includes? output "actions: add-header add-recipient"))
+    (is (string/includes? output "protocol: leading-space no-body"))))
+
+(deftest a-packet-that-cannot-be-decoded-is-shown-with-the-reason
+  (let [{:keys [output]} (decoded (concat (event-bytes offer) [0 0 0 2 90 1] (event-bytes {:event :quit})))]
+    (is (string/includes? output "<-- packet 'Z' of 1 bytes, not decoded:"))
+    (is (string/includes? output "quit"))))
+
+(deftest what-is-no-conversation-is-told
+  (are [content problem] (let [{:keys [code output]} (decoded content)]
+                           (and (= 2 code) (string/includes? output problem)))
+    "root:x:0:0" "it is no hex dump, no capture file and no milter conversation"
+    "" "there is no whole packet in it"
+    [0 0 0 13 79 0] "there is no whole packet in it"
+    (conj of-mta 0 0) "it ends within a packet, after 6 whole ones"
+    [0 0 0 0] "it is no milter conversation"
+    "0000000 0000 0d00 004f 0000" "it shows words, whose bytes may be swapped")
+  (is (= 2 (:code (decoded of-mta "--prot" "1"))))
+  (is (= 2 (:code (decoded of-mta "--port" "x"))))
+  (is (= 2 (try (decode/run ["/no/such"]) (catch ExceptionInfo e (:temse.cli/exit (ex-data e)))))))
+
+;; Capture files
+
+(defn- big
+  "Returns the n bytes of a number, big-endian."
+  [n number]
+  (map #(bit-and 0xFF (bit-shift-right (long number) (* 8 (long %)))) (range (dec (long n)) -1 -1)))
+
+(defn- little
+  [n number]
+  (reverse (big n number)))
+
+(defn- tcp
+  "Returns a TCP segment."
+  [{:keys [from to sequence flags payload]}]
+  (concat (big 2 from) (big 2 to) (big 4 sequence) (big 4 0) [0x50 flags] (big 2 1000) (big 4 0) payload))
+
+(defn- ip4
+  [segment]
+  (let [body (tcp segment)]
+    (concat [0x45 0] (big 2 (+ 20 (count body))) [0 1 0x40 0 64 6 0 0] [127 0 0 1] [127 0 0 1] body)))
+
+(defn- ip6
+  [segment]
+  (let [body (tcp segment)]
+    (concat [0x60 0 0 0] (big 2 (count body)) [6 64] (repeat 15 0) [1] (repeat 15 0) [1] body)))
+
+(def ^:private milter-port 20025)
+
+(defn- segments
+  "Returns the TCP segments of what is said: SYN, SYN and ACK, then one for each saying, from sequence
+  numbers of which the MTA's wraps."
+  [said & {:keys [mta-port start] :or {mta-port 40000, start 0xFFFFFFF0}}]
+  (let [syn (fn [from to start flags] {:from from, :to to, :sequence start, :flags flags})
+        modulo #(bit-and (long %) 0xFFFFFFFF)]
+    (loop [[[side bytes] & more] said
+           sequences {:mta (modulo (inc (long start))), :milter 5001}
+           done [(syn mta-port milter-port start 2) (syn milter-port mta-port 5000 0x12)]]
+      (if side
+        (recur more
+               (update sequences side #(modulo (+ (long %) (count bytes))))
+               (conj done {:from (if (= :mta side) mta-port milter-port)
+                           :to (if (= :mta side) milter-port mta-port)
+                           :sequence (sequences side)
+                           :flags 0x18
+                           :payload bytes}))
+        done))))
+
+(defn- pcap
+  "Returns a capture file in the classic format."
+  [link frames & {:keys [magic order] :or {magic 0xA1B2C3D4, order big}}]
+  (concat (order 4 magic) (order 2 2) (order 2 4) (order 4 0) (order 4 0) (order 4 65535) (order 4 link)
+          (mapcat (fn [i frame]
+                    (concat (order 4 1700000000) (order 4 (* 1000 (long i))) (order 4 (count frame)) (order 4 (count frame)) frame))
+                  (range) frames)))
+
+(defn- pcapng
+  "Returns a capture file in the format pcapng, times in microseconds."
+  [link frames order]
+  (let [block (fn [type body]
+                (let [padded (concat body (repeat (mod (- (count body)) 4) 0))
+                      size (+ 12 (count padded))]
+                  (concat (order 4 type) (order 4 size) padded (order 4 size))))]
+    (concat (block 0x0A0D0D0A (concat (order 4 0x1A2B3C4D) (order 2 1) (order 2 0) (repeat 8 0xFF)))
+            (block 1 (concat (order 2 link) (order 2 0) (order 4 0)
+                             (order 2 2) (order 2 3) [101 116 104 0] (order 2 9) (order 2 1) [6 0 0 0] (order 4 0)))
+            (block 5 (repeat 12 0))
+            (mapcat (fn [i frame]
+                      (block 6 (concat (order 4 0) (order 4 0) (order 4 (* 1000 (long i)))
+                                       (order 4 (count frame)) (order 4 (count frame)) frame)))
+                    (range) frames))))
+
+(def ^:private ethernet (concat (repeat 12 2) [8 0]))
+
+(defn- frames
+  [header ip segments]
+  (map #(concat header (ip %)) segments))
+
+(deftest captures-of-every-link-type-are-read
+  (doseq [[link header ip] [[1 ethernet ip4]
+                            [1 (concat (repeat 12 2) [0x86 0xDD]) ip6]
+                            [1 (concat (repeat 12 2) [0x81 0 0 5 8 0]) ip4]
+                            [0 [2 0 0 0] ip4]
+                            [108 [0 0 0 2] ip4]
+                            [113 (concat (repeat 14 0) [8 0]) ip4]
+                            [276 (concat [8 0] (repeat 18 0)) ip4]
+                            [101 [] ip4]
+                            [101 [] ip6]
+                            [228 [] ip4]]]
+    (testing link
+      (is (= ladder (steps (decoded (pcap link (frames header ip (segments said))))))))))
+
+(deftest captures-of-every-format-are-read
+  (let [frames (frames ethernet ip4 (segments said))]
+    (are [bytes] (let [decoded (decoded bytes)]
+                   (and (= ladder (steps decoded))
+                        (string/includes? (:output decoded) "(1.0 ms)")))
+      (pcap 1 frames)
+      (pcap 1 frames :order little)
+      (pcapng 1 frames big)
+      (pcapng 1 frames little))
+    (is (string/includes? (:output (decoded (pcap 1 frames :magic 0xA1B23C4D, :order little)))
+                          "accept  (0.0 ms)"))))
+
+(deftest segments-out-of-order-repeated-or-overlapping-are-put-together
+  (let [[syn answer & data] (segments said)
+        in-pieces (mapcat (fn [{:keys [sequence payload] :as segment}]
+                            [(assoc segment :payload (take 3 payload))
+                             (assoc segment
+                                    :sequence (bit-and 0xFFFFFFFF (+ 2 (long sequence)))
+                                    :payload (drop 2 payload))])
+                          data)]
+    (are [segments] (= ladder (steps (decoded (pcap 1 (frames ethernet ip4 segments)))))
+      (list* syn answer in-pieces)
+      (list* syn answer (mapcat reverse (partition-all 2 in-pieces)))
+      (list* syn answer (mapcat #(list % %) data))
+      (list* syn answer (concat data (take 3 data))))))
+
+(deftest a-part-that-is-missing-is-told
+  (let [[before [_ & after]] (split-at 5 (segments said))
+        {:keys [output errors]} (decoded (pcap 1 (frames ethernet ip4 (concat before after))))]
+    (is (string/includes? errors "connection 1: a part is missing from the capture"))
+    (is (string/includes? output "options version 6"))))
+
+(deftest connections-are-told-apart-and-those-of-others-passed-over
+  (let [http [[:mta (map int "GET / HTTP/1.0\r\n\r\n")]]
+        interleaved (mapcat list
+                            (segments said)
+                            (segments said :mta-port 40001)
+                            (concat (segments http :mta-port 40002) (repeat nil)))
+        {:keys [output]} (decoded (pcap 1 (frames ethernet ip4 (remove nil? interleaved))))]
+    (is (= [9 9] (map count (vals (group-by #(subs % 0 4) (string/split-lines output))))))
+    (is (not (string/includes? output "GET")))))
+
+(deftest a-port-that-is-used-again-is-another-connection
+  (let [{:keys [output]} (decoded (pcap 1 (frames ethernet ip4 (concat (segments said) (segments said :start 77)))))]
+    (is (= ["   1" "   2"] (distinct (map #(subs % 0 4) (string/split-lines output)))))))
+
+(deftest a-connection-whose-beginning-is-missing-is-shown-for-its-port
+  (let [answered (remove #(= (event-bytes {:event :header, :name "Subject", :value "hi"}) (second %)) said)
+        bytes (pcap 1 (frames ethernet ip4 (drop 4 (segments answered))))]
+    (is (= 2 (:code (decoded bytes))))
+    (is (string/includes? (:output (decoded bytes)) "name the port: --port"))
+    (is (= (remove #{"MTA  --> header Subject: hi"} (drop 2 ladder)) (steps (decoded bytes "--port" (str milter-port)))))
+    (is (string/includes? (:output (decoded bytes "--port" "1")) "there is no connection to port 1 in it"))))
+
+(deftest frames-that-cannot-be-read-are-told
+  (is (string/includes? (:output (decoded (pcap 127 (frames [] ip4 (segments said)))))
+                        "it holds frames of link type 127; Ethernet, loopback, Linux cooked and raw IP")))
+
+(deftest a-capture-that-is-cut-off-is-read-as-far-as-it-goes
+  (let [bytes (pcap 1 (frames ethernet ip4 (segments said)))]
+    (is (= (butlast ladder) (steps (decoded (drop-last 3 bytes)))))
+    (is (= (butlast ladder) (steps (decoded (drop-last 8 (pcapng 1 (frames ethernet ip4 (segments said)) little))))))))
+
+(deftest a-capture-becomes-recordings-that-replay
+  (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))
+        bytes (pcap 1 (frames ethernet ip4 (segments said)))]
+    (is (= (str "1 recordings in " directory "\n") (:output (decoded bytes "--record" directory))))
+    (is (= {#{:agreement} :options, #{:modifications} :end-of-message}
+           (into {} (map (juxt :differs (comp :event :event)))
+                 (replay/replay directory {:handlers {:mail (fn [_ _])
+                                                      :end-of-message (fn [_ _] [{:action :accept}])}}))))
+    (is (string/starts-with? (:output (decoded bytes "--edn")) "{:temse/recording 1\n"))))

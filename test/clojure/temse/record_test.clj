@@ -1,0 +1,309 @@
+(ns temse.record-test
+  "What a recorder keeps, in which form, and within which bounds."
+  (:require
+   [clojure.java.io :as io]
+   [clojure.string :as string]
+   [clojure.test :refer [are deftest is testing]]
+   [temse.action :as act]
+   [temse.impl.recording :as recording]
+   [temse.milter :as milter]
+   [temse.record :as record]
+   [temse.support :as support]
+   [temse.test :as mt])
+  (:import
+   (java.io ByteArrayInputStream Closeable File)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)
+   (java.util.concurrent CountDownLatch)
+   (temse.protocol Text)))
+
+(set! *warn-on-reflection* true)
+
+(defmacro ^:private with-directory
+  "Binds `directory` to the path of a new directory, which is removed after the body."
+  [directory & body]
+  `(let [~directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))]
+     (try
+       ~@body
+       (finally
+         (run! io/delete-file (reverse (file-seq (io/file ~directory))))))))
+
+(defn- comparable
+  "Returns a recording with its bodies as text, without file and times."
+  [recording]
+  (let [texts #(reduce (fn [m k] (cond-> m (bytes? (k m)) (update k (fn [b] (Text/decode b))))) % [:data :body])]
+    (-> recording
+        (dissoc :file :recorded)
+        (update :conversation
+                (partial mapv #(-> %
+                                   (dissoc :nanos)
+                                   (update :event texts)
+                                   (update :response (partial mapv texts))))))))
+
+(def ^:private watching
+  "Options of a filter that hears of everything."
+  {:handlers {:connect (fn [_ _]), :hello (fn [_ _]), :mail (fn [_ _]), :recipient (fn [_ _])
+              :data (fn [_ _]), :header (fn [_ _]), :end-of-headers (fn [_ _]), :body (fn [_ _])
+              :end-of-message (fn [_ _] [(act/add-header "X-Seen" "yes")])}})
+
+(defn- recorded
+  "Returns the recordings of mails to a filter, each on a connection of its own."
+  [options filter & mails]
+  (with-open [recorder (record/recorder options)]
+    (doseq [mail mails]
+      (mt/run-message (record/record filter recorder) mail))
+    (record/recordings recorder)))
+
+(defn- events
+  [recording]
+  (map (comp :event :event) (:conversation recording)))
+
+(defn- answer-to
+  [event recording]
+  (some #(when (= event (:event (:event %))) (:response %)) (:conversation recording)))
+
+(defn- names
+  [directory]
+  (sort (map #(.getName ^File %) (rest (file-seq (io/file directory))))))
+
+;; What is kept
+
+(deftest a-recording-holds-the-whole-conversation-from-offer-to-quit
+  (let [[recording & more] (recorded {} watching {:headers [["Subject" "hi"]]})]
+    (is (nil? more))
+    (is (= [:options :connect :hello :mail :recipient :data :header :end-of-headers :body :end-of-message
+            :quit]
+           (remove #{:define-macro :abort} (events recording))))
+    (is (= {:temse/recording 1, :ended :quit}
+           (select-keys recording [:temse/recording :ended])))
+    (is (string/starts-with? (:mta recording) "Postfix"))
+    (is (= [{:action :add-header, :name "X-Seen", :value "yes"} {:action :continue}]
+           (answer-to :end-of-message recording)))
+    (is (every? nat-int? (map :nanos (:conversation recording))))))
+
+(deftest several-messages-of-a-connection-are-one-recording
+  (with-open [recorder (record/recorder)]
+    (with-open [session (mt/connect-to (record/record watching recorder))]
+      (dotimes [_ 3]
+        (mt/run-message session {})))
+    (let [[recording & more] (record/recordings recorder)]
+      (is (nil? more))
+      (is (= 3 (count (filter #{:mail} (events recording))))))))
+
+(deftest a-second-smtp-client-on-the-connection-is-in-the-same-recording
+  (with-open [recorder (record/recorder)]
+    (milter/with-milter [server (record/record (assoc watching :port 0) recorder)]
+      (with-open [socket (support/dial (milter/milter-port server))]
+        (support/negotiate socket)
+        (support/write-packet socket \K)
+        (support/write-packet socket \H (int \x) 0)
+        (support/read-packet socket)
+        (support/write-packet socket \Q)
+        (is (= -1 (.read (.getInputStream socket))))))
+    (is (= [[:options :disconnect :hello :quit]] (map events (record/recordings recorder))))))
+
+(deftest actions-are-recorded-as-the-mta-gets-them
+  (let [answer (fn [handlers event]
+                 (answer-to event (first (recorded {} {:handlers handlers} {:body "hello\r\n"}))))]
+    (are [given expected] (= expected
+                             (butlast (map #(cond-> % (:body %) (update :body (fn [b] (Text/decode b))))
+                                           (answer {:end-of-message (fn [_ _] [given])} :end-of-message))))
+      {:action :delete-header, :name "X"} [{:action :change-header, :name "X", :value nil, :index 1}]
+      (act/change-body ["a" (.getBytes "b")]) [{:action :change-body, :body "ab"}]
+      (act/change-body (ByteArrayInputStream. (.getBytes "a"))) [{:action :change-body, :streamed? true}])
+    (testing "skip travels for the body only"
+      (is (= [{:action :continue}] (answer {:header (fn [_ _] [(act/skip)])} :header)))
+      (is (= [{:action :skip}] (answer {:body (fn [_ _] [(act/skip)])} :body))))))
+
+(deftest a-leading-space-that-the-library-adds-is-not-recorded
+  (with-open [recorder (record/recorder)]
+    (mt/run-message (record/record (assoc-in watching [:leading-space?] true) recorder)
+                    {:headers [["Subject" "hi"]]}
+                    {:offer {:version 6, :protocol #{:no-unknown}}})
+    (is (= ["hi"] (keep (comp :value :event) (:conversation (first (record/recordings recorder))))))))
+
+(deftest on-exchange-of-the-options-is-called-as-before
+  (let [heard (atom [])]
+    (recorded {} (assoc watching :on-exchange #(swap! heard conj (:event (:event %)))) {})
+    (is (some #{:message-end} @heard))))
+
+(deftest connections-of-several-servers-with-the-same-numbers-are-told-apart
+  (with-open [recorder (record/recorder)]
+    (milter/with-milter [a (record/record (assoc watching :port 0) recorder)]
+      (milter/with-milter [b (record/record (assoc watching :port 0) recorder)]
+        (with-open [session-a (mt/connect-to a)
+                    session-b (mt/connect-to b)]
+          (mt/run-message session-a {:sender "<a@example.org>"})
+          (mt/run-message session-b {:sender "<b@example.org>"}))))
+    (is (= #{["<a@example.org>"] ["<b@example.org>"]}
+           (set (map #(keep (comp :sender :event) (:conversation %)) (record/recordings recorder)))))))
+
+;; Files
+
+(def ^:private odd-mail
+  {:sender "<jörg@example.org>"
+   :headers [["Subject" "folded\n line"] ["X-Bytes" (Text/decode (byte-array (map unchecked-byte [200 7 65])))]]
+   :body [(byte-array (map unchecked-byte [0 1 200 255 13 10]))]})
+
+(deftest a-recording-read-from-its-file-is-the-one-in-memory
+  (with-directory directory
+    (doseq [mail [{} odd-mail {:body "ä € 😀\r\n"} {:body (apply str (repeat 20000 "x"))}]]
+      (is (= (map comparable (recorded {} watching mail))
+             (map comparable (take-last 1 (recorded {:directory directory} watching mail))))))
+    (is (= 4 (count (record/read-recordings directory))))
+    (is (= (map comparable (record/read-recordings directory))
+           (map #(comparable (record/read-recording (io/file directory %)))
+                (filter #(string/ends-with? % ".edn") (names directory)))))))
+
+(deftest a-file-has-one-line-for-each-exchange-and-bodies-as-readable-as-they-are
+  (with-directory directory
+    (recorded {:directory directory, :max-body 10} watching
+              {:body "short"} {:body [(byte-array [0 1 2])]} {:body "more than ten bytes"})
+    (let [[text binary large body] (map #(slurp (io/file directory %)) (names directory))
+          [text binary large body] (if (string/includes? large "conversation")
+                                     [text binary large body]
+                                     [text binary body large])]
+      (is (string/includes? text "{:event {:event :body, :data {:text \"short\\r\\n\"}}, :response"))
+      (is (string/includes? binary "#temse/bytes \"AAECDQo=\""))
+      (is (re-find #"#temse/file \"[0-9TZ.-]+\.1\.body\"" large))
+      (is (= "more than ten bytes\r\n" body))
+      (is (every? #(re-find #"^ ?[ \[]\{:event \{:event :" %)
+                  (drop 1 (drop-while #(not= " :conversation" %) (string/split-lines text))))))))
+
+(deftest what-is-no-recording-is-told-with-its-file
+  (with-directory directory
+    (let [file (io/file directory "20260101T000000.000Z-000001.edn")]
+      (are [content problem] (do (spit file content)
+                                 (re-find problem (:message (support/thrown (record/read-recordings directory)))))
+        "{:a 1}" #"000001.edn: it holds no recording"
+        "{:temse/recording 2}" #"it is of version 2, this library reads version 1"
+        "{:a" #"000001.edn: EOF"
+        "" #"000001.edn"
+        "{:temse/recording 1 :conversation [{:event {:data #temse/file \"../../etc/passwd\"}}]}"
+        #"a body must be in a file beside its recording"))))
+
+;; Bounds
+
+(deftest the-oldest-recordings-go-first
+  (let [mail (fn [n] {:sender (str "<" n "@example.org>"), :body (apply str (repeat 100 "x"))})
+        senders (fn [recordings] (mapcat #(keep (comp :sender :event) (:conversation %)) recordings))]
+    (testing "by number, in memory"
+      (is (= ["<2@example.org>" "<3@example.org>"]
+             (senders (apply recorded {:max-conversations 2} watching (map mail (range 4)))))))
+    (testing "by size, in memory"
+      (is (< 0 (count (apply recorded {:max-bytes 20000} watching (map mail (range 20)))) 20)))
+    (testing "by number, on disk, with the files beside and those of an earlier run"
+      (with-directory directory
+        (recorded {:directory directory, :max-body 10} watching (mail 0) (mail 1))
+        (is (= ["<1@example.org>" "<2@example.org>"]
+               (senders (recorded {:directory directory, :max-body 10, :max-conversations 2} watching
+                                  (mail 2)))))
+        (is (= 4 (count (names directory))))))
+    (testing "by size, on disk"
+      (with-directory directory
+        (apply recorded {:directory directory, :max-bytes 10000} watching (map mail (range 10)))
+        (is (<= (reduce + (map #(.length ^File %) (filter #(.isFile ^File %) (file-seq (io/file directory)))))
+                10000))
+        (is (pos? (count (names directory))))))))
+
+(deftest conversations-in-progress-are-cut-where-memory-is-short
+  (with-open [recorder (record/recorder {:max-memory 20000})]
+    (let [filter (record/record watching recorder)]
+      (with-open [first-session (mt/connect-to filter)
+                  second-session (mt/connect-to filter)]
+        (mt/run-message first-session {})
+        (is (= :accept (:verdict (mt/run-message second-session {:body (apply str (repeat 10000 "x"))}))))
+        (is (= 1 (:cut (record/recorder-status recorder))))
+        (is (= [:cut] (map :ended (record/recordings recorder))))
+        (is (= :end-of-message (last (remove #{:abort} (events (first (record/recordings recorder)))))))
+        (mt/run-message first-session {})))
+    (is (= [:cut :quit] (map :ended (record/recordings recorder))))
+    (is (= {:recorded 2, :cut 1, :dropped 0, :failed 0, :held 0, :waiting 0}
+           (record/recorder-status recorder)))))
+
+(deftest conversations-are-dropped-and-counted-where-the-disk-is-too-slow
+  (with-directory directory
+    (let [go-on (CountDownLatch. 1)
+          write recording/write]
+      (with-redefs [recording/write (fn [& args]
+                                      (.await go-on)
+                                      (apply write args))]
+        (with-open [recorder (record/recorder {:directory directory, :max-memory 20000})]
+          (dotimes [_ 10]
+            (is (= :accept (:verdict (mt/run-message (record/record watching recorder) {})))))
+          (let [{:keys [dropped waiting]} (record/recorder-status recorder)]
+            (is (< 0 dropped 10))
+            (is (<= waiting 20000)))
+          (.countDown go-on)
+          (is (= 10 (+ (count (record/recordings recorder))
+                       (:dropped (record/recorder-status recorder))))))))))
+
+(deftest what-cannot-be-written-is-logged-once-and-counted
+  (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))]
+    (support/with-logs logs
+      (with-open [recorder (record/recorder {:directory directory})]
+        (io/delete-file directory)
+        (dotimes [_ 3]
+          (is (= :accept (:verdict (mt/run-message (record/record watching recorder) {})))))
+        (record/recordings recorder)
+        (is (= 3 (:failed (record/recorder-status recorder)))))
+      (is (= 1 (count (filter #(string/includes? % "could not be recorded")
+                              (support/messages logs :error))))))))
+
+(deftest closing-a-recorder-cuts-what-is-in-progress-and-writes-it
+  (let [^Closeable recorder (record/recorder)]
+    (with-open [session (mt/connect-to (record/record watching recorder))]
+      (mt/run-message session {})
+      (.close recorder)
+      (is (= [:cut] (map :ended (record/recordings recorder))))
+      (is (= :accept (:verdict (mt/run-message session {})))))))
+
+(deftest wrong-options-are-refused-with-what-would-be-right
+  (are [options problem] (let [{:keys [milter/error message]} (support/thrown (record/recorder options))]
+                           (and (= :bad-options error) (re-find problem message)))
+    {:max-bytes -1} #":max-bytes must be a number of bytes, not -1"
+    {:dir "x"} #"a recorder has no option :dir; its options are :directory :max-body"
+    {:redact {:bodies true}} #":redact must be a map of :addresses\?, :bodies\?, :headers and :key"
+    {:directory "/dev/null/x"} #"recordings cannot be written to /dev/null/x"))
+
+;; Redaction
+
+(def ^:private secret-mail
+  {:sender "<alice@example.org>"
+   :recipients ["<bob@example.com>" "<carol@example.org>"]
+   :headers [["From" "Alice <alice@example.org>"] ["Subject" "top secret"] ["X-Other" "stays"]]
+   :body "the plan\r\n"})
+
+(deftest redacted-recordings-keep-their-structure-and-no-secret
+  (let [filter (assoc-in watching [:handlers :end-of-message]
+                         (fn [_ _] [(act/add-recipient "<dave@example.org>")
+                                    (act/reply-code 550 "5.7.1" "not for alice@example.org")]))
+        [plain] (recorded {} filter secret-mail)
+        [redacted] (recorded {:redact {:addresses? true, :bodies? true, :headers ["subject"]}} filter
+                             secret-mail)
+        text (record/recording-text redacted)]
+    (is (= (events plain) (events redacted)))
+    (is (= (map count (map :response (:conversation plain)))
+           (map count (map :response (:conversation redacted)))))
+    (doseq [secret ["alice" "bob@" "carol@" "dave@" "example.org" "top secret" "the plan"]]
+      (is (not (string/includes? (string/replace text "client.example.org" "") secret)) secret))
+    (is (string/includes? text "stays"))
+    (is (string/includes? text "[10 bytes]"))))
+
+(deftest equal-addresses-have-equal-hashes-and-domains-too
+  (let [[recording] (recorded {:redact {:addresses? true, :key "k"}} watching secret-mail)
+        [again] (recorded {:redact {:addresses? true, :key "k"}} watching secret-mail)
+        [other] (recorded {:redact {:addresses? true}} watching secret-mail)
+        sender #(some (comp :sender :event) (:conversation %))
+        [_ local domain] (re-matches #"<(\w+)@(\w+\.example)>" (sender recording))
+        from (some #(when (= "From" (:name (:event %))) (:value (:event %))) (:conversation recording))
+        carol (last (keep (comp #(when (= :recipient (:event %)) (:address %)) :event)
+                          (:conversation recording)))]
+    (is (= (str "Alice <" local "@" domain ">") from))
+    (is (string/ends-with? carol (str "@" domain ">")))
+    (is (= (sender recording) (sender again)))
+    (is (not= (sender recording) (sender other)))))
+
+(deftest the-null-sender-stays-what-it-is
+  (let [[recording] (recorded {:redact {:addresses? true}} watching {:sender "<>"})]
+    (is (= "<>" (some (comp :sender :event) (:conversation recording))))))

@@ -1,0 +1,259 @@
+(ns temse.replay-test
+  "What a replay finds different, and what not."
+  (:require
+   [clojure.string :as string]
+   [clojure.test :refer [are deftest is testing]]
+   [temse.action :as act]
+   [temse.impl.command.replay :as command]
+   [temse.milter :as milter]
+   [temse.record :as record]
+   [temse.replay :as replay]
+   [temse.support :as support]
+   [temse.test :as mt])
+  (:import
+   (clojure.lang ExceptionInfo)
+   (java.io File)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private filter-options
+  {:handlers {:mail (fn [_ _])
+              :recipient (fn [{:keys [address]} _]
+                           (when (= "<trap@example.com>" address) [(act/reject)]))
+              :header (fn [_ _])
+              :body (fn [_ _])
+              :end-of-message (fn [_ _] [(act/add-header "X-Seen" "yes")
+                                         (act/change-body "new\r\n")
+                                         (act/reply-code 550 "5.7.1" "not today")])}})
+
+(defn- changed
+  "Returns the filter with other handlers."
+  [& handlers]
+  (update filter-options :handlers merge (apply hash-map handlers)))
+
+(defn- recorded
+  "Returns the recordings of connections of mails."
+  [filter & connections]
+  (with-open [recorder (record/recorder)]
+    (doseq [mails connections]
+      (with-open [session (mt/connect-to (record/record filter recorder))]
+        (run! #(mt/run-message session %) mails)))
+    (record/recordings recorder)))
+
+(def ^:private mails
+  [{} {:recipients ["<trap@example.com>" "<b@example.com>"]} {:recipients ["<trap@example.com>"]} {:body ""}])
+
+(def ^:private recordings
+  (delay (recorded filter-options mails [{}])))
+
+(defn- differences
+  ([filter]
+   (differences filter {}))
+  ([filter options]
+   (map (juxt :differs (comp :event :event)) (replay/replay @recordings filter options))))
+
+;; Nothing differs
+
+(deftest the-same-filter-makes-no-difference
+  (is (= [] (replay/replay @recordings filter-options))))
+
+(deftest a-filter-is-replayed-as-handlers-as-options-as-a-server-and-at-an-address
+  (is (= [] (replay/replay @recordings (:handlers filter-options))))
+  (milter/with-milter [server (assoc filter-options :port 0)]
+    (is (= [] (replay/replay @recordings server)))
+    (is (= [] (replay/replay @recordings (milter/milter-address server))))
+    (is (= [] (replay/replay (first @recordings) server)))))
+
+(deftest recordings-of-any-mta-are-replayed
+  (doseq [options [{:mta :sendmail} {:offer {:version 2}} {:offer {:version 4, :protocol #{}}}
+                   {:offer {:protocol #{:no-body :no-headers}}}]
+          filter [filter-options
+                  (assoc filter-options :leading-space? true)
+                  (assoc filter-options :no-reply-events #{:header :body})
+                  (assoc filter-options :request-macros {:mail ["i" "{auth_authen}"]})]
+          :let [filter (assoc filter :optional-actions #{:add-header :change-body})]]
+    (testing [options (dissoc filter :handlers)]
+      (with-open [recorder (record/recorder)]
+        (with-open [session (mt/connect-to (record/record filter recorder) options)]
+          (run! #(mt/run-message session %) mails))
+        (is (= [] (replay/replay (record/recordings recorder) filter)))))))
+
+(deftest every-mta-connection-is-played-with-its-macros
+  (let [needs-macro {:handlers {:mail (fn [_ context]
+                                        (when-not (milter/get-macro context "auth_authen")
+                                          [(act/reject)]))}}]
+    (with-open [recorder (record/recorder)]
+      (mt/run-message (record/record needs-macro recorder) {} {:macros {"auth_authen" "alice"}})
+      (is (= [] (replay/replay (record/recordings recorder) needs-macro))))))
+
+;; Something differs
+
+(deftest another-verdict-is-found
+  (is (= [[#{:verdict} :recipient] [#{:verdict} :recipient]]
+         (differences (changed :recipient (fn [_ _])))))
+  (is (= [:accept :accept :accept :accept]
+         (map (comp :action peek :actual)
+              (filter #(= :end-of-message (:event (:event %)))
+                      (replay/replay @recordings (changed :end-of-message (fn [_ _] [(act/accept)]))))))))
+
+(deftest another-reply-of-the-same-verdict-is-found
+  (is (= #{[#{:reply} :end-of-message]}
+         (set (differences (changed :end-of-message
+                                    (fn [_ _] [(act/add-header "X-Seen" "yes")
+                                               (act/change-body "new\r\n")
+                                               (act/reply-code 554 "5.7.1" "not today")])))))))
+
+(deftest another-modification-is-found
+  (are [actions differs] (= #{[differs :end-of-message]}
+                            (set (differences (changed :end-of-message (fn [_ _] actions)))))
+    [(act/add-header "X-Seen" "no") (act/change-body "new\r\n") (act/reply-code 550 "5.7.1" "not today")]
+    #{:modifications}
+
+    [(act/add-header "X-Seen" "yes") (act/change-body "other\r\n") (act/reply-code 550 "5.7.1" "not today")]
+    #{:modifications}
+
+    [(act/change-body "new\r\n") (act/add-header "X-Seen" "yes") (act/reply-code 550 "5.7.1" "not today")]
+    #{:modifications}
+
+    [(act/add-header "X-Seen" "yes") (act/change-body "new\r\n")]
+    #{:verdict}
+
+    []
+    #{:verdict :modifications}))
+
+(deftest another-agreement-is-found
+  (let [found (replay/replay @recordings (-> filter-options
+                                             (assoc :actions #{:add-header :change-body})
+                                             (update :handlers dissoc :body)))]
+    (is (= [#{:agreement} #{:agreement}] (map :differs found)))
+    (is (= [:options] (distinct (map (comp :event :event) found))))))
+
+(deftest an-event-that-is-not-wanted-any-more-counts-as-continue
+  (is (= #{[#{:agreement} :options] [#{:verdict} :recipient]}
+         (set (differences (update filter-options :handlers dissoc :recipient))))))
+
+(deftest a-filter-that-hangs-up-is-found-once-and-nothing-after-it
+  (is (= [[#{:connection} :header] [#{:connection} :header]]
+         (differences (changed :header (fn [_ _] (promise))) {:timeout 300}))))
+
+(deftest the-rest-of-a-refused-message-is-not-played-and-the-next-is
+  (let [heard (atom [])
+        found (differences (changed :mail (fn [_ _]
+                                            (swap! heard conj :mail)
+                                            (when (= 1 (count @heard)) [(act/reject)]))
+                                    :header (fn [_ _]
+                                              (swap! heard conj :header)
+                                              nil)))]
+    (is (= [[#{:verdict} :mail]] found))
+    (is (= [:mail :mail :header] (take 3 @heard)))))
+
+(deftest messages-are-told-apart-where-mail-is-not-wanted
+  (let [without-mail {:handlers {:header (fn [{:keys [value]} _]
+                                           (when (= "refuse" value) [(act/reject)]))}}
+        given (recorded without-mail [{:headers [["A" "refuse"] ["B" "1"]]} {:headers [["A" "1"]]}])
+        refuses-more (fn [{:keys [value]} _]
+                       (when (#{"refuse" "1"} value) [(act/reject)]))]
+    (is (= [] (replay/replay given without-mail)))
+    (is (= [[{:action :continue}] [{:action :reject}]]
+           ((juxt :expected :actual) (first (replay/replay given {:handlers {:header refuses-more}})))))))
+
+(deftest volatile-headers-can-be-ignored
+  (let [n (atom 0)
+        stamped {:handlers {:end-of-message (fn [_ _] [(act/add-header "X-Number" (str (swap! n inc)))
+                                                       (act/accept)])}}
+        given (recorded stamped [{}])]
+    (is (= [#{:modifications}] (map :differs (replay/replay given stamped))))
+    (is (= [] (replay/replay given stamped {:ignore ["x-number"]})))
+    (is (= [] (replay/replay given stamped {:ignore #(when-not (= "X-Number" (:name %)) %)})))
+    (is (= [#{:verdict}] (map :differs (replay/replay given
+                                                      {:handlers {:end-of-message (fn [_ _] [(act/add-header "X-Number" "9")
+                                                                                             (act/reject)])}}
+                                                      {:ignore ["X-Number"]}))))))
+
+(deftest a-body-that-was-given-as-a-stream-is-not-compared
+  (let [streaming {:handlers {:end-of-message (fn [_ _] [(act/change-body
+                                                           (java.io.ByteArrayInputStream. (.getBytes "a")))])}}]
+    (is (= [] (replay/replay (recorded streaming [{}]) streaming)))))
+
+(deftest shutdown-is-the-421-that-it-travels-as
+  (let [closing {:handlers {:mail (fn [_ _] [{:action :shutdown}])}}]
+    (is (= [] (replay/replay (recorded closing [{}]) closing)))))
+
+;; Telling
+
+(deftest a-difference-is-printed-under-the-message-so-far
+  (let [printed (support/printed
+                  (replay/print-differences
+                    (replay/replay (first @recordings)
+                                   (changed :end-of-message (fn [_ _] [(act/add-header "X-Seen" "no")
+                                                                       (act/change-body "new\r\n")
+                                                                       (act/accept)])))))
+        first-one (first (string/split printed #"\n\n"))]
+    (are [line] (string/includes? first-one line)
+      ", exchange 17, end-of-message: differs in modifications, verdict"
+      "  MTA  --> mail <sender@example.org>\n       <-- continue"
+      (str "  MTA  --> end-of-message\n"
+           "     - <-- add-header X-Seen: yes\n     + <-- add-header X-Seen: no\n"
+           "       <-- change-body, 5 bytes\n"
+           "     - <-- 550 5.7.1 not today\n     + <-- accept"))
+    (is (not (string/includes? first-one "define-macro")))))
+
+(deftest why-no-answer-came-is-printed
+  (is (string/includes? (support/printed
+                          (replay/print-differences
+                            (replay/replay (first @recordings) (changed :body (fn [_ _] (promise))) {:timeout 100})))
+                        "     - <-- continue\n     + <-- no answer: timed out after 100 ms, waiting for an answer")))
+
+(deftest bodies-of-equal-size-that-differ-are-printed
+  (is (string/includes? (support/printed
+                          (replay/print-differences
+                            (replay/replay (first @recordings)
+                                           (changed :end-of-message (fn [_ _] [(act/add-header "X-Seen" "yes")
+                                                                               (act/change-body "old\r\n")
+                                                                               (act/reply-code 550 "5.7.1" "not today")])))))
+                        "+ <--")))
+
+;; The command
+
+(defn- run
+  "Returns the exit code and the output of the command, or the exit code and the message of its
+  failure."
+  [& args]
+  (let [code (volatile! nil)
+        output (support/printed
+                 (vreset! code (try
+                                 (command/run args)
+                                 (catch ExceptionInfo e
+                                   (println (ex-message e))
+                                   (:temse.cli/exit (ex-data e))))))]
+    [@code output]))
+
+(deftest the-command-tells-differences-and-its-exit-code-whether-there-are-any
+  (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))
+        file (File/createTempFile "filter_" ".clj")]
+    (spit file "{:mail (fn [_ _] nil)}")
+    (with-open [recorder (record/recorder {:directory directory})]
+      (mt/run-message (record/record {:handlers {:mail (fn [_ _] nil)}} recorder) {}))
+    (is (= [0 "no differences in 1 recording\n"] (run directory "--filter" (str file))))
+    (spit file "(fn [reply] {:mail (fn [_ _] [{:action (keyword reply)}])})")
+    (let [[code output] (run directory "--filter" (str file) "--" "reject")]
+      (is (= 1 code))
+      (is (string/includes? output "mail <sender@example.org>: differs in verdict"))
+      (is (string/ends-with? output "1 difference in 1 of 1 recording\n")))
+    (milter/with-milter [server {:port 0, :handlers {:mail (fn [_ _] nil)}}]
+      (is (= 0 (first (run directory "--to" (milter/milter-address server) "--ignore" "Date" "--timeout" "5")))))
+    (testing "mistakes"
+      (are [args problem] (let [[code message] (apply run args)]
+                            (and (= 2 code) (string/includes? message problem)))
+        [directory] "name the filter, either --filter FILE.clj or --to ADDRESS"
+        [directory "--to" "nonsense:1"] "write inet:PORT@HOST"
+        [directory "--to" (str (support/free-port))] "refused"
+        [directory "--filter" "/no/such.clj"] "/no/such.clj: there is no such file"
+        [directory "--filer" "x"] "there is no option --filer"
+        [directory "--to"] "--to needs a value"
+        ["--to" "1"] "name recordings"
+        ["/no/such" "--to" "1"] "/no/such"
+        [directory "--to" "1" "--timeout" "x"] "--timeout needs seconds"))
+    (is (= 0 (first (run "--help"))))))
