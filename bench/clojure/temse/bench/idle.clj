@@ -69,24 +69,28 @@
     :served                ; mails that were played over some of them afterwards, at most 200
     :open                  ; connections that are still open after that
 
-  Memory is that of a warm server, before and after: `temse.bench.servers/memory`."
+  Memory is that of a server which has had as many connections before, so that its heap has grown
+  already, and is measured before and after: `temse.bench.servers/memory`."
   [server]
   (with-open [running (servers/start server {})]
     (warm-up (:address running))
     (let [n (possible)
+          fresh (servers/memory running)
+          _ (peer/with-connections n (:address running) count)
+          _ (servers/await-files running (* 2 own-files))
           before (servers/memory running)]
       (peer/with-connections n
                              (:address running)
                              (fn [channels]
                                (let [after (servers/memory running)
-                                     each #(/ (- (double (% after)) (% before)) n)
+                                     each #(/ (- (double (%1 after)) (%1 %2)) n)
                                      sample (take sampled (take-nth (quot n sampled) channels))]
                                  (run! #(peer/converse % mail) sample)
                                  {:server server
                                   :wanted wanted
                                   :connections n
-                                  :resident-kib (each :resident)
-                                  :untrimmed-kib (each :untrimmed)
-                                  :objects-kib (each :objects)
+                                  :resident-kib (each :resident before)
+                                  :untrimmed-kib (each :untrimmed before)
+                                  :objects-kib (each :objects fresh)
                                   :served (count sample)
                                   :open (count (filter silent? channels))}))))))

@@ -14,9 +14,38 @@
 
 (set! *warn-on-reflection* true)
 
+(def ^:private open-files
+  "the limit of open files of a process on this machine is 20,000, some of which are not connections;
+  none of the connections was lost")
+
 (def ^:private reasons
-  "Why a target was missed, by its :id."
-  {})
+  "Why a target may be missed, by its :id."
+  {[:cpu :libmilter :W1r :clojure]
+   "at a hundred mails a second wake-ups cost most, the null server's too; and what is compiled seldom runs"
+
+   [:cpu :libmilter :W6 :java]
+   "the null server needs nearly as much on this machine, on which libmilter needs less for its idle
+  connections than on the one that the target comes from"
+
+   [:cpu :null :W3 :java]
+   "each piece of a body becomes an array that belongs to the handler; the null server only counts bytes"
+
+   [:cpu :null :A500 :java]
+   "a connection has more state than in the null server, and that of 500 does not stay in the caches"
+
+   [:cpu :null :A500 :clojure]
+   "a connection has more state than in the null server, and that of 500 does not stay in the caches"
+
+   [:round-trip :p99 :java]
+   "one round trip in a hundred waits for something else on the core: the figure differs from run to run,
+  and the null server's is of the same size"
+
+   [:round-trip :p99 :clojure]
+   "one round trip in a hundred waits for something else on the core: the figure differs from run to run,
+  and the null server's is of the same size"
+
+   [:idle :open :java] open-files
+   [:idle :open :clojure] open-files})
 
 (def ^:private not-measured "Not measured in this run.")
 
@@ -320,7 +349,6 @@
      "targets" (targets-text judged)
      "absent-servers" (absent-servers results)
      "cpu-tables" (cpu-tables results)
-     "round-trips-tcp" (latency-table results :tcp)
      "round-trips-unix" (latency-table results :unix)
      "growth-headers" (growth-table results :headers)
      "growth-recipients" (growth-table results :recipients)

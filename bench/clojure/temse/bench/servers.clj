@@ -133,6 +133,16 @@
   (let [status (Files/readString (.toPath (proc server "status")))]
     (parse-long (second (re-find #"VmRSS:\s+(\d+)" status)))))
 
+(defn await-files
+  "Returns once a server has fewer open files than that: its connections are closed."
+  [server files]
+  (loop [patience start-timeout-ms]
+    (when (<= files (count (.list (proc server "fd"))))
+      (when (zero? patience)
+        (throw (ex-info "the server keeps its connections" {:server (:name server)})))
+      (Thread/sleep 1)
+      (recur (dec patience)))))
+
 (defn- jcmd
   "Gives a JVM commands and returns what it says."
   [{:keys [^Process process]} & commands]
@@ -152,6 +162,12 @@
         (= 5 looks) value
         :else (recur first-value (inc looks))))))
 
+(defn- used
+  "Returns the KiB of the heap that are in use: those of all its generations."
+  [heap-info]
+  (let [[heap] (string/split heap-info #"Metaspace")]
+    (transduce (map (comp parse-long second)) + (re-seq #"total \d+K, used (\d+)K" heap))))
+
 (defn memory
   "Returns the memory of a JVM, in KiB, after its garbage is collected:
 
@@ -167,4 +183,4 @@
     (jcmd server "VM.set_flag MaxHeapFreeRatio 70" "VM.set_flag MinHeapFreeRatio 40")
     {:untrimmed untrimmed
      :resident resident
-     :objects (parse-long (second (re-find #"used (\d+)K" heap)))}))
+     :objects (used heap)}))

@@ -37,7 +37,6 @@ record Workload(
   static final Workload W4 = of("W4", 8, 1, new Mail(2, 1000, 0));
   static final Workload W5 = of("W5", 500, 1, Mail.TYPICAL);
   static final Workload W6 = new Workload("W6", 8, 1, Mail.TYPICAL, 5000, 0, 0);
-  static final Workload A10 = of("A10", 10, 0, Mail.TYPICAL);
   static final Workload A500 = of("A500", 500, 0, Mail.TYPICAL);
 
   /**
