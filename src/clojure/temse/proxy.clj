@@ -30,6 +30,10 @@
 
 (def ^:private stop-millis 10000)
 
+(def ^:private pass-millis
+  "How long a proxy that is closed passes on what has come already."
+  1000)
+
 (def ^:private read-size 65536)
 
 (def ^:private most-untold
@@ -235,7 +239,7 @@
 (deftype ^:private Proxy [^SocketServer sockets unreachable stop-teller]
   Closeable
   (close [_]
-    (.stop sockets Duration/ZERO)
+    (.stop sockets (Duration/ofMillis pass-millis))
     (stop-teller)))
 
 (defn- listener

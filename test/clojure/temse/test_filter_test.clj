@@ -406,7 +406,8 @@
 
 (deftest replies-are-given-as-told
   (doseq [[command reply] {"reply 554 5.7.1 No way" (act/reply-code 554 "5.7.1" "No way")
-                           "reply 451 - 100% later" (act/reply-code 451 "100% later")
+                           "reply 451 - Later, 100%" (act/reply-code 451 "Later, 100%")
+                           "reply 451 - 100% later" (act/reply-code 451 "4.0.0" "100% later")
                            "reply 550 5.1.1" (act/reply-code 550 "5.1.1" "")
                            "reply-multi 550 5.7.0 one\\ntwo is 50%\\nthree"
                            (act/reply-code 550 "5.7.0" "one\ntwo is 50%\nthree")}]

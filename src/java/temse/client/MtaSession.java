@@ -218,10 +218,12 @@ public final class MtaSession implements AutoCloseable {
     }
     open = false;
     try {
+      ByteArrayOutputStream goodbye = new ByteArrayOutputStream();
       if (greeted && options.style() == MtaStyle.POSTFIX) {
-        wire.write(new Packet('A').toBytes());
+        goodbye.writeBytes(new Packet('A').toBytes());
       }
-      wire.write(new Packet('Q').toBytes());
+      goodbye.writeBytes(new Packet('Q').toBytes());
+      wire.write(goodbye.toByteArray());
     } catch (IOException e) {
       return;
     } finally {

@@ -194,14 +194,7 @@ final class EventLoop implements Runnable {
   private boolean serveReady(SocketLink link) {
     switch (link.readiness()) {
       case SelectionKey.OP_READ:
-        if (buffer == NO_BUFFER) {
-          readInto(server.buffers().take());
-        }
-        int length = link.read(buffer.clear());
-        if (length < 0) {
-          return end(link);
-        }
-        return length == 0 || serve(link, input.limit(length).position(0), Errand.RECEIVE);
+        return read(link);
       case SelectionKey.OP_WRITE:
         link.drain(now);
         return settle(link);
@@ -209,6 +202,23 @@ final class EventLoop implements Runnable {
         link.disable();
         return true;
     }
+  }
+
+  private boolean read(SocketLink link) {
+    if (buffer == NO_BUFFER) {
+      readInto(server.buffers().take());
+    }
+    int length = link.read(buffer.clear());
+    if (length < 0) {
+      return end(link);
+    }
+    return length == 0 || serve(link, input.limit(length).position(0), Errand.RECEIVE);
+  }
+
+  /** Reads what came before the stop: it may be the end of the connection, or begin a message. */
+  private boolean readOnce(SocketLink link) {
+    current = link;
+    return link.isClosed() || link.interest() != SelectionKey.OP_READ || read(link);
   }
 
   private boolean serve(SocketLink link, ByteBuffer bytes, Errand errand) {
@@ -380,6 +390,7 @@ final class EventLoop implements Runnable {
     Set<SelectionKey> keys = tasks.isClosed() ? Set.of() : selector.keys();
     for (SelectionKey key : keys) {
       if (key.attachment() instanceof SocketLink link) {
+        tasks.post(() -> readOnce(link));
         tasks.post(() -> inTurn(link, errand));
       } else {
         ((Acceptor) key.attachment()).close(server.listener());
