@@ -44,9 +44,10 @@
           (recur seen more))))))
 
 (defn- play-share
-  [connect next-mail]
+  "Plays a mail and those that follow, over one connection after the other where need be."
+  [connect mail next-mail]
   (loop [seen {:connections 0, :verdicts {}, :latencies {}}
-         mail (next-mail)]
+         mail mail]
     (if mail
       (let [[seen more] (play-connection seen connect mail next-mail)]
         (recur seen more))
@@ -99,15 +100,17 @@
         next-mail #(let [n (.getAndIncrement played)]
                      (when (and (< n (long count)) (not @stopped))
                        (nth mails (rem n (clojure.core/count mails)))))
-        share #(try
-                 (play-share connect next-mail)
-                 (catch Throwable e
-                   (reset! stopped true)
-                   (throw e)))
+        share (fn [mail]
+                #(try
+                   (play-share connect mail next-mail)
+                   (catch Throwable e
+                     (reset! stopped true)
+                     (throw e))))
+        first-mails (vec (repeatedly threads next-mail))
         pool (Executors/newFixedThreadPool threads)
         start (System/nanoTime)]
     (try
-      (let [shares (.invokeAll pool ^java.util.Collection (repeat threads share))
+      (let [shares (.invokeAll pool ^java.util.Collection (mapv share first-mails))
             seen (mapv #(.get ^Future %) shares)]
         (summary seen count (- (System/nanoTime) start)))
       (catch ExecutionException e
