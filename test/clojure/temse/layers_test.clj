@@ -19,9 +19,10 @@
       temse.impl.dispatch temse.impl.log temse.impl.negotiation temse.impl.option-table
       temse.impl.command.ladder}
     #{temse.generators temse.record temse.simulate.rules temse.impl.server}
-    #{temse.message temse.milter temse.proxy temse.impl.command.decode}
-    #{temse.replay temse.simulate temse.impl.command.proxy}
-    #{temse.test temse.impl.command.replay}
+    #{temse.milter temse.proxy temse.impl.command.decode}
+    #{temse.message temse.replay temse.impl.command.proxy}
+    #{temse.simulate temse.impl.command.replay}
+    #{temse.test}
     #{temse.check temse.compare temse.demo temse.impl.command.send}
     #{temse.cli}])
 

@@ -44,6 +44,10 @@
    "one round trip in a hundred waits for something else on the core: the figure differs from run to run,
   and the null server's is of the same size"
 
+   [:pending]
+   "the number differs from run to run, and was 0 in others: loops that are held up for a moment by so many
+  values at once are given spare threads, which stay for a while"
+
    [:idle :open :java] open-files
    [:idle :open :clojure] open-files})
 
