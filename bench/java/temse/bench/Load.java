@@ -25,7 +25,7 @@ final class Load {
 
   private static final Length MEASURED = new Length(1, 0.15, 0.6);
   private static final Length STEADY = new Length(1, 1, 1);
-  private static final Length STEADY_WARM_UP = new Length(1, 4, 4);
+  private static final Length STEADY_WARM_UP = new Length(1, 2, 2);
   private static final Length OF_GROWTH = new Length(1, 0.1, 0.5);
 
   private static final Length WARM_UP = new Length(15_000, 4, 4);
