@@ -21,7 +21,7 @@
    (java.util.concurrent.locks LockSupport)
    (temse.client MtaClient MtaOptions MtaSession)
    (temse.protocol EventType MilterException MilterException$Category Session)
-   (temse.server Connection MilterFactory ServerListener)))
+   (temse.server Connection MilterFactory MilterHandler ServerListener)))
 
 (set! *warn-on-reflection* true)
 
@@ -99,27 +99,42 @@
     (failed [_ _connection type _event error]
       (failed (.-keyword ^EventType type) error))))
 
+(defn- telling
+  "Returns the connection, which tells of what is sent too late."
+  ^Connection [^Connection connection too-late]
+  (reify Connection
+    (id [_] (.id connection))
+    (peer [_] (.peer connection))
+    (agreement [_] (.agreement connection))
+    (macros [_] (.macros connection))
+    (send [_ action]
+      (try
+        (.send connection action)
+        (catch MilterException e
+          (when (= MilterException$Category/STALE_CONTEXT (.category e))
+            (too-late e))
+          (throw e))))
+    (progress [_] (.progress connection))
+    (await [_ stage whenDone] (.await connection stage whenDone))
+    (close [_] (.close connection))))
+
 (defn- watching
-  "Returns the factory, whose handlers get a connection that tells of what is sent too late."
+  "Returns the factory, whose handlers get connections that tell of what is sent too late."
   ^MilterFactory [^MilterFactory factory too-late]
   (reify MilterFactory
     (open [_ connection]
-      (.open factory
-             (reify Connection
-               (id [_] (.id connection))
-               (peer [_] (.peer connection))
-               (agreement [_] (.agreement connection))
-               (macros [_] (.macros connection))
-               (send [_ action]
-                 (try
-                   (.send connection action)
-                   (catch MilterException e
-                     (when (= MilterException$Category/STALE_CONTEXT (.category e))
-                       (too-late e))
-                     (throw e))))
-               (progress [_] (.progress connection))
-               (await [_ stage whenDone] (.await connection stage whenDone))
-               (close [_] (.close connection)))))))
+      (let [handler (.open factory connection)]
+        (reify MilterHandler
+          (request [_ connection offer]
+            (.request handler (telling connection too-late) offer))
+          (negotiated [_ agreement]
+            (.negotiated handler agreement))
+          (onEvent [_ connection type event]
+            (.onEvent handler (telling connection too-late) type event))
+          (onError [_ connection error type event]
+            (.onError handler (telling connection too-late) error type event))
+          (scopeEnded [_ type]
+            (.scopeEnded handler type)))))))
 
 ;; ---- connections
 

@@ -7,12 +7,12 @@
   (:import
    (java.io IOException)
    (temse.protocol EventType)
-   (temse.server Connection ServerListener)))
+   (temse.server ConnectionInfo ServerListener)))
 
 (set! *warn-on-reflection* true)
 
 (defn- who
-  [server ^Connection connection]
+  [server ^ConnectionInfo connection]
   (str server " " (.id connection) " " (.peer connection)))
 
 (defn- told?
@@ -55,8 +55,8 @@
       (some? on-exchange))
     (exchanged [_ connection event response nanos]
       (try
-        (on-exchange {:id (.id ^Connection connection)
-                      :peer (.peer ^Connection connection)
+        (on-exchange {:id (.id ^ConnectionInfo connection)
+                      :peer (.peer ^ConnectionInfo connection)
                       :event event
                       :response (vec response)
                       :millis (/ nanos 1e6)})

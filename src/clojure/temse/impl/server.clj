@@ -10,12 +10,12 @@
    (java.io Writer)
    (java.util Date List)
    (temse.protocol Agreement EventType MilterException MilterException$Category Negotiation Request)
-   (temse.server Connection MilterFactory MilterHandler)))
+   (temse.server Connection ConnectionInfo MilterFactory MilterHandler)))
 
 (set! *warn-on-reflection* true)
 
-(defmethod print-method Connection
-  [^Connection connection ^Writer writer]
+(defmethod print-method ConnectionInfo
+  [^ConnectionInfo connection ^Writer writer]
   (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
 
 (def ^:private context-options
@@ -114,7 +114,7 @@
                                         (if (map? value) "a map without :action" (pr-str value)))
                                    (object-array ["value" value])))))
 
-(deftype ^:private ContextHandler [options ^Connection connection
+(deftype ^:private ContextHandler [options
                                    ^:unsynchronized-mutable context
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
@@ -124,7 +124,7 @@
   (keep-context [_ c] (set! context c))
 
   MilterHandler
-  (request [this offer]
+  (request [_ connection offer]
     (set! context (initial-context options connection))
     (let [request (wanted options context)]
       (if-let [on-options (:options (current-handlers context))]
@@ -141,7 +141,7 @@
     (set! agreement agreed)
     (set! context (agreed-context options context agreed)))
 
-  (onEvent [this type event]
+  (onEvent [this connection type event]
     (when (nil? context)
       (set! context (agreed-context options (initial-context options connection) agreement)))
     (let [current (current-handlers context)]
@@ -151,7 +151,7 @@
       (when-let [handler (aget table (.ordinal ^EventType type))]
         (dispatch/settle this connection event (handler event context)))))
 
-  (onError [_ error _type event]
+  (onError [_ _connection error _type event]
     (if-let [on-error (:on-error options)]
       (error-answer (on-error error event context))
       temporary-failure))
@@ -172,5 +172,5 @@
                                                (negotiation/agreement-map
                                                  (Negotiation/agree offer request)))))]
     (reify MilterFactory
-      (open [_ connection]
-        (ContextHandler. options connection nil nil nil nil)))))
+      (open [_ _connection]
+        (ContextHandler. options nil nil nil nil)))))

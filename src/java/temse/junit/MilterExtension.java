@@ -27,7 +27,7 @@ import temse.client.MtaOptions;
 import temse.client.MtaSession;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
-import temse.server.Connection;
+import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
 import temse.server.MilterFactory;
 import temse.server.MilterServer;
@@ -262,7 +262,10 @@ public final class MilterExtension
 
     @Override
     public void exchanged(
-        Connection connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {
+        ConnectionInfo connection,
+        IPersistentMap event,
+        List<IPersistentMap> response,
+        long nanos) {
       conversation.add(
           new PersistentArrayMap(
               new Object[] {
@@ -277,7 +280,7 @@ public final class MilterExtension
 
     @Override
     public void failed(
-        Connection connection, EventType type, IPersistentMap event, Throwable error) {
+        ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
       failures.add(error);
     }
   }

@@ -4,8 +4,6 @@ import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.concurrent.CompletionStage;
 import java.util.function.Function;
-import temse.protocol.Agreement;
-import temse.protocol.MacroTable;
 
 /**
  * One MTA connection, as its handler sees it: what holds now, and what may be done for the event at
@@ -14,19 +12,7 @@ import temse.protocol.MacroTable;
  * <p>Handlers of one connection run one at a time, in order; the methods below belong to the
  * handler that is running, or to the work that its pending value waits for.
  */
-public interface Connection {
-  /** Returns the connection's number, unique within its server. */
-  long id();
-
-  /** Returns the MTA's end of the socket, {@code inet:40112@127.0.0.1} for example. */
-  String peer();
-
-  /** Returns what was agreed with the MTA, or null before the negotiation. */
-  Agreement agreement();
-
-  /** Returns the macros that hold now. */
-  MacroTable macros();
-
+public interface Connection extends ConnectionInfo {
   /**
    * Adds an action to the response to the current event. Everything that answers one event leaves
    * together when the handler is done; {@code :progress} leaves at once.

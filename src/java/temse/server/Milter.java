@@ -65,26 +65,22 @@ public final class Milter<S> implements MilterFactory {
   }
 
   @Override
-  public MilterHandler open(Connection connection) {
-    return new Client(connection);
+  public MilterHandler open(ConnectionInfo connection) {
+    return new Client();
   }
 
   private final class Client implements MilterHandler {
-    private final Connection connection;
     private S state;
     private boolean started;
 
-    Client(Connection connection) {
-      this.connection = connection;
-    }
-
     @Override
-    public Request request(IPersistentMap offer) {
+    public Request request(Connection connection, IPersistentMap offer) {
       return request;
     }
 
     @Override
-    public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) throws Exception {
+    public List<IPersistentMap> onEvent(Connection connection, EventType type, IPersistentMap event)
+        throws Exception {
       if (!started) {
         state = initial.get();
         started = true;
@@ -103,7 +99,8 @@ public final class Milter<S> implements MilterFactory {
     }
 
     @Override
-    public List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
+    public List<IPersistentMap> onError(
+        Connection connection, Throwable error, EventType type, IPersistentMap event) {
       return onError.apply(error, Event.of(type, event));
     }
 

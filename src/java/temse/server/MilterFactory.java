@@ -4,5 +4,5 @@ package temse.server;
 @FunctionalInterface
 public interface MilterFactory {
   /** Returns the handler of a connection that has begun to negotiate. */
-  MilterHandler open(Connection connection) throws Exception;
+  MilterHandler open(ConnectionInfo connection) throws Exception;
 }

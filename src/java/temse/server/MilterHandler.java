@@ -12,9 +12,10 @@ public interface MilterHandler {
   /**
    * Returns what is wanted of the MTA.
    *
+   * @param connection the connection, as long as the negotiation goes on
    * @param offer the {@code :options} event
    */
-  Request request(IPersistentMap offer) throws Exception;
+  Request request(Connection connection, IPersistentMap offer) throws Exception;
 
   /** Hears what was agreed. */
   default void negotiated(Agreement agreement) {}
@@ -22,16 +23,19 @@ public interface MilterHandler {
   /**
    * Handles an event for which the request named a handler.
    *
+   * @param connection the connection, for this event only: it is dead when the event is settled
    * @return the actions that answer it, modifications first and at most one reply last; null or
    *     empty for the default reply
    */
-  List<IPersistentMap> onEvent(EventType type, IPersistentMap event) throws Exception;
+  List<IPersistentMap> onEvent(Connection connection, EventType type, IPersistentMap event)
+      throws Exception;
 
   /**
    * Returns the actions that answer an event whose handler has failed: a temporary failure, unless
    * overridden. Not asked for events that owe no reply.
    */
-  default List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
+  default List<IPersistentMap> onError(
+      Connection connection, Throwable error, EventType type, IPersistentMap event) {
     return List.of(Actions.temporaryFailure());
   }
 

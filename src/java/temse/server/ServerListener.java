@@ -15,10 +15,10 @@ public interface ServerListener {
   ServerListener SILENT = new ServerListener() {};
 
   /** An MTA has negotiated. */
-  default void negotiated(Connection connection) {}
+  default void negotiated(ConnectionInfo connection) {}
 
   /** A connection is over. The error is null where it ended as connections do. */
-  default void closed(Connection connection, Throwable error) {}
+  default void closed(ConnectionInfo connection, Throwable error) {}
 
   /**
    * A reply other than continue was given, or a message has ended.
@@ -29,16 +29,16 @@ public interface ServerListener {
    *     :deferred}, {@code :discarded}, {@code :aborted} or {@code :lost}), or null if none has
    */
   default void verdict(
-      Connection connection, EventType event, IPersistentMap reply, Keyword ended) {}
+      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {}
 
   /**
    * A connection was closed because the peer broke the protocol or wanted what is not to be had.
    */
-  default void violated(Connection connection, MilterException error) {}
+  default void violated(ConnectionInfo connection, MilterException error) {}
 
   /** A handler has failed, or returned a response that could not be sent. */
   default void failed(
-      Connection connection, EventType type, IPersistentMap event, Throwable error) {}
+      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {}
 
   /** A connection was refused, or could not be accepted. */
   default void refused(String peer, String why) {}
@@ -55,5 +55,5 @@ public interface ServerListener {
    * @param nanos from the handler's start to the settling
    */
   default void exchanged(
-      Connection connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {}
+      ConnectionInfo connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {}
 }

@@ -242,7 +242,7 @@ final class StepRunner implements Connection {
         return;
       }
       List<IPersistentMap> actions =
-          value == null ? handler.onEvent(currentType, currentEvent) : value.actions();
+          value == null ? handler.onEvent(this, currentType, currentEvent) : value.actions();
       if (pending == null) {
         settle(actions);
       }
@@ -257,7 +257,7 @@ final class StepRunner implements Connection {
   private void negotiate(IPersistentMap offer) throws Exception {
     engine.negotiating();
     handler = factory.open(this);
-    request = handler.request(offer);
+    request = handler.request(this, offer);
     agreement = Negotiation.agree(Offer.of(offer), request);
     Packet answer = agreement.packet();
     handler.negotiated(agreement);
@@ -383,7 +383,7 @@ final class StepRunner implements Connection {
       return;
     }
     try {
-      for (IPersistentMap action : handler.onError(error, type, currentEvent)) {
+      for (IPersistentMap action : handler.onError(this, error, type, currentEvent)) {
         response.add(type, action, agreement);
       }
       write(type);

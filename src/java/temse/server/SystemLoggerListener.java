@@ -29,12 +29,12 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void negotiated(Connection connection) {
+  public void negotiated(ConnectionInfo connection) {
     logger.log(Level.DEBUG, () -> who(connection) + " negotiated");
   }
 
   @Override
-  public void closed(Connection connection, Throwable error) {
+  public void closed(ConnectionInfo connection, Throwable error) {
     if (isLoss(error)) {
       logger.log(Level.INFO, () -> who(connection) + " closed: " + error.getMessage());
     } else {
@@ -43,7 +43,8 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void verdict(Connection connection, EventType event, IPersistentMap reply, Keyword ended) {
+  public void verdict(
+      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {
     logger.log(
         Level.DEBUG,
         () ->
@@ -54,7 +55,7 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void violated(Connection connection, MilterException error) {
+  public void violated(ConnectionInfo connection, MilterException error) {
     logger.log(
         Level.WARNING,
         () ->
@@ -66,7 +67,8 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void failed(Connection connection, EventType type, IPersistentMap event, Throwable error) {
+  public void failed(
+      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
     logger.log(Level.ERROR, () -> who(connection) + " handler failed at " + Event.of(event), error);
   }
 
@@ -82,7 +84,7 @@ public final class SystemLoggerListener implements ServerListener {
             && known.category() == MilterException.Category.CONNECTION_LOST;
   }
 
-  private static String who(Connection connection) {
+  private static String who(ConnectionInfo connection) {
     return "connection " + connection.id() + " of " + connection.peer();
   }
 }

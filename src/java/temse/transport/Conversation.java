@@ -27,6 +27,12 @@ public interface Conversation {
      * with what remains of the input (possibly nothing), on a thread that may be held up.
      */
     MOVE,
+    /**
+     * Room for more output, because {@link Link#isCongested} returned true: {@link #receive} is
+     * called again, with what remains of the input (possibly nothing), when the peer has taken all
+     * that was written.
+     */
+    DRAIN,
     /** The end: the output is written, then the connection is closed. */
     CLOSE
   }
@@ -84,6 +90,29 @@ public interface Conversation {
    * Wish#CLOSE} to end at once, else what is wanted as before.
    */
   Wish stopping();
+
+  /**
+   * The peer has closed its sending half while this conversation waits ({@link Wish#WAIT}); called
+   * at most once. Returns {@link Wish#CLOSE} to give up, or what is wanted as before: the
+   * connection then ends when a later call returns {@link Wish#READ} and no input is left.
+   */
+  default Wish peerClosed(long now) {
+    return Wish.WAIT;
+  }
+
+  /**
+   * Any thread: returns the time at which {@link #held} wants to be called while user code holds
+   * the connection on a thread that carries no loop, or {@link Long#MAX_VALUE}.
+   */
+  default long heldDeadline() {
+    return Long.MAX_VALUE;
+  }
+
+  /**
+   * User code still holds the connection. Called on another thread than the one that runs that
+   * code, at the same time; it may call {@link Link#writeNow} and nothing else of the link.
+   */
+  default void held(long now) {}
 
   /**
    * The connection is over. Called exactly once, whatever happened; user code called from here may

@@ -19,6 +19,20 @@ public interface Link {
   void flush();
 
   /**
+   * Returns true if the peer has not taken all that was written: more output would be kept in
+   * memory. The conversation returns {@link Conversation.Wish#DRAIN} then.
+   */
+  default boolean isCongested() {
+    return false;
+  }
+
+  /**
+   * Any thread: writes whole packets behind what was flushed before, at once and without blocking.
+   * What {@link #output} holds is not written. Does nothing once the connection has ended.
+   */
+  default void writeNow(byte[] packets) {}
+
+  /**
    * To be called right before user code runs on this thread. Returns false if it must not run here:
    * the conversation then returns {@link Conversation.Wish#MOVE}. Never false within {@link
    * Conversation#ended}.

@@ -44,15 +44,16 @@ class EngineWireTest {
   }
 
   private static MilterFactory milter(Request request, Handler handler) {
-    return connection ->
+    return opened ->
         new MilterHandler() {
           @Override
-          public Request request(IPersistentMap offer) {
+          public Request request(Connection connection, IPersistentMap offer) {
             return request;
           }
 
           @Override
-          public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) {
+          public List<IPersistentMap> onEvent(
+              Connection connection, EventType type, IPersistentMap event) {
             return handler.answer(type, event, connection);
           }
         };

@@ -279,7 +279,7 @@ class ConnectionEngineTest {
 
           @Override
           public void exchanged(
-              Connection connection,
+              ConnectionInfo connection,
               IPersistentMap event,
               List<IPersistentMap> response,
               long nanos) {

@@ -187,18 +187,18 @@ final class DrivenEngine {
   /** Keeps what the listener hears, a line each. */
   private final class Reporter implements ServerListener {
     @Override
-    public void closed(Connection connection, Throwable error) {
+    public void closed(ConnectionInfo connection, Throwable error) {
       reports.add("closed" + (error == null ? "" : " " + category(error)));
     }
 
     @Override
-    public void violated(Connection connection, MilterException error) {
+    public void violated(ConnectionInfo connection, MilterException error) {
       reports.add("violated " + category(error));
     }
 
     @Override
     public void failed(
-        Connection connection, EventType type, IPersistentMap event, Throwable error) {
+        ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
       reports.add("failed " + type + " " + category(error));
     }
 

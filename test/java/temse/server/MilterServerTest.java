@@ -55,12 +55,12 @@ class MilterServerTest {
     }
 
     @Override
-    public MilterHandler open(Connection connection) {
+    public MilterHandler open(ConnectionInfo connection) {
       return new MilterHandler() {
         private String sender;
 
         @Override
-        public Request request(IPersistentMap offer) {
+        public Request request(Connection connection, IPersistentMap offer) {
           return Request.builder()
               .events(
                   EventType.MAIL,
@@ -74,7 +74,8 @@ class MilterServerTest {
         }
 
         @Override
-        public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) {
+        public List<IPersistentMap> onEvent(
+            Connection connection, EventType type, IPersistentMap event) {
           switch (type) {
             case MAIL -> sender = (String) event.valAt(Keys.SENDER);
             case END_OF_MESSAGE -> {
@@ -271,7 +272,7 @@ class MilterServerTest {
     ServerListener listener =
         new ServerListener() {
           @Override
-          public void closed(Connection connection, Throwable error) {
+          public void closed(ConnectionInfo connection, Throwable error) {
             if (error != null) {
               errors.add(error.toString());
             }

@@ -337,7 +337,6 @@ class RandomConversationTest {
     private final Request request;
     private final List<String> heard = new ArrayList<>();
     private final List<CompletableFuture<List<IPersistentMap>>> undecided = new ArrayList<>();
-    private Connection connection;
     private boolean calm = true;
     private boolean closed;
 
@@ -393,18 +392,18 @@ class RandomConversationTest {
     }
 
     @Override
-    public MilterHandler open(Connection opened) {
-      connection = opened;
+    public MilterHandler open(ConnectionInfo opened) {
       return this;
     }
 
     @Override
-    public Request request(IPersistentMap offer) {
+    public Request request(Connection connection, IPersistentMap offer) {
       return request;
     }
 
     @Override
-    public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) {
+    public List<IPersistentMap> onEvent(
+        Connection connection, EventType type, IPersistentMap event) {
       Object reason = event.valAt(Keys.REASON);
       heard.add(
           type.keyword.getName() + (reason == null ? "" : " " + ((Keyword) reason).getName()));

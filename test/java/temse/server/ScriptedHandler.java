@@ -89,13 +89,13 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   }
 
   @Override
-  public MilterHandler open(Connection opened) {
-    connection = opened;
+  public MilterHandler open(ConnectionInfo opened) {
     return this;
   }
 
   @Override
-  public Request request(IPersistentMap offer) throws Exception {
+  public Request request(Connection opened, IPersistentMap offer) throws Exception {
+    connection = opened;
     Answer answer = answers.get(EventType.OPTIONS);
     if (answer != null) {
       answer.to(offer, connection);
@@ -109,17 +109,21 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   }
 
   @Override
-  public List<IPersistentMap> onEvent(EventType type, IPersistentMap event) throws Exception {
+  public List<IPersistentMap> onEvent(Connection current, EventType type, IPersistentMap event)
+      throws Exception {
+    connection = current;
     heard.add(describe(event));
     Answer answer = answers.get(type);
     return answer == null ? null : answer.to(event, connection);
   }
 
   @Override
-  public List<IPersistentMap> onError(Throwable error, EventType type, IPersistentMap event) {
+  public List<IPersistentMap> onError(
+      Connection current, Throwable error, EventType type, IPersistentMap event) {
+    connection = current;
     heard.add("error at " + type.keyword.getName());
     if (onError == null) {
-      return MilterHandler.super.onError(error, type, event);
+      return MilterHandler.super.onError(current, error, type, event);
     }
     try {
       return onError.to(event, connection);

@@ -24,12 +24,12 @@ class SystemLoggerListenerTest {
   private final Recorder logger = new Recorder();
   private final ServerListener listener = new SystemLoggerListener(logger);
   private final ScriptedHandler handler = ScriptedHandler.hearingAll();
-  private final Connection connection = connection();
+  private final ConnectionInfo connection = connection();
 
-  private Connection connection() {
+  private ConnectionInfo connection() {
     DrivenEngine mta = DrivenEngine.negotiated(handler);
     assertTrue(mta.reports().isEmpty());
-    return handler.connection();
+    return mta.engine.connection();
   }
 
   @Test

@@ -1,0 +1,19 @@
+package temse.server;
+
+import temse.protocol.Agreement;
+import temse.protocol.MacroTable;
+
+/** What is known of an MTA connection: for reports, without the means to answer. */
+public interface ConnectionInfo {
+  /** Returns the connection's number, unique within its server. */
+  long id();
+
+  /** Returns the MTA's end of the socket, {@code inet:40112@127.0.0.1} for example. */
+  String peer();
+
+  /** Returns what was agreed with the MTA, or null before the negotiation. */
+  Agreement agreement();
+
+  /** Returns the macros that hold now. */
+  MacroTable macros();
+}
