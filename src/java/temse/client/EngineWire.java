@@ -56,8 +56,7 @@ final class EngineWire implements Wire, Link {
         return packet;
       }
       if (output.size() > 0) {
-        replies = ByteBuffer.wrap(output.toByteArray());
-        output.clear();
+        flush();
       } else if (ended) {
         return null;
       } else {
@@ -112,7 +111,16 @@ final class EngineWire implements Wire, Link {
   }
 
   @Override
-  public void flush() {}
+  public void flush() {
+    ByteBuffer joined = ByteBuffer.allocate(replies.remaining() + output.size());
+    replies = joined.put(replies).put(output.toByteArray()).flip();
+    output.clear();
+  }
+
+  @Override
+  public void writeNow(byte[] packets) {
+    throw new UnsupportedOperationException("no handler holds the connection of its caller");
+  }
 
   @Override
   public boolean enter(int kind) {

@@ -82,6 +82,9 @@ public final class Keys {
   /** Why a message or SMTP client ended, a keyword; why a message is held, a string. */
   public static final Keyword REASON = Keyword.intern("reason");
 
+  /** The event that a message had reached when it ended: a keyword. */
+  public static final Keyword AT = Keyword.intern("at");
+
   /** The code of a reply: a number from 400 to 599. */
   public static final Keyword SMTP_CODE = Keyword.intern("smtp-code");
 

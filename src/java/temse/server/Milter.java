@@ -13,6 +13,7 @@ import temse.protocol.Actions;
 import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MacroStage;
+import temse.protocol.MilterException;
 import temse.protocol.Request;
 
 /**
@@ -85,15 +86,19 @@ public final class Milter<S> implements MilterFactory {
         state = initial.get();
         started = true;
       }
-      Step<S> step = handlers.get(type).handle(Event.of(type, event), state, connection);
-      if (step.later() == null) {
-        return take(step);
-      }
-      connection.await(step.later(), this::take);
-      return null;
+      return take(handlers.get(type).handle(Event.of(type, event), state, connection), connection);
     }
 
-    private List<IPersistentMap> take(Step<S> step) {
+    private List<IPersistentMap> take(Step<S> step, Connection connection) {
+      if (step == null) {
+        throw new MilterException(
+            MilterException.Category.BAD_HANDLER_RETURN,
+            "the handler returned null; return a Step, Step.next(state) at least");
+      }
+      if (step.later() != null) {
+        connection.await(step.later(), yielded -> take(yielded, connection));
+        return null;
+      }
       state = step.state();
       return step.actions();
     }
@@ -119,28 +124,54 @@ public final class Milter<S> implements MilterFactory {
     private final Set<EventType> watched = EnumSet.noneOf(EventType.class);
     private final Request.Builder request =
         Request.builder().optionalEvents(List.of(EventType.DATA, EventType.UNKNOWN));
+    private boolean wantsRejected;
     private BiFunction<Throwable, Event, List<IPersistentMap>> onError =
         (error, event) -> List.of(Actions.temporaryFailure());
 
     private Builder(Supplier<S> initial) {
-      this.initial = initial;
+      this.initial = given(initial, "initial state");
     }
 
-    /** Handles an event. */
+    /**
+     * Handles an event.
+     *
+     * @throws MilterException BAD_OPTIONS if the event has a handler already, or takes none
+     */
     public Builder<S> on(EventType type, Handler<S> handler) {
+      given(handler, "handler");
       return on(type, (event, state, connection) -> handler.handle(event, state));
     }
 
-    /** Handles an event, with the connection at hand. */
+    /**
+     * Handles an event, with the connection at hand.
+     *
+     * @throws MilterException BAD_OPTIONS if the event has a handler already, or takes none
+     */
     public Builder<S> on(EventType type, ConnectionHandler<S> handler) {
-      handlers.put(type, handler);
+      given(handler, "handler");
+      if (given(type, "event") == EventType.OPTIONS) {
+        throw bad("the negotiation has no handler: say what is wanted with requires, wants …");
+      }
+      if (handlers.putIfAbsent(type, handler) != null) {
+        throw bad(type.keyword + " has a handler already: an event has one");
+      }
       return this;
     }
 
-    /** Watches an event: the handler never answers, and the MTA does not wait for it. */
+    /**
+     * Watches an event: the handler never answers, and the MTA does not wait for it. If it fails,
+     * or answers all the same, the message is deferred at the next event that can be answered.
+     *
+     * @throws MilterException BAD_OPTIONS if the event has a handler already, or cannot be watched:
+     *     the MTA always waits for an answer to END_OF_MESSAGE
+     */
     public Builder<S> watch(EventType type, Handler<S> handler) {
+      if (type == EventType.END_OF_MESSAGE) {
+        throw bad(type.keyword + " cannot be watched, the MTA waits for its answer: use on");
+      }
+      on(type, handler);
       watched.add(type);
-      return on(type, handler);
+      return this;
     }
 
     /** Names actions without which the milter is of no use. */
@@ -163,6 +194,7 @@ public final class Milter<S> implements MilterFactory {
 
     /** Also asks for recipients that the MTA has rejected. */
     public Builder<S> rejectedRecipients() {
+      wantsRejected = true;
       request.rejectedRecipients(true);
       return this;
     }
@@ -175,13 +207,35 @@ public final class Milter<S> implements MilterFactory {
 
     /** Says what answers an event whose handler has failed; default: a temporary failure. */
     public Builder<S> onError(BiFunction<Throwable, Event, List<IPersistentMap>> policy) {
-      onError = policy;
+      onError = given(policy, "error policy");
       return this;
     }
 
-    /** Returns the milter. */
+    /**
+     * Returns the milter.
+     *
+     * @throws MilterException BAD_OPTIONS if it could not work: it handles no event, or asks for
+     *     rejected recipients and handles none
+     */
     public Milter<S> build() {
+      if (handlers.isEmpty()) {
+        throw bad("the milter handles no event: give it a handler with on or watch");
+      }
+      if (wantsRejected && !handlers.containsKey(EventType.RECIPIENT)) {
+        throw bad("rejected recipients are asked for, but no handler of RECIPIENT is there");
+      }
       return new Milter<>(this);
+    }
+
+    private static <T> T given(T value, String what) {
+      if (value == null) {
+        throw bad("the " + what + " is null");
+      }
+      return value;
+    }
+
+    private static MilterException bad(String problem) {
+      return new MilterException(MilterException.Category.BAD_OPTIONS, problem);
     }
   }
 }

@@ -3,29 +3,33 @@ package temse.server;
 import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.concurrent.CompletionException;
-import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
+import temse.transport.Nanos;
 
 /** A value that a handler waits for, with the times at which the MTA wants to hear of it. */
 final class PendingValue<T> {
-  private final CompletionStage<T> stage;
+  /** What comes between the two packets that show whether a peer still listens. */
+  private static final long PROBE = TimeUnit.MILLISECONDS.toNanos(100);
+
   private final Function<? super T, List<IPersistentMap>> whenDone;
+  private final Runnable givenUp;
   private final long expiresAt;
   private final long progressInterval;
   private long progressAt;
 
   PendingValue(
-      CompletionStage<T> stage,
       Function<? super T, List<IPersistentMap>> whenDone,
+      Runnable givenUp,
       long now,
       long timeout,
       long progressInterval) {
-    this.stage = stage;
     this.whenDone = whenDone;
-    this.expiresAt = now + timeout;
+    this.givenUp = givenUp;
+    this.expiresAt = Nanos.after(now, timeout);
     this.progressInterval = progressInterval;
-    this.progressAt = now + progressInterval;
+    this.progressAt = Nanos.after(now, progressInterval);
   }
 
   /** Returns when {@link #expired} or {@link #progressDue} will be true next. */
@@ -42,21 +46,25 @@ final class PendingValue<T> {
     if (now - progressAt < 0) {
       return false;
     }
-    progressAt = now + progressInterval;
+    progressAt = Nanos.after(now, progressInterval);
     return true;
+  }
+
+  /**
+   * Progress has been sent to see whether a peer that says no more still listens: the answer to a
+   * first packet that nobody reads lets a second one fail, so that is due soon.
+   */
+  void probing(long now) {
+    progressAt = now + Math.min(PROBE, progressInterval);
   }
 
   List<IPersistentMap> response(T result) {
     return whenDone.apply(result);
   }
 
-  /** Gives the value up, where it can be told so. */
-  void cancel() {
-    try {
-      stage.toCompletableFuture().cancel(true);
-    } catch (UnsupportedOperationException e) {
-      return;
-    }
+  /** Nobody waits for the value any more: the work for it may be stopped. */
+  void giveUp() {
+    givenUp.run();
   }
 
   static Throwable unwrapped(Throwable error) {

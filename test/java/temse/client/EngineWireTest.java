@@ -138,7 +138,7 @@ class EngineWireTest {
               return null;
             });
     try (MtaSession mta = session(milter, MtaOptions.POSTFIX.withTimeout(Duration.ofSeconds(5)))) {
-      assertEquals(Keyword.intern("accept"), verdict(mta.deliver(MAIL)));
+      assertEquals(Keyword.intern("temporary-failure"), verdict(mta.deliver(MAIL)));
     }
   }
 

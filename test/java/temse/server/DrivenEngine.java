@@ -53,8 +53,10 @@ final class DrivenEngine {
   }
 
   DrivenEngine(MilterFactory factory, EngineOptions options) {
-    engine = new ConnectionEngine(factory, options, new Reporter(), link, 1);
     now = System.nanoTime();
+    engine =
+        new ConnectionEngine(
+            factory, options, new Reporter(), new ServerCounters(options), link, 1, () -> now);
   }
 
   /** Returns an engine that has negotiated with a current MTA. */

@@ -25,7 +25,7 @@ class MacroLifeTest {
   private final DrivenEngine mta = DrivenEngine.negotiated(handler);
 
   private String macro(String name) {
-    return handler.connection().macros().get(name);
+    return mta.engine.connection().macros().get(name);
   }
 
   @Test

@@ -73,8 +73,10 @@ class NoReplyTest {
 
     assertEquals(
         agreed ? List.of() : List.of("c", "c", "c", "c"), mta.say(HEADER, HEADER, BODY, BODY));
-    assertEquals(
-        List.of("failed HEADER REPLY_NOT_ALLOWED", "failed BODY REPLY_NOT_ALLOWED"), mta.reports());
+    assertEquals(List.of("failed HEADER REPLY_NOT_ALLOWED"), mta.reports());
+    assertEquals(List.of("t"), mta.say(EOM), "the filter has contradicted itself");
+    mta.say(MAIL, HEADER, EOM);
+    assertEquals(List.of(), mta.reports(), "it is said once for each connection and event");
   }
 
   @Test
@@ -97,7 +99,7 @@ class NoReplyTest {
 
   @ParameterizedTest
   @ValueSource(strings = {OFFER, "emulated"})
-  void aHandlerThatFailsThereDecidesNothing(String offered) {
+  void aHandlerThatFailsThereDefersTheMessageAtItsEnd(String offered) {
     boolean agreed = offered.equals(OFFER);
     handler.failing(EventType.HEADER);
     DrivenEngine mta = negotiated(agreed ? OFFER : WITHOUT_SILENCE);
@@ -107,7 +109,16 @@ class NoReplyTest {
     assertEquals(agreed ? List.of() : List.of("c"), mta.say(HEADER));
     assertEquals(List.of("failed HEADER IllegalStateException"), mta.reports());
     assertEquals(List.of("header Subject#1=hi"), handler.heard());
-    assertEquals(List.of("c"), mta.say(EOM));
+    assertEquals(agreed ? List.of() : List.of("c"), mta.say(HEADER));
+    assertEquals(List.of(), handler.heard(), "nothing more of the message is shown to it");
+    assertEquals(List.of("t"), mta.say(EOM));
+    assertEquals(
+        List.of("error at end-of-message", "message-end deferred", "end of message"),
+        handler.heard());
+
+    handler.answering(EventType.HEADER);
+    mta.say(MAIL, HEADER);
+    assertEquals(List.of("c"), mta.say(EOM), "the next message is not concerned");
   }
 
   @Test

@@ -148,7 +148,7 @@ class OldAndOddPeersTest {
   void anMtaWithoutMacrosIsServedAndHasNone() {
     assertEquals(8, hears(CONNECT, HELO, MAIL, RCPT, DATA, HEADER, EOH, BODY).size());
     for (String name : List.of("i", "j", "{client_addr}", "_")) {
-      assertNull(handler.connection().macros().get(name));
+      assertNull(mta.engine.connection().macros().get(name));
     }
   }
 
@@ -172,8 +172,8 @@ class OldAndOddPeersTest {
             "DBi|3|",
             BODY);
     assertEquals("body text\r\n", heard.get(heard.size() - 1));
-    assertEquals("1", handler.connection().macros().get("i"));
-    assertEquals("mx", handler.connection().macros().get("j"));
+    assertEquals("1", mta.engine.connection().macros().get("i"));
+    assertEquals("mx", mta.engine.connection().macros().get("j"));
   }
 
   // Addresses
@@ -323,12 +323,12 @@ class OldAndOddPeersTest {
       assertEquals(
           List.of("c", "c", "c", "c"),
           mta.say("DCj|" + client + "|", "C" + host + "|U", HELO, "DMi|1|", MAIL, RCPT));
-      assertEquals("" + client, handler.connection().macros().get("j"));
+      assertEquals("" + client, mta.engine.connection().macros().get("j"));
       mta.say(DATA, HEADER, EOH, EOM, QUIT_NC);
       List<String> heard = handler.heard();
       assertEquals("connect " + host, heard.get(0));
       assertEquals("end of client", heard.get(heard.size() - 1));
-      assertNull(handler.connection().macros().get("j"));
+      assertNull(mta.engine.connection().macros().get("j"));
       assertFalse(mta.isClosed());
     }
     mta.say(QUIT);

@@ -3,6 +3,7 @@ package temse.server;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.ByteArrayOutputStream;
 import java.util.ArrayDeque;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -21,10 +22,14 @@ final class ScriptedLink implements Link {
   final Queue<Integer> flushed = new ArrayDeque<>();
 
   private final Output output = new Output();
+  private final ByteArrayOutputStream written = new ByteArrayOutputStream();
   private IntPredicate refusal = entry -> false;
   private int entries;
   private boolean onSpareThread;
   private boolean inside;
+
+  /** Whether the peer does not take what was written. */
+  boolean congested;
 
   /** Says which handler calls, counted from 0, must run on another thread. */
   void refuse(IntPredicate entry) {
@@ -40,8 +45,9 @@ final class ScriptedLink implements Link {
   }
 
   byte[] take() {
-    byte[] bytes = output.toByteArray();
-    output.clear();
+    write();
+    byte[] bytes = written.toByteArray();
+    written.reset();
     return bytes;
   }
 
@@ -52,7 +58,25 @@ final class ScriptedLink implements Link {
 
   @Override
   public void flush() {
-    flushed.add(output.size());
+    if (output.size() > 0) {
+      flushed.add(output.size());
+      write();
+    }
+  }
+
+  private void write() {
+    written.writeBytes(output.toByteArray());
+    output.clear();
+  }
+
+  @Override
+  public boolean isCongested() {
+    return congested;
+  }
+
+  @Override
+  public void writeNow(byte[] packets) {
+    written.writeBytes(packets);
   }
 
   @Override

@@ -1,0 +1,348 @@
+package temse.server;
+
+import clojure.lang.IPersistentMap;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletionStage;
+import java.util.function.Function;
+import temse.protocol.ActionCodec;
+import temse.protocol.ActionType;
+import temse.protocol.Agreement;
+import temse.protocol.BodyPieces;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.Legality;
+import temse.protocol.MacroTable;
+import temse.protocol.MilterException;
+import temse.transport.Nanos;
+
+/**
+ * One event and its answer: what its handler sees of the connection, the actions collected for it,
+ * the value that it waits for, and its one reply.
+ *
+ * <p>It lives as long as its event. When the event is settled it is dead: whoever still holds it
+ * gets STALE_CONTEXT, from any thread, whatever the connection is doing by then. Any thread may
+ * call what is declared in {@link Connection}; the rest is for the thread that serves the
+ * connection.
+ */
+final class EventCall implements Connection {
+  private final ConnectionState state;
+  private final EventType type;
+  private final boolean answerable;
+  private final boolean progressAllowed;
+  private final boolean mayWait;
+
+  /** The thread that runs the handler, or null while it does not run. */
+  private volatile Thread runner;
+
+  /** When the MTA wants to hear of a handler that still runs. */
+  private volatile long progressAt;
+
+  // Guarded by this.
+  private boolean over;
+  private List<IPersistentMap> modifications = List.of();
+  private IPersistentMap reply;
+  private BodyPieces newBody;
+
+  // Written by the serving thread while this is locked.
+  private PendingValue<?> pending;
+  private Outcome outcome;
+
+  /** What a pending value has come to. */
+  interface Outcome {
+    List<IPersistentMap> actions() throws Throwable;
+  }
+
+  /**
+   * Makes the call of an event that has begun.
+   *
+   * @param answerable whether its handler may answer
+   * @param progressAllowed whether progress may be sent meanwhile
+   * @param mayWait whether its handler may leave it open
+   */
+  EventCall(
+      ConnectionState state,
+      EventType type,
+      boolean answerable,
+      boolean progressAllowed,
+      boolean mayWait) {
+    this.state = state;
+    this.type = type;
+    this.answerable = answerable;
+    this.progressAllowed = progressAllowed;
+    this.mayWait = mayWait;
+    this.progressAt =
+        progressAllowed ? Nanos.after(state.clock(), state.options.progressInterval) : Long.MAX_VALUE;
+  }
+
+  // ---- what the handler sees
+
+  @Override
+  public long id() {
+    return state.id();
+  }
+
+  @Override
+  public String peer() {
+    return state.peer();
+  }
+
+  @Override
+  public Agreement agreement() {
+    return state.agreement();
+  }
+
+  @Override
+  public synchronized MacroTable macros() {
+    live();
+    return state.macros();
+  }
+
+  @Override
+  public void send(IPersistentMap action) {
+    if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
+      progress();
+      return;
+    }
+    ActionCodec.check(action, state.agreement().maximumPayload());
+    synchronized (this) {
+      live();
+      add(ActionCodec.normalise(action));
+    }
+  }
+
+  @Override
+  public synchronized void progress() {
+    live();
+    if (!progressAllowed) {
+      return;
+    }
+    if (Thread.currentThread() == runner) {
+      state.writeProgress();
+    } else if (runner != null) {
+      state.writeProgressNow();
+    } else {
+      state.link.later(this::progressIfPending);
+    }
+  }
+
+  @Override
+  public <T> void await(
+      CompletionStage<T> stage,
+      Function<? super T, List<IPersistentMap>> response,
+      Runnable givenUp) {
+    PendingValue<T> value;
+    synchronized (this) {
+      live();
+      if (Thread.currentThread() != runner || !mayWait) {
+        throw new MilterException(
+            MilterException.Category.STALE_CONTEXT,
+            "only a handler of an event that runs can leave it open");
+      }
+      if (pending != null) {
+        throw new MilterException(
+            MilterException.Category.BAD_HANDLER_RETURN,
+            "the event " + type.keyword + " waits for a value already");
+      }
+      value =
+          new PendingValue<>(
+              response,
+              givenUp,
+              state.clock(),
+              state.options.handlerTimeout(type),
+              state.options.progressInterval);
+      pending = value;
+    }
+    stage.whenComplete(
+        (result, error) ->
+            state.link.later(
+                () ->
+                    arrived(
+                        value,
+                        () -> {
+                          if (error != null) {
+                            throw PendingValue.unwrapped(error);
+                          }
+                          return value.response(result);
+                        })));
+  }
+
+  @Override
+  public synchronized void close() {
+    live();
+    state.close();
+  }
+
+  private void live() {
+    if (over) {
+      throw new MilterException(
+          MilterException.Category.STALE_CONTEXT,
+          "the event " + type.keyword + " is settled: nothing can be done for it any more",
+          Keys.EVENT,
+          type.keyword);
+    }
+  }
+
+  // ---- what the engine does with it
+
+  /** A handler begins to run on the calling thread. */
+  void running() {
+    runner = Thread.currentThread();
+  }
+
+  /** The handler has returned, or thrown. */
+  void returned() {
+    runner = null;
+  }
+
+  /**
+   * Adds what the handler has returned, behind what it has sent.
+   *
+   * @throws MilterException for the first action that cannot answer the event
+   */
+  void add(List<IPersistentMap> actions) {
+    for (IPersistentMap action : actions) {
+      if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
+        progress();
+      } else {
+        IPersistentMap normal = ActionCodec.normalise(action);
+        synchronized (this) {
+          add(normal);
+        }
+      }
+    }
+  }
+
+  private void add(IPersistentMap action) {
+    ActionType actionType = ActionCodec.type(action);
+    if (!answerable) {
+      if (actionType != ActionType.CONTINUE) {
+        throw unanswerable(action);
+      }
+      return;
+    }
+    if (reply != null) {
+      throw afterReply(actionType, action);
+    }
+    Legality.check(type, actionType, action, state.agreement());
+    if (actionType.kind == ActionType.Kind.REPLY) {
+      reply = action;
+      return;
+    }
+    if (actionType == ActionType.CHANGE_BODY) {
+      if (newBody != null) {
+        throw new MilterException(
+            MilterException.Category.BAD_ACTION,
+            ":change-body may come once in a response; give it a sequence of pieces instead",
+            Keys.EVENT,
+            type.keyword);
+      }
+      newBody = BodyPieces.of(action);
+    }
+    if (modifications.isEmpty()) {
+      modifications = new ArrayList<>(4);
+    }
+    modifications.add(action);
+  }
+
+  private MilterException unanswerable(IPersistentMap action) {
+    return new MilterException(
+        MilterException.Category.REPLY_NOT_ALLOWED,
+        type.keyword + " takes no reply, " + action.valAt(Keys.ACTION) + " cannot answer it",
+        Keys.ACTION,
+        action,
+        Keys.EVENT,
+        type.keyword);
+  }
+
+  private MilterException afterReply(ActionType second, IPersistentMap action) {
+    Object first = reply.valAt(Keys.ACTION);
+    boolean twice = second.kind == ActionType.Kind.REPLY;
+    return new MilterException(
+        twice ? MilterException.Category.DOUBLE_REPLY : MilterException.Category.LATE_ACTION,
+        twice
+            ? type.keyword + " was answered with " + first + " already"
+            : second.keyword + " comes after the reply " + first + "; the reply goes last",
+        Keys.ACTION,
+        action,
+        Keys.EVENT,
+        type.keyword);
+  }
+
+  /** Ends the life of this call; returns what it waited for and waits for no more, or null. */
+  synchronized PendingValue<?> end() {
+    PendingValue<?> waiting = pending;
+    over = true;
+    runner = null;
+    pending = null;
+    outcome = null;
+    return waiting;
+  }
+
+  /** Forgets what was collected, once the response has been made of it. */
+  synchronized void forget() {
+    modifications = List.of();
+    reply = null;
+    newBody = null;
+  }
+
+  List<IPersistentMap> modifications() {
+    return modifications;
+  }
+
+  /** Returns the reply, or null if none was given. */
+  IPersistentMap reply() {
+    return reply;
+  }
+
+  /** Returns the new body, or null if none was given. */
+  BodyPieces newBody() {
+    return newBody;
+  }
+
+  // ---- the value that it waits for
+
+  boolean isPending() {
+    return pending != null;
+  }
+
+  PendingValue<?> pending() {
+    return pending;
+  }
+
+  /** The value has come, unless it is one that nobody waits for any more. */
+  synchronized void arrived(PendingValue<?> value, Outcome how) {
+    if (pending == value) {
+      pending = null;
+      outcome = how;
+    }
+  }
+
+  /** Returns what the value has come to, once. */
+  Outcome takeOutcome() {
+    Outcome taken = outcome;
+    outcome = null;
+    return taken;
+  }
+
+  private synchronized void progressIfPending() {
+    if (pending != null) {
+      state.writeProgress();
+    }
+  }
+
+  // ---- a handler that holds the connection
+
+  /** Returns when {@link #held} is due, or {@link Long#MAX_VALUE}. Any thread. */
+  long heldDeadline() {
+    return progressAllowed && runner != null ? progressAt : Long.MAX_VALUE;
+  }
+
+  /** Sends progress while the handler runs on another thread. */
+  synchronized void held(long now) {
+    if (!over && runner != null && progressAllowed && now - progressAt >= 0) {
+      progressAt = Nanos.after(now, state.options.progressInterval);
+      state.writeProgressNow();
+    }
+  }
+}

@@ -1,0 +1,112 @@
+package temse.server;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import java.util.ArrayDeque;
+import java.util.List;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MilterException;
+
+/**
+ * What a listener is to receive about one connection, guarded: a listener is foreign code, which
+ * may throw and may block.
+ *
+ * <p>Reports wait here until the engine delivers them as it calls a handler, so that a loop can
+ * leave a listener that blocks, and after what answers the event has been written. Nothing that a
+ * listener throws gets out of here.
+ */
+final class Reports {
+  private final ServerListener listener;
+  private final ConnectionInfo connection;
+  private final ServerCounters counters;
+  private ArrayDeque<Runnable> waiting;
+  private boolean wantsExchanges;
+
+  Reports(ServerListener listener, ConnectionInfo connection, ServerCounters counters) {
+    this.listener = listener;
+    this.connection = connection;
+    this.counters = counters;
+  }
+
+  /** Asks the listener whether it wants exchanges. To be called as {@link #deliver} is. */
+  void open() {
+    try {
+      wantsExchanges = listener.wantsExchanges();
+    } catch (Throwable e) {
+      failed(e);
+    }
+  }
+
+  /** Returns true if the listener wants exchanges, as it said when the connection negotiated. */
+  boolean wantExchanges() {
+    return wantsExchanges;
+  }
+
+  boolean areWaiting() {
+    return waiting != null && !waiting.isEmpty();
+  }
+
+  /** Gives the listener what waits. To be called where foreign code may run. */
+  void deliver() {
+    for (Runnable report; (report = waiting.poll()) != null; ) {
+      try {
+        report.run();
+      } catch (Throwable e) {
+        failed(e);
+      }
+    }
+  }
+
+  private void failed(Throwable e) {
+    if (counters.listenerFailed()) {
+      System.err.println("temse: a listener failed, which is said once: " + e.getClass().getName());
+    }
+  }
+
+  void negotiated() {
+    add(() -> listener.negotiated(connection));
+  }
+
+  void exchanged(IPersistentMap event, List<IPersistentMap> response, long nanos) {
+    add(() -> listener.exchanged(connection, event, response, nanos));
+  }
+
+  void verdict(EventType event, IPersistentMap reply, Keyword ended) {
+    add(() -> listener.verdict(connection, event, reply, ended));
+  }
+
+  /**
+   * An event without a reply is over: a message that no reply has ended is reported with its end.
+   */
+  void told(Entry entry) {
+    if (entry.type() == EventType.MESSAGE_END) {
+      Object reason = entry.event().valAt(Keys.REASON);
+      if (reason == Names.ABORTED || reason == Names.LOST) {
+        verdict(null, null, (Keyword) reason);
+      }
+    }
+  }
+
+  void failed(EventType type, IPersistentMap event, Throwable error) {
+    add(() -> listener.failed(connection, type, event, error));
+  }
+
+  void violated(MilterException error) {
+    add(() -> listener.violated(connection, error));
+  }
+
+  void closed(Throwable error) {
+    add(() -> listener.closed(connection, error));
+  }
+
+  private void add(Runnable report) {
+    if (listener == ServerListener.SILENT) {
+      return;
+    }
+    if (waiting == null) {
+      waiting = new ArrayDeque<>(4);
+    }
+    waiting.add(report);
+  }
+}

@@ -1,0 +1,43 @@
+package temse.server;
+
+import java.util.concurrent.atomic.LongAdder;
+import temse.protocol.Budget;
+
+/**
+ * What all connections of a server share: what they may take together, and counters. Any thread.
+ */
+public final class ServerCounters {
+  private final Budget unfinished;
+  private final LongAdder limits = new LongAdder();
+  private final LongAdder listenerFailures = new LongAdder();
+
+  ServerCounters(EngineOptions options) {
+    this.unfinished = new Budget(options.maximumUnfinishedBytes);
+  }
+
+  /** Returns the bytes that unfinished packets may take together. */
+  Budget unfinished() {
+    return unfinished;
+  }
+
+  /** Counts that something has gone beyond a limit. */
+  void limitExceeded() {
+    limits.increment();
+  }
+
+  /** Counts that a listener has thrown, and returns true at the first time. */
+  synchronized boolean listenerFailed() {
+    listenerFailures.increment();
+    return listenerFailures.sum() == 1;
+  }
+
+  /** Returns how often a message, a packet or a connection went beyond a limit. */
+  public long limitsExceeded() {
+    return limits.sum();
+  }
+
+  /** Returns how often a listener has thrown. */
+  public long listenerFailures() {
+    return listenerFailures.sum();
+  }
+}

@@ -1,0 +1,329 @@
+package temse.server;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import java.util.List;
+import java.util.Objects;
+import temse.protocol.ActionCodec;
+import temse.protocol.ActionType;
+import temse.protocol.Actions;
+import temse.protocol.BodyPieces;
+import temse.protocol.EventType;
+import temse.protocol.MilterException;
+import temse.server.Entry.Way;
+
+/**
+ * One event on its way to its reply: its handler is called, or the error policy in its place; what
+ * they answer is written; and {@link #settle} draws the consequences.
+ *
+ * <p>All of it belongs to the thread that serves the connection. Foreign code runs between enter
+ * and leave of the link, and whatever it throws defers the mail.
+ */
+final class Settlement {
+  /** The kind of foreign code that reads a new body, beside the ordinals of events. */
+  private static final int BODY = 33;
+
+  private final ConnectionState state;
+  private final Entry entry;
+  private final EventType type;
+  private final Throwable fault;
+  private final boolean refused;
+  private final Answer answer;
+  private long startedAt;
+  private EventCall call;
+  private boolean over;
+
+  /** Looks at an entry whose turn it is; nothing happens yet. */
+  Settlement(ConnectionState state, Entry entry) {
+    this.state = state;
+    this.entry = entry;
+    this.type = entry.type();
+    this.answer = new Answer(state, entry);
+    Throwable noted = state.ledger.fault(type);
+    boolean exceeds = noted == null && entry.way() == Way.EXCEED;
+    this.refused = exceeds && type == EventType.RECIPIENT && state.mayAnswer(type);
+    this.fault = exceeds && !refused ? entry.excess() : noted;
+  }
+
+  /** Begins, or returns false if that must be on another thread: then nothing has happened. */
+  boolean begin() {
+    boolean calls = fault == null && isCall();
+    boolean decides = fault != null && state.mayDecide(type);
+    boolean foreign = calls || decides || state.endsScope(type);
+    if (foreign && !state.link.enter(type.ordinal())) {
+      return false;
+    }
+    begun();
+    try {
+      if (calls) {
+        callHandler();
+      } else if (decides) {
+        decide(fault);
+      } else {
+        answer.give(refused ? Actions.temporaryFailure() : unheard());
+        state.endScope(entry);
+      }
+    } finally {
+      if (foreign) {
+        state.link.leave();
+      }
+    }
+    settleIfDone();
+    return true;
+  }
+
+  private IPersistentMap unheard() {
+    return fault != null || entry.reply() == null ? Actions.proceed() : entry.reply();
+  }
+
+  private boolean isCall() {
+    return entry.way() == Way.CALL || entry.way() == Way.CALL_BEFORE_END;
+  }
+
+  private void begun() {
+    state.ledger.begin();
+    startedAt = state.reports.wantExchanges() ? System.nanoTime() : 0;
+    if (entry.way() == Way.EXCEED) {
+      state.counters.limitExceeded();
+      if (state.isFirst(type)) {
+        state.reports.failed(type, entry.decoded(), entry.excess());
+      }
+      if (!refused) {
+        state.ledger.fault(type, entry.excess());
+      }
+    }
+  }
+
+  // ---- the handler
+
+  private void callHandler() {
+    boolean holdable = state.allowsProgress(entry.answered());
+    if (holdable) {
+      state.link.flush();
+    }
+    EventCall opened = new EventCall(state, type, state.mayAnswer(type), holdable, true);
+    call = opened;
+    if (holdable) {
+      state.holding = opened;
+    }
+    run(
+        type == EventType.OPTIONS
+            ? () -> {
+              startedAt = System.nanoTime();
+              answer.isOffer(state.negotiate(opened, entry.event()));
+              return null;
+            }
+            : () -> state.handler.onEvent(opened, type, entry.event()));
+  }
+
+  /** Goes on as the value has come or the peer takes more, or returns false if it must move. */
+  boolean goOn() {
+    if (!state.link.enter(answer.isWriting() ? BODY : type.ordinal())) {
+      return false;
+    }
+    try {
+      if (answer.isWriting()) {
+        answer.writeOn();
+      } else {
+        run(call.takeOutcome());
+      }
+    } finally {
+      state.link.leave();
+    }
+    settleIfDone();
+    return true;
+  }
+
+  /** Runs work of the handler and, unless a value is pending then, makes the response of it. */
+  private void run(EventCall.Outcome work) {
+    List<IPersistentMap> actions = null;
+    call.running();
+    EventCall running = call;
+    try {
+      actions = work.actions();
+      if (running.isPending()) {
+        requireNone(actions);
+        return;
+      }
+      if (actions != null) {
+        running.add(actions);
+      }
+      running.end();
+      answer.give(running);
+      state.endScope(entry);
+    } catch (Throwable e) {
+      discard(running, actions);
+      fail(e);
+    } finally {
+      running.returned();
+    }
+  }
+
+  private static void requireNone(List<IPersistentMap> actions) {
+    if (actions != null && !actions.isEmpty()) {
+      throw new MilterException(
+          MilterException.Category.BAD_HANDLER_RETURN,
+          "a handler that waits for a value has returned actions beside it");
+    }
+  }
+
+  // ---- failures
+
+  /** The handler has failed: the error policy answers, now or at the next event that can say so. */
+  private void fail(Throwable error) {
+    giveUp(call.end());
+    state.report(entry, error);
+    if (type == EventType.OPTIONS) {
+      state.close(error);
+    } else if (state.mayDecide(type)) {
+      decide(error);
+    } else {
+      state.ledger.fault(type, error);
+      answer.give(Actions.proceed());
+      state.endScope(entry);
+    }
+  }
+
+  /** Has the error policy answer, with a call of its own. */
+  private void decide(Throwable error) {
+    EventCall deciding =
+        new EventCall(state, type, true, state.allowsProgress(entry.answered()), false);
+    call = deciding;
+    List<IPersistentMap> actions = null;
+    deciding.running();
+    try {
+      actions = state.handler.onError(deciding, error, type, entry.decoded());
+      deciding.add(Objects.requireNonNull(actions, "the error policy returned null"));
+      deciding.end();
+      answer.decide(deciding);
+    } catch (Throwable e) {
+      discard(deciding, actions);
+      deciding.end();
+      state.report(entry, e);
+      answer.give(Actions.temporaryFailure());
+    } finally {
+      deciding.returned();
+    }
+    state.ledger.decided(type);
+  }
+
+  /** Answers without any foreign code: with a temporary failure if the event may be answered. */
+  void refuse(MilterException error) {
+    if (call == null) {
+      begun();
+    } else {
+      call.end();
+    }
+    state.report(entry, error);
+    if (state.mayDecide(type)) {
+      answer.give(Actions.temporaryFailure());
+    } else {
+      state.ledger.fault(type, error);
+      answer.give(Actions.proceed());
+    }
+    settle();
+  }
+
+  private static void discard(EventCall unsent, List<IPersistentMap> returned) {
+    if (unsent.newBody() != null) {
+      unsent.newBody().close();
+    }
+    if (returned != null) {
+      returned.stream().filter(Objects::nonNull).forEach(BodyPieces::discard);
+    }
+  }
+
+  private static void giveUp(PendingValue<?> value) {
+    if (value != null) {
+      value.giveUp();
+    }
+  }
+
+  // ---- the end
+
+  private void settleIfDone() {
+    if (!answer.isWriting() && !isPending()) {
+      settle();
+    }
+  }
+
+  /**
+   * The one place where a verdict has its consequences: the response is written, and message or
+   * client end by it, or go on.
+   */
+  private void settle() {
+    over = true;
+    if (state.reports.wantExchanges()) {
+      state.reports.exchanged(entry.event(), answer.actions(), System.nanoTime() - startedAt);
+    }
+    IPersistentMap reply = answer.reply();
+    if (reply == null) {
+      state.ledger.told(type);
+      state.reports.told(entry);
+    } else {
+      if (entry.way() == Way.CALL_BEFORE_END) {
+        state.ledger.dropEnd();
+      }
+      Keyword ended = state.ledger.replied(entry.answered(), reply);
+      ActionType verdict = ActionCodec.verdict(reply);
+      if (ended != null || verdict != ActionType.CONTINUE && verdict != ActionType.SKIP) {
+        state.reports.verdict(entry.answered(), reply, ended);
+      }
+    }
+    letGo();
+  }
+
+  /**
+   * The connection is over before the event is settled. To be called where foreign code may run.
+   *
+   * @param giveUp whether the value that it waits for is given up, or left to itself
+   */
+  void abandon(boolean giveUp) {
+    over = true;
+    if (call != null) {
+      PendingValue<?> value = call.end();
+      if (giveUp) {
+        giveUp(value);
+      }
+    }
+    answer.close();
+    state.endScope(entry);
+    letGo();
+  }
+
+  /** Keeps nothing of the event: whoever has its call may have it for long. */
+  private void letGo() {
+    if (state.holding != null) {
+      state.holding = null;
+    }
+    if (call != null) {
+      call.forget();
+    }
+  }
+
+  boolean isOver() {
+    return over;
+  }
+
+  boolean isPending() {
+    return call != null && call.isPending();
+  }
+
+  boolean isWriting() {
+    return answer.isWriting();
+  }
+
+  EventType type() {
+    return type;
+  }
+
+  /** Returns the event whose reply answers this one. */
+  EventType answered() {
+    return entry.answered();
+  }
+
+  /** Returns the call of the handler, or null. */
+  EventCall call() {
+    return call;
+  }
+}
