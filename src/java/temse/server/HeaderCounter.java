@@ -13,10 +13,18 @@ import java.util.function.Function;
 final class HeaderCounter implements Function<String, Long> {
   private static final int SMALLEST = 64;
   private static final int LARGEST_KEPT = 512;
+  private static final int LONGEST_RECENT = 32;
   private static final long SEED;
   private static final long MULTIPLIER;
+  private static final byte[] LOWER_CASE = new byte[0x80];
+
+  /** Hashes of names that were seen lately; the decoder returns the same string for most names. */
+  private static final Hashed[] RECENT = new Hashed[512];
 
   static {
+    for (int c = 0; c < LOWER_CASE.length; c++) {
+      LOWER_CASE[c] = (byte) Character.toLowerCase(c);
+    }
     SplittableRandom random = new SplittableRandom();
     SEED = random.nextLong();
     MULTIPLIER = random.nextLong() | 1;
@@ -108,14 +116,29 @@ final class HeaderCounter implements Function<String, Long> {
     entries = largerEntries;
   }
 
-  /** Returns the same number for names that {@link String#equalsIgnoreCase} takes as equal. */
+  private record Hashed(String name, int hash) {}
+
   private static int hash(String name) {
+    if (name.length() > LONGEST_RECENT) {
+      return computedHash(name);
+    }
+    int place = name.hashCode() & RECENT.length - 1;
+    Hashed recent = RECENT[place];
+    if (recent == null || recent.name != name) {
+      recent = new Hashed(name, computedHash(name));
+      RECENT[place] = recent;
+    }
+    return recent.hash;
+  }
+
+  /** Returns the same number for names that {@link String#equalsIgnoreCase} takes as equal. */
+  private static int computedHash(String name) {
     long hash = SEED;
     int i = 0;
     while (i < name.length()) {
       char c = name.charAt(i);
-      if (c < 0x80) {
-        hash = mixed(hash, c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+      if (c < LOWER_CASE.length) {
+        hash = mixed(hash, LOWER_CASE[c]);
         i++;
       } else {
         int codePoint = name.codePointAt(i);
