@@ -1,5 +1,5 @@
 (ns temse.action
-  "Action maps: what a milter tells the MTA.
+  "Action maps: what a milter sends to the MTA.
 
   Each function returns the map you could have typed, for example
 
@@ -9,7 +9,11 @@
   Replies settle an event: `continue` `accept` `reject` `temporary-failure` `discard` `skip`
   `reply-code`. Modifications change the message, at `:end-of-message` only: `add-header`
   `insert-header` `change-header` `delete-header` `change-body` `add-recipient`
-  `delete-recipient` `change-sender` `quarantine`. `progress` is neither."
+  `delete-recipient` `change-sender` `quarantine`. `progress` is neither.
+
+  The functions check nothing: an action is checked when it is sent. A key that it does not have, or
+  lacks, or a value that cannot travel is then an error (:bad-action) with what would be right. Any
+  action may carry `:why`, the reason for it: data for logs and reports, never sent."
   (:import
    (temse.protocol ActionType ActionType$Kind)))
 
@@ -96,7 +100,14 @@
 
 (defn change-body
   "Returns the modification that replaces the body (smfi_replacebody) by a string, bytes, an
-  InputStream, a File, or a sequence of these. Line ends are \\r\\n."
+  InputStream, a File, a Path, a function of no arguments (or Supplier) that returns one of them, or a
+  sequence of these, which may be lazy. Line ends are \\r\\n.
+
+  The body is read while it is sent, piece by piece; what is opened or given as a stream is closed. A
+  stream can be used in one action only. Files, paths and functions may be used again.
+
+    (change-body (io/file \"notice.txt\"))
+    (change-body #(io/input-stream (io/resource \"notice.txt\")))"
   [body]
   {:action :change-body :body body})
 
@@ -129,7 +140,7 @@
   {:action :quarantine :reason reason})
 
 (defn progress
-  "Returns the action that tells the MTA to keep waiting (smfi_progress)."
+  "Returns the action that asks the MTA to keep waiting (smfi_progress)."
   []
   {:action :progress})
 

@@ -9,7 +9,8 @@
    [temse.test :as mt])
   (:import
    (java.io IOException)
-   (temse.protocol MilterException$Category)))
+   (java.nio ByteBuffer)
+   (temse.protocol Budget MilterException$Category PacketDecoder)))
 
 (set! *warn-on-reflection* true)
 
@@ -53,6 +54,9 @@
    #(closed {:handlers {:header (fn [_ _] nil)}} [offer [\L (int \A)]])
    :packet-too-large
    #(closed {:max-packet-size 100} [offer (into [\B] (repeat 200 0))])
+   :limit-exceeded
+   #(thrown (.next (PacketDecoder. 1000 (Budget. 10))
+                   (ByteBuffer/wrap (byte-array [0 0 1 0 66 1 2 3 4 5 6 7 8 9 10 11]))))
    :unexpected-event
    #(closed {:handlers {:mail (fn [_ _] nil)}} [offer [\E]])
    :version-unsupported
@@ -91,6 +95,7 @@
    :bind-failed "cannot listen on"
    :malformed-packet "header"
    :packet-too-large "100"
+   :limit-exceeded "unfinished packets may hold 10 bytes together (:max-unfinished-bytes)"
    :unexpected-event ":end-of-message is not legal in state"
    :version-unsupported "the oldest supported is 2"
    :events-refused "name it in :optional-events if the milter can do without"

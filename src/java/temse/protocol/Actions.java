@@ -5,7 +5,8 @@ import clojure.lang.PersistentVector;
 import java.util.List;
 
 /**
- * Constructors of action maps, for Java.
+ * Constructors of action maps, for Java. Each throws a {@link MilterException} BAD_ACTION at once
+ * if the action could not be sent; only its size is checked later, when it is sent.
  *
  * <pre>{@code
  * List.of(Actions.addHeader("X-Seen", "yes"), Actions.accept());
@@ -69,23 +70,34 @@ public final class Actions {
   public static IPersistentMap replyCode(int smtpCode, String enhancedCode, String text) {
     IPersistentMap action =
         ActionCodec.action(ActionType.REPLY_CODE, Keys.SMTP_CODE, (long) smtpCode, Keys.TEXT, text);
-    return enhancedCode == null ? action : action.assoc(Keys.ENHANCED_CODE, enhancedCode);
+    return checked(enhancedCode == null ? action : action.assoc(Keys.ENHANCED_CODE, enhancedCode));
   }
 
   /** Add a header field: {@code smfi_addheader}. */
   public static IPersistentMap addHeader(String name, String value) {
-    return ActionCodec.action(ActionType.ADD_HEADER, Keys.NAME, name, Keys.VALUE, value);
+    return checked(ActionCodec.action(ActionType.ADD_HEADER, Keys.NAME, name, Keys.VALUE, value));
   }
 
   /** Insert a header field at a position among all fields, 0 being the top: smfi_insheader. */
   public static IPersistentMap insertHeader(int position, String name, String value) {
-    return addHeader(name, value).assoc(Keys.POSITION, (long) position);
+    return checked(addHeader(name, value).assoc(Keys.POSITION, (long) position));
   }
 
-  /** Change the index-th header field of the name, from 1: {@code smfi_chgheader}. */
+  /**
+   * Change the index-th header field of the name, from 1: {@code smfi_chgheader}.
+   *
+   * @param value the new value; null or empty deletes the field
+   */
   public static IPersistentMap changeHeader(String name, int index, String value) {
-    return ActionCodec.action(
-        ActionType.CHANGE_HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, (long) index);
+    return checked(
+        ActionCodec.action(
+            ActionType.CHANGE_HEADER,
+            Keys.NAME,
+            name,
+            Keys.VALUE,
+            value,
+            Keys.INDEX,
+            (long) index));
   }
 
   /** Delete the index-th header field of the name, from 1. */
@@ -96,41 +108,56 @@ public final class Actions {
   /**
    * Replace the body: {@code smfi_replacebody}.
    *
-   * @param body a String, byte[], InputStream, File, or an Iterable of these; line ends are CR LF
+   * <p>The body is read while it is sent, in pieces. An InputStream is read once and closed; the
+   * others may be used in further actions.
+   *
+   * @param body a String, byte[], InputStream, File, Path, a Supplier of one, or an Iterable of
+   *     these; line ends are CR LF
    */
   public static IPersistentMap changeBody(Object body) {
-    return ActionCodec.action(ActionType.CHANGE_BODY, Keys.BODY, body);
+    return checked(ActionCodec.action(ActionType.CHANGE_BODY, Keys.BODY, body));
   }
 
   /** Add a recipient: {@code smfi_addrcpt}. */
   public static IPersistentMap addRecipient(String address) {
-    return ActionCodec.action(ActionType.ADD_RECIPIENT, Keys.ADDRESS, address);
+    return checked(ActionCodec.action(ActionType.ADD_RECIPIENT, Keys.ADDRESS, address));
   }
 
   /** Add a recipient with ESMTP parameters: {@code smfi_addrcpt_par}. */
   public static IPersistentMap addRecipient(String address, List<String> parameters) {
-    return addRecipient(address)
-        .assoc(Keys.PARAMETERS, PersistentVector.create((Iterable<?>) parameters));
+    return withParameters(addRecipient(address), parameters);
   }
 
   /** Delete a recipient, spelled as it came: {@code smfi_delrcpt}. */
   public static IPersistentMap deleteRecipient(String address) {
-    return ActionCodec.action(ActionType.DELETE_RECIPIENT, Keys.ADDRESS, address);
+    return checked(ActionCodec.action(ActionType.DELETE_RECIPIENT, Keys.ADDRESS, address));
   }
 
   /** Replace the envelope sender: {@code smfi_chgfrom}. */
   public static IPersistentMap changeSender(String address) {
-    return ActionCodec.action(ActionType.CHANGE_SENDER, Keys.ADDRESS, address);
+    return checked(ActionCodec.action(ActionType.CHANGE_SENDER, Keys.ADDRESS, address));
   }
 
   /** Replace the envelope sender and its ESMTP parameters: {@code smfi_chgfrom}. */
   public static IPersistentMap changeSender(String address, List<String> parameters) {
-    return changeSender(address)
-        .assoc(Keys.PARAMETERS, PersistentVector.create((Iterable<?>) parameters));
+    return withParameters(changeSender(address), parameters);
   }
 
   /** Hold the message: {@code smfi_quarantine}. */
   public static IPersistentMap quarantine(String reason) {
-    return ActionCodec.action(ActionType.QUARANTINE, Keys.REASON, reason);
+    return checked(ActionCodec.action(ActionType.QUARANTINE, Keys.REASON, reason));
+  }
+
+  private static IPersistentMap withParameters(IPersistentMap action, List<String> parameters) {
+    return checked(
+        action.assoc(
+            Keys.PARAMETERS,
+            parameters == null ? null : PersistentVector.create((Iterable<?>) parameters)));
+  }
+
+  /** How much a packet may hold is known after the negotiation only. */
+  private static IPersistentMap checked(IPersistentMap action) {
+    ActionCodec.check(action, Integer.MAX_VALUE);
+    return action;
   }
 }

@@ -12,8 +12,8 @@ import java.util.Set;
  * nobody handles them, replies that it waits for although the milter wanted to give none.
  */
 public final class Agreement {
-  private static final int MAXIMUM_PAYLOAD_256K = 262143;
-  private static final int MAXIMUM_PAYLOAD_1M = 1048575;
+  static final int MAXIMUM_PAYLOAD_256K = 262143;
+  static final int MAXIMUM_PAYLOAD_1M = 1048575;
 
   private final Offer offer;
   private final Request request;

@@ -103,6 +103,9 @@ public final class Keys {
   /** The ESMTP parameters of an action: a vector of strings. */
   public static final Keyword PARAMETERS = Keyword.intern("parameters");
 
+  /** Why a filter acts like this: data of any kind for logs and reports, never sent. */
+  public static final Keyword WHY = Keyword.intern("why");
+
   /** The recipients of a mail: a vector of addresses; in a report, a map of address to reply. */
   public static final Keyword RECIPIENTS = Keyword.intern("recipients");
 

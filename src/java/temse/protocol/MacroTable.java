@@ -1,7 +1,10 @@
 package temse.protocol;
 
+import clojure.lang.IMapEntry;
 import clojure.lang.IPersistentMap;
 import clojure.lang.PersistentArrayMap;
+import java.util.HashMap;
+import java.util.Map;
 
 /**
  * The macros that hold at one moment of a conversation, by stage; immutable.
@@ -12,20 +15,26 @@ import clojure.lang.PersistentArrayMap;
  */
 public final class MacroTable {
   /** No macros. */
-  public static final MacroTable EMPTY = new MacroTable(new Macros[MacroStage.values().length]);
+  public static final MacroTable EMPTY = new MacroTable(new Macros[MacroStage.values().length], 0);
 
   private static final MacroStage[] STAGES = MacroStage.values();
 
   private final Macros[] slots;
+  private final long octets;
 
-  private MacroTable(Macros[] slots) {
+  private MacroTable(Macros[] slots, long octets) {
     this.slots = slots;
+    this.octets = octets;
   }
 
   /** The macros of a stage. */
   private static final class Macros {
+    /** Up to this many names a search is as quick as an index. */
+    private static final int FEW = 16;
+
     final Packet packet;
     private IPersistentMap definitions;
+    private Map<String, String> index;
 
     Macros(Packet packet) {
       this.packet = packet;
@@ -37,6 +46,25 @@ public final class MacroTable {
       }
       return definitions;
     }
+
+    String get(String bareName) {
+      if (definitions().count() <= FEW) {
+        return (String) definitions.valAt(bareName);
+      }
+      if (index == null) {
+        Map<String, String> all = new HashMap<>();
+        for (Object entry : definitions) {
+          all.put((String) ((IMapEntry) entry).key(), (String) ((IMapEntry) entry).val());
+        }
+        index = all;
+      }
+      return index.get(bareName);
+    }
+  }
+
+  /** Returns how many octets the payloads of the macro packets have that are held. */
+  public long octets() {
+    return octets;
   }
 
   /** Returns the table after a macro packet; stages that keep no macros change nothing. */
@@ -52,7 +80,7 @@ public final class MacroTable {
     }
     Macros[] changed = slots.clone();
     changed[stage.ordinal()] = new Macros(packet);
-    return new MacroTable(changed);
+    return new MacroTable(changed, octets - octets(known) + packet.payload().length);
   }
 
   /** Returns the table after the command: the macros of later stages are gone. */
@@ -69,13 +97,19 @@ public final class MacroTable {
 
   private MacroTable without(MacroStage first) {
     Macros[] cleared = null;
+    long left = octets;
     for (int i = first.ordinal(); i < slots.length; i++) {
       if (slots[i] != null) {
         cleared = cleared == null ? slots.clone() : cleared;
+        left -= octets(slots[i]);
         cleared[i] = null;
       }
     }
-    return cleared == null ? this : new MacroTable(cleared);
+    return cleared == null ? this : new MacroTable(cleared, left);
+  }
+
+  private static int octets(Macros macros) {
+    return macros == null ? 0 : macros.packet.payload().length;
   }
 
   /**
@@ -87,7 +121,8 @@ public final class MacroTable {
   public String get(String name) {
     String bare = EventCodec.bareName(name);
     for (int i = slots.length - 1; i >= 0; i--) {
-      if (slots[i] != null && slots[i].definitions().valAt(bare) instanceof String value) {
+      String value = slots[i] == null ? null : slots[i].get(bare);
+      if (value != null) {
         return value;
       }
     }

@@ -7,7 +7,7 @@ import clojure.lang.PersistentArrayMap;
 import java.util.Locale;
 
 /**
- * Every error of ours: a category out of a closed list, a message that says what would be right,
+ * The library's only exception: a category from a closed list, a message that says how to fix it,
  * and data.
  *
  * <p>Clojure reads it with {@code ex-data}: the category is under {@code :milter/error}.
@@ -25,6 +25,8 @@ public final class MilterException extends RuntimeException implements IExceptio
     MALFORMED_PACKET,
     /** A packet announces more bytes than the limit. */
     PACKET_TOO_LARGE,
+    /** A peer has sent more than a limit allows. */
+    LIMIT_EXCEEDED,
     /** An event that is not legal in the state of the conversation. */
     UNEXPECTED_EVENT,
     /** The MTA speaks a version below 2. */

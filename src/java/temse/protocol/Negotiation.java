@@ -21,6 +21,17 @@ public final class Negotiation {
    *     version lacks a needed event; ACTIONS_REFUSED if a needed action is not offered
    */
   public static Agreement agree(Offer offer, Request request) {
+    return agree(offer, request, Integer.MAX_VALUE);
+  }
+
+  /**
+   * Returns what holds between the two, like {@link #agree(Offer, Request)}, where packets from the
+   * MTA may have payloads of at most {@code maximumPayload} bytes: a payload size that is offered
+   * is agreed only if packets of that size are accepted.
+   *
+   * @throws MilterException as there
+   */
+  public static Agreement agree(Offer offer, Request request, int maximumPayload) {
     if (Integer.compareUnsigned(offer.version(), OLDEST_VERSION) < 0) {
       throw new MilterException(
           MilterException.Category.VERSION_UNSUPPORTED,
@@ -37,7 +48,7 @@ public final class Negotiation {
         request,
         version,
         actions(offer, request),
-        protocol(offer, request),
+        protocol(offer, request, maximumPayload),
         handled(version, request));
   }
 
@@ -86,7 +97,7 @@ public final class Negotiation {
     return handled;
   }
 
-  private static int protocol(Offer offer, Request request) {
+  private static int protocol(Offer offer, Request request, int maximumPayload) {
     int offered = offer.effectiveProtocol();
     int wanted = ProtocolFlag.SKIP.mask;
     for (EventType type : EventType.values()) {
@@ -106,7 +117,7 @@ public final class Negotiation {
     if (request.leadingSpace()) {
       wanted |= ProtocolFlag.LEADING_SPACE.mask;
     }
-    return wanted & offered | largestPayload(offered);
+    return wanted & offered | largestPayload(offered, maximumPayload);
   }
 
   /** A handler of message ends needs to hear where each of them begins. */
@@ -115,10 +126,14 @@ public final class Negotiation {
         || type == EventType.MAIL && request.events().contains(EventType.MESSAGE_END);
   }
 
-  private static int largestPayload(int offered) {
-    return (offered & ProtocolFlag.PAYLOAD_1M.mask) != 0
-        ? ProtocolFlag.PAYLOAD_1M.mask
-        : offered & ProtocolFlag.PAYLOAD_256K.mask;
+  private static int largestPayload(int offered, int maximumPayload) {
+    if ((offered & ProtocolFlag.PAYLOAD_1M.mask) != 0
+        && maximumPayload >= Agreement.MAXIMUM_PAYLOAD_1M) {
+      return ProtocolFlag.PAYLOAD_1M.mask;
+    }
+    return maximumPayload >= Agreement.MAXIMUM_PAYLOAD_256K
+        ? offered & ProtocolFlag.PAYLOAD_256K.mask
+        : 0;
   }
 
   private static String constants(Set<ActionFlag> flags) {

@@ -6,8 +6,9 @@ import java.util.Arrays;
 /**
  * Cuts a stream of bytes into packets, however the transport has split or merged them.
  *
- * <p>Memory follows the bytes that have arrived, never the length that was announced. MTAs say the
- * same macros before each header field: such a packet is returned again as it was made.
+ * <p>Memory follows the bytes that have arrived, never the length that was announced; what an
+ * unfinished packet holds is taken from a {@link Budget}. MTAs repeat the same macro packet before
+ * every header field; a repeated packet is returned as the identical object.
  *
  * <pre>{@code
  * PacketDecoder decoder = new PacketDecoder(65535);
@@ -19,17 +20,28 @@ public final class PacketDecoder {
   private static final byte[] EMPTY = {};
 
   private final int maximumPayload;
+  private final Budget budget;
   private long prefix;
   private int prefixBytes;
   private byte[] payload;
   private int payloadBytes;
   private int payloadLength;
+  private long held;
   private Packet macros;
   private long macroPrefix;
 
   /** Makes a decoder that refuses payloads of more than this many bytes. */
   public PacketDecoder(int maximumPayload) {
+    this(maximumPayload, new Budget(Long.MAX_VALUE));
+  }
+
+  /**
+   * Makes a decoder that refuses payloads of more than this many bytes, and takes the memory of an
+   * unfinished packet from the budget until the packet is complete or released.
+   */
+  public PacketDecoder(int maximumPayload, Budget unfinished) {
     this.maximumPayload = maximumPayload;
+    this.budget = unfinished;
   }
 
   /**
@@ -37,7 +49,8 @@ public final class PacketDecoder {
    * packet is kept.
    *
    * @throws MilterException MALFORMED_PACKET for a length of 0, PACKET_TOO_LARGE for one over the
-   *     limit; the stream cannot be read on after that
+   *     limit, LIMIT_EXCEEDED if the budget lacks the memory for an unfinished packet, whose memory
+   *     is given back; the stream cannot be read on after that
    */
   public Packet next(ByteBuffer input) {
     while (prefixBytes < PREFIX) {
@@ -61,6 +74,11 @@ public final class PacketDecoder {
       return packet(whole);
     }
     return continued(input);
+  }
+
+  /** Drops the unfinished packet, if there is one, and gives its memory back. */
+  public void release() {
+    forget();
   }
 
   /** Returns true if part of a packet has arrived and the rest is missing. */
@@ -89,10 +107,13 @@ public final class PacketDecoder {
   private Packet continued(ByteBuffer input) {
     int taken = Math.min(input.remaining(), payloadLength - payloadBytes);
     if (payload == null) {
+      take(taken);
       payload = new byte[taken];
     } else if (payload.length < payloadBytes + taken) {
       long doubled = 2L * (payloadBytes + taken);
-      payload = Arrays.copyOf(payload, (int) Math.min(doubled, payloadLength));
+      int capacity = (int) Math.min(doubled, payloadLength);
+      take(capacity - payload.length);
+      payload = Arrays.copyOf(payload, capacity);
     }
     input.get(payload, payloadBytes, taken);
     payloadBytes += taken;
@@ -100,6 +121,20 @@ public final class PacketDecoder {
       return null;
     }
     return packet(payload);
+  }
+
+  private void take(int octets) {
+    if (!budget.tryTake(octets)) {
+      release();
+      throw new MilterException(
+          MilterException.Category.LIMIT_EXCEEDED,
+          "unfinished packets may hold "
+              + budget.limit()
+              + " bytes together (:max-unfinished-bytes), and this one does not fit any more",
+          "limit",
+          budget.limit());
+    }
+    held += octets;
   }
 
   private boolean repeatsMacros(ByteBuffer input) {
@@ -127,5 +162,9 @@ public final class PacketDecoder {
     prefixBytes = 0;
     payload = null;
     payloadBytes = 0;
+    if (held > 0) {
+      budget.give(held);
+      held = 0;
+    }
   }
 }

@@ -11,6 +11,9 @@ import java.util.Arrays;
  * path in both directions.
  */
 public final class Text {
+  /** What a text of a packet must not hold, in words. */
+  static final String NUL = "a NUL, which ends strings on the wire";
+
   private static final int ESCAPE = 0xDC00;
 
   private Text() {}
@@ -39,9 +42,7 @@ public final class Text {
     byte[] bytes = encodeBytes(text);
     for (byte b : bytes) {
       if (b == 0) {
-        throw new MilterException(
-            MilterException.Category.BAD_ACTION,
-            "text holds a NUL, which ends strings on the wire");
+        throw new MilterException(MilterException.Category.BAD_ACTION, "text holds " + NUL);
       }
     }
     return bytes;
@@ -55,6 +56,29 @@ public final class Text {
       }
     }
     return text.getBytes(StandardCharsets.ISO_8859_1);
+  }
+
+  /** Returns what keeps the text from having bytes, in words, or null. */
+  static String problem(String text) {
+    for (int i = 0; i < text.length(); i++) {
+      char c = text.charAt(i);
+      if (Character.isHighSurrogate(c)
+          && i + 1 < text.length()
+          && Character.isLowSurrogate(text.charAt(i + 1))) {
+        i++;
+      } else if (Character.isSurrogate(c) && !isEscape(c)) {
+        return loneSurrogate(c);
+      }
+    }
+    return null;
+  }
+
+  private static boolean isEscape(int c) {
+    return c >= ESCAPE + 0x80 && c <= ESCAPE + 0xFF;
+  }
+
+  private static String loneSurrogate(int c) {
+    return String.format("the lone surrogate U+%04X, which stands for no byte", c);
   }
 
   private static String decodeSlowly(byte[] bytes, int from, int to) {
@@ -113,15 +137,14 @@ public final class Text {
       i += Character.charCount(c);
       if (c < 0x80) {
         bytes[size++] = (byte) c;
-      } else if (c >= ESCAPE + 0x80 && c <= ESCAPE + 0xFF) {
+      } else if (isEscape(c)) {
         bytes[size++] = (byte) (c - ESCAPE);
       } else if (c < 0x800) {
         bytes[size++] = (byte) (0xC0 | c >> 6);
         bytes[size++] = (byte) (0x80 | c & 0x3F);
       } else if (c >= 0xD800 && c <= 0xDFFF) {
         throw new MilterException(
-            MilterException.Category.BAD_ACTION,
-            String.format("text holds the lone surrogate U+%04X, which stands for no byte", c));
+            MilterException.Category.BAD_ACTION, "text holds " + loneSurrogate(c));
       } else if (c < 0x10000) {
         bytes[size++] = (byte) (0xE0 | c >> 12);
         bytes[size++] = (byte) (0x80 | c >> 6 & 0x3F);

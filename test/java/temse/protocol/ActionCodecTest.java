@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -60,7 +61,7 @@ class ActionCodecTest {
   void repliesWithoutTextAndProgressHaveNoPayload() {
     for (ActionType type : ActionType.values()) {
       if (type.kind != ActionType.Kind.MODIFICATION && type != ActionType.REPLY_CODE) {
-        List<Packet> packets = Wire.encode(Wire.map("action", type.keyword, "text", "not sent"));
+        List<Packet> packets = Wire.encode(Wire.map("action", type.keyword, "why", "not sent"));
         assertEquals(1, packets.size());
         assertEquals(type.code, packets.get(0).code());
         assertEquals(0, packets.get(0).payload().length);
@@ -83,7 +84,7 @@ class ActionCodecTest {
   void deleteHeaderIsChangeHeaderWithoutAValue() {
     IPersistentMap delete = Wire.map("action", Wire.key("delete-header"), "name", "X");
     sends("6D 00 00 00 01 58 00 00", delete);
-    sends("6D 00 00 00 02 58 00 00", delete.assoc(Keys.INDEX, 2L).assoc(Keys.VALUE, "dropped"));
+    sends("6D 00 00 00 02 58 00 00", delete.assoc(Keys.INDEX, 2L));
   }
 
   @Test
@@ -227,46 +228,53 @@ class ActionCodecTest {
 
   @Test
   void bodiesOfAnotherKindAreRefused() {
-    String advice = ":body must be a string, bytes, an InputStream, a File or a sequence of these";
-    refused(Wire.map("action", ActionType.CHANGE_BODY.keyword), advice);
-    refused(Actions.changeBody(42), advice);
-    refused(Actions.changeBody(List.of("a", 42)), advice);
+    String advice = ":body must be a string, bytes, an InputStream, a File, a Path, a Supplier";
+    refused(() -> Wire.map("action", ActionType.CHANGE_BODY.keyword), advice);
+    refused(() -> Actions.changeBody(42), advice);
+    refused(() -> Actions.changeBody(List.of("a", 42)), advice);
   }
 
   // ---- what cannot be sent
 
   @Test
   void actionsThatDoNotExistAreRefused() {
-    refused(Wire.map("action", Wire.key("no-such-action")), "there is no action :no-such-action");
-    refused(Wire.map("reply", "accept"), "there is no action");
-    refused(Wire.map("action", "accept"), "there is no action");
+    refused(
+        () -> Wire.map("action", Wire.key("no-such-action")), "there is no action :no-such-action");
+    refused(() -> Wire.map("reply", "accept"), "there is no action");
+    refused(() -> Wire.map("action", "accept"), "there is no action");
   }
 
   @Test
   void missingKeysAreNamed() {
-    refused(Wire.map("action", ActionType.ADD_HEADER.keyword, "value", "v"), ":name must be");
-    refused(Wire.map("action", ActionType.ADD_HEADER.keyword, "name", "X"), ":value must be");
-    refused(Wire.map("action", ActionType.CHANGE_HEADER.keyword, "value", "v"), ":name must be");
-    refused(Wire.map("action", ActionType.ADD_RECIPIENT.keyword), ":address must be a string");
-    refused(Wire.map("action", ActionType.DELETE_RECIPIENT.keyword), ":address must be a string");
-    refused(Wire.map("action", ActionType.CHANGE_SENDER.keyword), ":address must be a string");
-    refused(Wire.map("action", ActionType.QUARANTINE.keyword), ":reason must be a string");
+    refused(() -> Wire.map("action", ActionType.ADD_HEADER.keyword, "value", "v"), ":name must be");
+    refused(() -> Wire.map("action", ActionType.ADD_HEADER.keyword, "name", "X"), ":value must be");
+    refused(
+        () -> Wire.map("action", ActionType.CHANGE_HEADER.keyword, "value", "v"), ":name must be");
+    refused(
+        () -> Wire.map("action", ActionType.ADD_RECIPIENT.keyword), ":address must be a string");
+    refused(
+        () -> Wire.map("action", ActionType.DELETE_RECIPIENT.keyword), ":address must be a string");
+    refused(
+        () -> Wire.map("action", ActionType.CHANGE_SENDER.keyword), ":address must be a string");
+    refused(() -> Wire.map("action", ActionType.QUARANTINE.keyword), ":reason must be a string");
   }
 
   @Test
   void textsThatMustNotBeEmptyAreRefused() {
-    refused(Actions.addHeader("", "v"), ":name must not be empty");
-    refused(Actions.addRecipient(""), ":address must not be empty");
-    refused(Actions.deleteRecipient(""), ":address must not be empty");
-    refused(Actions.changeSender(""), ":address must not be empty");
-    refused(Actions.quarantine(""), ":reason must not be empty");
+    refused(() -> Actions.addHeader("", "v"), ":name must not be empty");
+    refused(() -> Actions.addRecipient(""), ":address must not be empty");
+    refused(() -> Actions.deleteRecipient(""), ":address must not be empty");
+    refused(() -> Actions.changeSender(""), ":address must not be empty");
+    refused(() -> Actions.quarantine(""), ":reason must not be empty");
   }
 
   @Test
   void headerNamesOfOtherCharactersAreRefused() {
     for (String name : List.of("X Y", "X:", "X\n", "X\r", "X\t", "\0", "X\u007F", " X")) {
-      refused(Actions.addHeader(name, "v"), ":name must hold no space, colon or control character");
-      refused(Actions.changeHeader(name, 1, "v"), ":name must hold no space");
+      refused(
+          () -> Actions.addHeader(name, "v"),
+          ":name must hold no space, colon or control character");
+      refused(() -> Actions.changeHeader(name, 1, "v"), ":name must hold no space");
     }
   }
 
@@ -281,29 +289,31 @@ class ActionCodecTest {
   @Tag("F52")
   void headerValuesWithALoneCrAreRefused() {
     for (String value : List.of("a\rb", "\r", "a\n \rb", "a\r\r\n b")) {
-      refused(Actions.addHeader("X", value), ":value holds a CR");
+      refused(() -> Actions.addHeader("X", value), ":value holds a CR");
     }
   }
 
   @Test
   void headerValuesThatWouldBeginAnotherFieldAreRefused() {
     for (String value : List.of("a\nBcc: x", "a\n", "\n", "a\n\n b", "a\r\nb")) {
-      refused(Actions.addHeader("X", value), "a line that does not begin with a space or tab");
-      refused(Actions.changeHeader("X", 1, value), "a line that does not begin with");
-      refused(Actions.insertHeader(0, "X", value), "a line that does not begin with");
+      refused(
+          () -> Actions.addHeader("X", value), "a line that does not begin with a space or tab");
+      refused(() -> Actions.changeHeader("X", 1, value), "a line that does not begin with");
+      refused(() -> Actions.insertHeader(0, "X", value), "a line that does not begin with");
     }
   }
 
   @Test
   void lineEndsInAddressesParametersAndReasonsAreRefused() {
     for (String text : List.of("a\r", "a\nb", "\r\n")) {
-      refused(Actions.addRecipient(text), ":address must hold no CR or LF");
-      refused(Actions.deleteRecipient(text), ":address must hold no CR or LF");
-      refused(Actions.changeSender(text), ":address must hold no CR or LF");
-      refused(Actions.quarantine(text), ":reason must hold no CR or LF");
-      refused(Actions.addRecipient("<a>", List.of(text)), ":parameters must hold no CR or LF");
+      refused(() -> Actions.addRecipient(text), ":address must hold no CR or LF");
+      refused(() -> Actions.deleteRecipient(text), ":address must hold no CR or LF");
+      refused(() -> Actions.changeSender(text), ":address must hold no CR or LF");
+      refused(() -> Actions.quarantine(text), ":reason must hold no CR or LF");
       refused(
-          Actions.changeSender("<a>").assoc(Keys.PARAMETERS, text),
+          () -> Actions.addRecipient("<a>", List.of(text)), ":parameters must hold no CR or LF");
+      refused(
+          () -> Actions.changeSender("<a>").assoc(Keys.PARAMETERS, text),
           ":parameters must hold no CR or LF");
     }
   }
@@ -311,30 +321,30 @@ class ActionCodecTest {
   @Test
   void parametersOfAnotherKindAreRefused() {
     refused(
-        Actions.changeSender("<a>").assoc(Keys.PARAMETERS, 1L),
+        () -> Actions.changeSender("<a>").assoc(Keys.PARAMETERS, 1L),
         ":parameters must be a string or a vector of strings");
     refused(
-        Actions.changeSender("<a>").assoc(Keys.PARAMETERS, RT.vector(1L)),
-        ":parameters must be strings");
+        () -> Actions.changeSender("<a>").assoc(Keys.PARAMETERS, RT.vector(1L)),
+        ":parameters must be a string or a vector of strings, among them is 1");
   }
 
   @Test
   @Tag("W10")
   void nulIsRefusedInEveryString() {
-    refused(Actions.addHeader("X", "a\0"), "NUL");
-    refused(Actions.changeHeader("X", 1, "\0"), "NUL");
-    refused(Actions.addRecipient("\0"), "NUL");
-    refused(Actions.addRecipient("<a>", List.of("a\0b")), "NUL");
-    refused(Actions.deleteRecipient("<a\0>"), "NUL");
-    refused(Actions.changeSender("<a\0>"), "NUL");
-    refused(Actions.quarantine("why\0"), "NUL");
+    refused(() -> Actions.addHeader("X", "a\0"), "NUL");
+    refused(() -> Actions.changeHeader("X", 1, "\0"), "NUL");
+    refused(() -> Actions.addRecipient("\0"), "NUL");
+    refused(() -> Actions.addRecipient("<a>", List.of("a\0b")), "NUL");
+    refused(() -> Actions.deleteRecipient("<a\0>"), "NUL");
+    refused(() -> Actions.changeSender("<a\0>"), "NUL");
+    refused(() -> Actions.quarantine("why\0"), "NUL");
   }
 
   @Test
   @Tag("W12")
   void textThatStandsForNoBytesIsRefused() {
-    refused(Actions.addHeader("X", "\uD83D"), "U+D83D");
-    refused(Actions.changeBody("\uDC00"), "U+DC00");
+    refused(() -> Actions.addHeader("X", "\uD83D"), "U+D83D");
+    refused(() -> Actions.changeBody("\uDC00"), "U+DC00");
   }
 
   @Test
@@ -342,8 +352,8 @@ class ActionCodecTest {
   void positionsAndIndexesOutOfRangeAreRefused() {
     String range = " must be a number from 0 to 2147483647";
     for (Object number : new Object[] {-1L, 2147483648L, "1"}) {
-      refused(Actions.addHeader("X", "v").assoc(Keys.POSITION, number), ":position" + range);
-      refused(Actions.changeHeader("X", 1, "v").assoc(Keys.INDEX, number), ":index" + range);
+      refused(() -> Actions.addHeader("X", "v").assoc(Keys.POSITION, number), ":position" + range);
+      refused(() -> Actions.changeHeader("X", 1, "v").assoc(Keys.INDEX, number), ":index" + range);
     }
   }
 
@@ -351,7 +361,8 @@ class ActionCodecTest {
   void whatDoesNotFitAPacketIsRefused() {
     String largest = "x".repeat(CHUNK - 3);
     assertEquals(CHUNK, Wire.encode(Actions.addHeader("X", largest)).get(0).payload().length);
-    refused(Actions.addHeader("X", largest + "x"), "it takes 65536 bytes, the limit is 65535");
+    refused(
+        () -> Actions.addHeader("X", largest + "x"), "it takes 65536 bytes, the limit is 65535");
   }
 
   @Test
@@ -392,7 +403,8 @@ class ActionCodecTest {
 
   @Test
   void refusalsCarryTheActionAndTheProblem() {
-    IPersistentMap action = Actions.addHeader("", "v");
+    IPersistentMap action =
+        Wire.map("action", ActionType.ADD_HEADER.keyword, "name", "", "value", "v");
     MilterException refusal = refused(action, "");
     assertEquals(action, refusal.getData().valAt(Keys.ACTION));
     assertEquals(":name must not be empty", refusal.getData().valAt(Wire.key("problem")));
@@ -406,13 +418,18 @@ class ActionCodecTest {
   }
 
   private static MilterException refused(IPersistentMap action, String advice) {
+    return refused(() -> action, advice);
+  }
+
+  /** Makes an action and encodes it, one of which must fail. */
+  private static MilterException refused(Supplier<IPersistentMap> action, String advice) {
     List<Packet> packets = new ArrayList<>();
     MilterException refusal =
         assertThrows(
             MilterException.class,
             () ->
                 ActionCodec.encode(
-                    action,
+                    action.get(),
                     (code, bytes, offset, length) ->
                         packets.add(new Packet(code, new byte[length]))),
             advice);

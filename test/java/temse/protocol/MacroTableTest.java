@@ -3,9 +3,12 @@ package temse.protocol;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import clojure.lang.RT;
+import java.time.Duration;
 import java.util.Map;
+import java.util.Random;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
@@ -134,6 +137,50 @@ class MacroTableTest {
             Wire.key("end-of-headers"),
             RT.map("i", "Q1")),
         table.toMap());
+  }
+
+  @Test
+  void theTableKnowsTheOctetsThatItHolds() {
+    MacroTable table = MacroTable.EMPTY.with(macros('C', "i\0Q1\0")).with(macros('M', "j\0h\0"));
+    assertEquals(6 + 5, table.octets());
+    assertEquals(6 + 9, table.with(macros('M', "j\0longer\0".substring(0, 8))).octets());
+    assertEquals(11, table.with(macros('L', "x\0y\0")).octets(), "a stage that keeps none");
+    assertEquals(6, table.after(EventType.CONNECT).octets());
+    assertEquals(0, table.after(EventType.QUIT).octets());
+    Random random = new Random(1);
+    MacroTable any = MacroTable.EMPTY;
+    for (int i = 0; i < 2000; i++) {
+      any =
+          random.nextInt(4) == 0
+              ? any.after(EventType.values()[random.nextInt(EventType.values().length)])
+              : any.with(
+                  macros(
+                      STAGES.charAt(random.nextInt(STAGES.length())),
+                      "x\0" + "v".repeat(random.nextInt(50)) + "\0"));
+      long held = 0;
+      for (Object stage : any.toMap()) {
+        String value = (String) ((Map<?, ?>) ((Map.Entry<?, ?>) stage).getValue()).get("x");
+        held += 1 + 2 + value.length() + 1;
+      }
+      assertEquals(held, any.octets());
+    }
+  }
+
+  @Test
+  void veryManyNamesAreFoundAsQuicklyAsFew() {
+    StringBuilder pairs = new StringBuilder();
+    for (int i = 0; i < 200_000; i++) {
+      pairs.append("{n").append(i).append("}\0").append(i).append('\0');
+    }
+    MacroTable table = MacroTable.EMPTY.with(macros('M', pairs.toString()));
+    assertTimeoutPreemptively(
+        Duration.ofSeconds(20),
+        () -> {
+          for (int i = 0; i < 200_000; i++) {
+            assertEquals(Integer.toString(i), table.get("n" + i));
+          }
+          assertNull(table.get("none"));
+        });
   }
 
   private static MacroTable full() {

@@ -308,6 +308,37 @@ class NegotiationTest {
         : builder.build();
   }
 
+  @Test
+  void aPayloadSizeIsAgreedOnlyIfPacketsOfThatSizeAreAccepted() {
+    int both = ProtocolFlag.PAYLOAD_256K.mask | ProtocolFlag.PAYLOAD_1M.mask;
+    Map<Integer, Integer> agreed =
+        Map.of(
+            1,
+            65535,
+            262142,
+            65535,
+            262143,
+            262143,
+            1048574,
+            262143,
+            1048575,
+            1048575,
+            Integer.MAX_VALUE,
+            1048575);
+    Request request = Request.builder().build();
+    agreed.forEach(
+        (accepted, size) ->
+            assertEquals(
+                size,
+                Negotiation.agree(
+                        new Offer(6, ActionFlag.ALL, ProtocolFlag.ALL | both), request, accepted)
+                    .maximumPayload(),
+                accepted + " accepted"));
+    Offer largeOnly = new Offer(6, ActionFlag.ALL, ProtocolFlag.PAYLOAD_1M.mask);
+    assertEquals(65535, Negotiation.agree(largeOnly, request, 300_000).maximumPayload());
+    assertEquals(1048575, Negotiation.agree(largeOnly, request).maximumPayload());
+  }
+
   private static Request request(Map<?, ?> wanted) {
     Request.Builder builder =
         Request.builder()

@@ -220,6 +220,83 @@ class PacketDecoderTest {
     assertEquals("61", Wire.hex(packet.payload()));
   }
 
+  // ---- the budget of unfinished packets
+
+  @Test
+  void anUnfinishedPacketTakesItsMemoryFromTheBudgetAndGivesItBack() {
+    Budget budget = new Budget(1000);
+    PacketDecoder decoder = new PacketDecoder(Wire.LIMIT, budget);
+    byte[] frame = new Packet((byte) 'B', new byte[500]).toBytes();
+    decoder.next(ByteBuffer.wrap(frame, 0, 100));
+    assertEquals(95, budget.taken());
+    decoder.next(ByteBuffer.wrap(frame, 100, 200));
+    assertEquals(500, budget.taken());
+    decoder.next(ByteBuffer.wrap(frame, 300, frame.length - 300));
+    assertEquals(0, budget.taken());
+    decoder.next(ByteBuffer.wrap(frame));
+    assertEquals(0, budget.taken(), "a packet that comes whole takes nothing");
+  }
+
+  @Test
+  void theMemoryOfAReleasedPacketIsGivenBack() {
+    Budget budget = new Budget(1000);
+    PacketDecoder decoder = new PacketDecoder(Wire.LIMIT, budget);
+    decoder.next(ByteBuffer.wrap(new Packet((byte) 'B', new byte[500]).toBytes(), 0, 400));
+    decoder.release();
+    decoder.release();
+    assertEquals(0, budget.taken());
+    assertFalse(decoder.midPacket());
+  }
+
+  @Test
+  void thePacketThatDoesNotFitTheSharedBudgetIsRefusedAndNoOther() {
+    Budget budget = new Budget(1000);
+    byte[] frame = new Packet((byte) 'B', random(600)).toBytes();
+    PacketDecoder first = new PacketDecoder(Wire.LIMIT, budget);
+    PacketDecoder second = new PacketDecoder(Wire.LIMIT, budget);
+    first.next(ByteBuffer.wrap(frame, 0, 590));
+    MilterException refusal =
+        assertThrows(MilterException.class, () -> second.next(ByteBuffer.wrap(frame, 0, 590)));
+    assertEquals(MilterException.Category.LIMIT_EXCEEDED, refusal.category());
+    assertEquals(1000L, refusal.getData().valAt(Wire.key("limit")));
+    assertTrue(refusal.getMessage().contains("1000 bytes"), refusal.getMessage());
+    assertEquals(585, budget.taken());
+    assertEquals(600, first.next(ByteBuffer.wrap(frame, 590, 15)).payload().length);
+    assertEquals(0, budget.taken());
+  }
+
+  @Test
+  void aBudgetHoldsWhateverDecodersDoAtTheSameTime() throws InterruptedException {
+    Budget budget = new Budget(5000);
+    List<Thread> threads = new ArrayList<>();
+    for (int seed = 0; seed < 4; seed++) {
+      Random random = new Random(seed);
+      threads.add(
+          new Thread(
+              () -> {
+                for (int round = 0; round < 5000; round++) {
+                  PacketDecoder decoder = new PacketDecoder(Wire.LIMIT, budget);
+                  byte[] frame = new Packet((byte) 'B', new byte[random.nextInt(3000)]).toBytes();
+                  int cut = random.nextInt(frame.length);
+                  try {
+                    decoder.next(ByteBuffer.wrap(frame, 0, cut));
+                    if (random.nextBoolean()) {
+                      decoder.next(ByteBuffer.wrap(frame, cut, frame.length - cut));
+                    }
+                  } catch (MilterException e) {
+                    assertEquals(MilterException.Category.LIMIT_EXCEEDED, e.category());
+                  }
+                  decoder.release();
+                }
+              }));
+    }
+    threads.forEach(Thread::start);
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    assertEquals(0, budget.taken());
+  }
+
   private Packet next(String hex) {
     return decoder.next(ByteBuffer.wrap(Wire.bytes(hex)));
   }
