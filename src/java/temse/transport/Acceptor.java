@@ -9,6 +9,7 @@ import java.nio.channels.Selector;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /**
  * A listening socket. Once registered it belongs to its loop. When the system has no descriptor
@@ -84,14 +85,14 @@ final class Acceptor extends Timers.Timed {
           return;
         }
         failing = false;
-        loop.server().admit(accepted);
+        loop.server().admit(accepted, loop);
       }
     } catch (IOException e) {
       key.interestOps(0);
       loop.schedule(this, System.nanoTime() + PAUSE);
       if (!failing) {
         failing = true;
-        loop.server().listener().failed(e);
+        loop.reportFailure(e);
       }
     }
   }
@@ -104,14 +105,19 @@ final class Acceptor extends Timers.Timed {
     return true;
   }
 
-  void close(TransportListener listener) {
+  /**
+   * Stops listening.
+   *
+   * @param problems receives that the socket's file cannot be removed
+   */
+  void close(Consumer<Throwable> problems) {
+    SocketServer.closeQuietly(channel);
     try {
       if (file != null) {
         file.remove();
       }
     } catch (IOException e) {
-      listener.failed(e);
+      problems.accept(e);
     }
-    SocketServer.closeQuietly(channel);
   }
 }

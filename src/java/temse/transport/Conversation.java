@@ -92,9 +92,10 @@ public interface Conversation {
   Wish stopping();
 
   /**
-   * The peer has closed its sending half while this conversation waits ({@link Wish#WAIT}); called
-   * at most once. Returns {@link Wish#CLOSE} to give up, or what is wanted as before: the
-   * connection then ends when a later call returns {@link Wish#READ} and no input is left.
+   * The peer has closed its sending half while this conversation waits ({@link Wish#WAIT}) and no
+   * input is left; called at most once. Returns {@link Wish#CLOSE} to give up, or what is wanted as
+   * before: the connection then ends when a later call returns {@link Wish#READ}. Both are {@link
+   * End#PEER_CLOSED}. A reset ends the connection without asking.
    */
   default Wish peerClosed(long now) {
     return Wish.WAIT;
@@ -102,7 +103,9 @@ public interface Conversation {
 
   /**
    * Any thread: returns the time at which {@link #held} wants to be called while user code holds
-   * the connection on a thread that carries no loop, or {@link Long#MAX_VALUE}.
+   * the connection on a thread that carries no loop, or {@link Long#MAX_VALUE}. Asked when a loop
+   * leaves its thread to user code, within {@link Link#enter} on another thread, after {@link
+   * #held} and every half second: a time set after {@code enter} is seen that much later.
    */
   default long heldDeadline() {
     return Long.MAX_VALUE;
@@ -110,9 +113,19 @@ public interface Conversation {
 
   /**
    * User code still holds the connection. Called on another thread than the one that runs that
-   * code, at the same time; it may call {@link Link#writeNow} and nothing else of the link.
+   * code, at the same time; it may call {@link Link#writeNow} and nothing else of the link, and
+   * must not block.
    */
   default void held(long now) {}
+
+  /**
+   * The connection has waited too long for a thread that user code may block. Called on a loop,
+   * instead of running that code. Returns {@link Wish#CLOSE}, or what is wanted next; may append
+   * output.
+   */
+  default Wish starved(long now) {
+    return Wish.CLOSE;
+  }
 
   /**
    * The connection is over. Called exactly once, whatever happened; user code called from here may

@@ -6,6 +6,9 @@ import temse.transport.Conversation.Wish;
 /** A call of a conversation, with the input that it has not consumed yet. */
 @FunctionalInterface
 interface Errand {
+  /** The first one: a conversation is made before any errand, if there is none yet. */
+  Errand OPEN = (conversation, input, now) -> Wish.READ;
+
   Errand RECEIVE = Conversation::receive;
 
   Errand EXPIRE =
@@ -16,6 +19,11 @@ interface Errand {
           conversation.idle()
               ? Wish.CLOSE
               : goOn(conversation.stopping(), conversation, input, now);
+
+  Errand STARVE =
+      (conversation, input, now) -> goOn(conversation.starved(now), conversation, input, now);
+
+  Errand PEER_CLOSED = (conversation, input, now) -> conversation.peerClosed(now);
 
   Errand CLOSE = (conversation, input, now) -> Wish.CLOSE;
 

@@ -1,13 +1,12 @@
 package temse.transport;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
+import java.net.InetAddress;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import temse.transport.Conversation.End;
@@ -29,18 +28,27 @@ import temse.transport.Conversation.End;
  *   <li>What is marked "carrier", here and in {@link SocketLink}: the carrier. While user code runs
  *       on it, {@link Turn} decides whether it still is the carrier afterwards. If not it may not
  *       touch any of that again; {@link SocketLink#isLent} tells it so.
- *   <li>What is marked "serving thread" in {@code SocketLink}, the conversation and writing to the
- *       socket: the carrier while the connection is at home, the thread it is lent to while it is
- *       away. Tasks and timers of a connection that is away wait for its return.
+ *   <li>What is marked "serving thread" in {@code SocketLink} and the conversation: the carrier
+ *       while the connection is at home, the thread it is lent to while it is away. Tasks of a
+ *       connection that is away wait for its return; its timers go on.
+ *   <li>Writing: the serving thread, the carrier and {@link Link#writeNow}, under the lock of
+ *       {@link Sender}.
  *   <li>The rest: any thread.
  * </ul>
  *
+ * <p>All code that is not the transport's counts as user code: the listener and the factory of
+ * conversations too. Reports that belong to no connection are made as tasks, by the carrier or,
+ * once they were caught blocking, in the {@link ReportLane}.
+ *
+ * <p>A loop that cannot go on, because even ending the connection that a problem came from fails,
+ * reports it as {@link TransportOptions#onFatal fatal}.
+ *
  * <p>Memory effects pass from carrier to carrier with the turn, to a spare with its start, and back
- * with the tasks. The read buffer stays with the loop if it had been consumed when the user code
- * began, else with the thread that is reading it.
+ * with the tasks.
  */
 final class EventLoop implements Runnable {
-  private static final ByteBuffer NO_BUFFER = ByteBuffer.allocate(0);
+  /** A selector that fails so many times in a row will not recover. */
+  private static final int FAILED_SELECTS = 16;
 
   private final SocketServer server;
   private final Selector selector = Selector.open();
@@ -54,17 +62,18 @@ final class EventLoop implements Runnable {
   private final Timers timers = new Timers();
   private final List<SelectionKey> ready = new ArrayList<>();
   private final Consumer<SelectionKey> collector = ready::add;
+  private final LoopBuffer buffer;
+  private final Attendant attendant;
   private int nextReady;
+  private int failedSelects;
   private long now;
   private boolean abandoned;
   private SocketLink current;
-  private ByteBuffer buffer;
-  private ByteBuffer input;
-  private boolean inputLeft;
 
   EventLoop(SocketServer server) throws IOException {
     this.server = server;
-    readInto(NO_BUFFER);
+    this.buffer = new LoopBuffer(server.buffers());
+    this.attendant = new Attendant(this, tasks, buffer);
   }
 
   // Any thread.
@@ -86,24 +95,53 @@ final class EventLoop implements Runnable {
     return stopping;
   }
 
-  /** Takes on a connection. */
-  void add(SocketChannel channel) {
+  boolean isAbandoning() {
+    return abandoning;
+  }
+
+  /**
+   * Takes on a connection.
+   *
+   * @param counted the address that it is counted for, or null
+   */
+  void add(SocketChannel channel, InetAddress counted) {
     connections.incrementAndGet();
-    tasks.post(() -> adopt(channel));
+    try {
+      tasks.post(() -> attendant.adopt(channel, counted));
+    } catch (Throwable problem) {
+      connections.decrementAndGet();
+      throw problem;
+    }
   }
 
   /** Has {@code task} run in the conversation's turn, and the conversation go on then. */
   void later(SocketLink link, Runnable task) {
     Errand errand = Errand.of(task);
-    tasks.post(() -> inTurn(link, errand));
+    tasks.post(() -> attendant.inTurn(link, errand));
   }
 
-  /** The conversation of a connection has ended. */
-  void forget() {
+  /** Has the loop see to a connection that it may not know to need it. */
+  void attend(SocketLink link) {
+    tasks.post(() -> attendant.attend(link));
+  }
+
+  /** The conversation of a connection has ended, or there was none. */
+  void forget(InetAddress counted) {
     connections.decrementAndGet();
+    server.peers().leave(counted);
     if (stopping) {
       selector.wakeup();
     }
+  }
+
+  /** Has something reported that belongs to no connection. */
+  void report(Runnable report) {
+    tasks.post(() -> makeReport(report));
+  }
+
+  /** Has a task run by the carrier. */
+  void post(Tasks.Task task) {
+    tasks.post(task);
   }
 
   /** Closes what is idle, asks the other conversations to end, and finishes after the last. */
@@ -121,6 +159,20 @@ final class EventLoop implements Runnable {
         });
   }
 
+  /** Closes all sockets of a loop that cannot finish because it does not leave its thread. */
+  void cutAll() {
+    if (tasks.isClosed() || !selector.isOpen()) {
+      return;
+    }
+    for (SelectionKey key : selector.keys()) {
+      if (key.attachment() instanceof SocketLink link) {
+        link.cut();
+      } else {
+        ((Acceptor) key.attachment()).close(server.listener()::failed);
+      }
+    }
+  }
+
   // Carrier.
 
   /** Listens; before the loop runs for the first time. */
@@ -130,6 +182,37 @@ final class EventLoop implements Runnable {
 
   void closeUnstarted() {
     SocketServer.closeQuietly(selector);
+  }
+
+  SocketLink register(SocketChannel channel, InetAddress counted) throws IOException {
+    return new SocketLink(this, channel, selector, counted);
+  }
+
+  Attendant attendant() {
+    return attendant;
+  }
+
+  /** Returns the time at which the round began. */
+  long now() {
+    return now;
+  }
+
+  boolean isAbandoned() {
+    return abandoned;
+  }
+
+  /** From now on what runs and what goes wrong belongs to this connection. */
+  void setCurrent(SocketLink link) {
+    current = link;
+  }
+
+  /** What is due already is left to the next round. */
+  void schedule(Timers.Timed timed, long due) {
+    timers.schedule(timed, Math.max(due, now + 1));
+  }
+
+  void unschedule(Timers.Timed timed) {
+    timers.remove(timed);
   }
 
   @Override
@@ -158,6 +241,7 @@ final class EventLoop implements Runnable {
         }
       }
       for (Timers.Timed timed; (timed = timers.pollDue(now)) != null; ) {
+        current = null;
         if (!timed.fire(now)) {
           return false;
         }
@@ -177,154 +261,75 @@ final class EventLoop implements Runnable {
     ready.clear();
     nextReady = 0;
     current = null;
+    failedSelects++;
     tasks.select(collector, timers.millisToNext(now));
+    failedSelects = 0;
     now = System.nanoTime();
   }
 
   private boolean serveReady(SelectionKey key) {
+    current = null;
     if (key.attachment() instanceof Acceptor acceptor) {
-      current = null;
       acceptor.accept();
       return true;
     }
-    current = (SocketLink) key.attachment();
-    return current.isClosed() || serveReady(current);
+    return attendant.serveReady((SocketLink) key.attachment());
   }
 
-  private boolean serveReady(SocketLink link) {
-    switch (link.readiness()) {
-      case SelectionKey.OP_READ:
-        return read(link);
-      case SelectionKey.OP_WRITE:
-        link.drain(now);
-        return settle(link);
-      default:
-        link.disable();
-        return true;
-    }
-  }
-
-  private boolean read(SocketLink link) {
-    if (buffer == NO_BUFFER) {
-      readInto(server.buffers().take());
-    }
-    int length = link.read(buffer.clear());
-    if (length < 0) {
-      return end(link);
-    }
-    return length == 0 || serve(link, input.limit(length).position(0), Errand.RECEIVE);
-  }
-
-  /** Reads what came before the stop: it may be the end of the connection, or begin a message. */
-  private boolean readOnce(SocketLink link) {
-    current = link;
-    return link.isClosed() || link.interest() != SelectionKey.OP_READ || read(link);
-  }
-
-  private boolean serve(SocketLink link, ByteBuffer bytes, Errand errand) {
-    current = link;
-    ByteBuffer mine = buffer;
-    link.serve(errand, bytes, now);
-    if (!link.isLent()) {
-      return settle(link);
-    }
-    if (link.keptBuffer()) {
-      server.buffers().give(mine);
-    }
-    giveBack(link);
-    return false;
-  }
-
-  /** Does what is wanted for a connection that is at home and has been served. */
-  private boolean settle(SocketLink link) {
-    current = link;
-    if (abandoned) {
-      link.fail(End.STOPPED, null);
-    }
-    if (link.wantsToMove()) {
-      if (lend(link, () -> serveAway(link))) {
-        return true;
-      }
-      link.fail(End.FAILED, new IllegalStateException("no thread can be started"));
-    }
-    if (link.isClosing() && link.isDrained()) {
-      return end(link);
-    }
-    link.enable();
-    schedule(link, link.deadline());
-    return true;
-  }
-
-  /** What is due already is left to the next round. */
-  void schedule(Timers.Timed timed, long due) {
-    timers.schedule(timed, Math.max(due, now + 1));
-  }
-
-  boolean expire(SocketLink link) {
-    if (link.isClosed() || link.isAway()) {
-      return true;
-    }
-    current = link;
-    if (link.isDue(now)) {
-      return serve(link, link.takeRest(), Errand.EXPIRE);
-    }
-    link.giveUpWriting(now);
-    return settle(link);
-  }
-
-  private boolean inTurn(SocketLink link, Errand errand) {
-    if (tasks.isClosed() || link.isClosed()) {
-      return true;
-    }
-    if (link.isAway()) {
-      link.postpone(() -> inTurn(link, errand));
-      return true;
-    }
-    return link.isClosing() ? settle(link) : serve(link, link.takeRest(), errand);
-  }
-
-  private boolean adopt(SocketChannel channel) {
-    SocketLink link;
-    try {
-      link = new SocketLink(this, channel, selector);
-    } catch (Throwable problem) {
-      server.listener().failed(problem);
-      SocketServer.closeQuietly(channel);
-      connections.decrementAndGet();
-      return true;
-    }
-    server.listener().opened(link.peer());
-    return stopping ? inTurn(link, Errand.STOP) : settle(link);
-  }
-
-  private boolean end(SocketLink link) {
-    timers.remove(link);
-    link.close();
-    if (server.suspicion().ofAny() && lend(link, link::finish)) {
-      return true;
-    }
-    current = link;
-    link.finish();
-    return !link.isLent();
-  }
-
-  /** Closes the connection that an exception came from, if any; the loop goes on. */
+  /**
+   * Closes the connection that an exception came from, if any; the loop goes on. What is done for
+   * it needs hardly any memory, and if it fails all the same the loop is given up.
+   */
   private boolean drop(Throwable problem) {
     SocketLink link = current;
     current = null;
-    server.listener().failed(problem);
-    if (link == null || link.isAway() || link.isClosed()) {
-      return true;
+    try {
+      server.check(problem);
+      if (failedSelects >= FAILED_SELECTS) {
+        return giveUp(problem);
+      }
+      if (link == null || link.isClosed()) {
+        reportFailure(problem);
+        return true;
+      }
+      if (link.isAway()) {
+        link.breakOff(End.FAILED, problem);
+        return true;
+      }
+      link.fail(End.FAILED, problem);
+      return attendant.end(link);
+    } catch (Throwable another) {
+      return giveUp(another);
     }
-    link.fail(End.FAILED, problem);
-    return end(link);
   }
 
-  // Hand-over and lending.
+  private boolean giveUp(Throwable problem) {
+    server.fatal(problem);
+    return false;
+  }
+
+  /** Returns whether the calling thread still is the carrier. */
+  private boolean makeReport(Runnable report) {
+    if (tasks.isClosed()) {
+      report.run();
+      return true;
+    }
+    if (server.suspicion().of(Suspicion.REPORTS)) {
+      server.reportLane().add(report);
+      return true;
+    }
+    current = null;
+    long odd = enterUserCode();
+    report.run();
+    Thread.interrupted();
+    return turn.take(odd);
+  }
+
+  // Hand-over.
 
   /** User code begins; returns the number with which the turn is taken back after it. */
   long enterUserCode() {
-    inputLeft = input.hasRemaining();
+    buffer.lock();
     long odd = turn.giveAway();
     server.watcher().notice();
     return odd;
@@ -336,77 +341,60 @@ final class EventLoop implements Runnable {
       server.spares().release();
       return;
     }
-    readInto(inputLeft ? NO_BUFFER : buffer);
-    current.leaveHome();
-    server.countHandOver();
-    server.suspicion().raise(current.kind());
+    try {
+      leaveToUserCode();
+    } catch (Throwable problem) {
+      giveUp(problem);
+      return;
+    }
     run();
   }
 
-  /** The view that conversations get is never shared by two carriers, even if the bytes are. */
-  private void readInto(ByteBuffer bytes) {
-    buffer = bytes;
-    input = bytes.duplicate().limit(0);
-  }
-
-  private boolean lend(SocketLink link, Runnable work) {
-    link.lend();
-    if (server.spares().lend(work)) {
-      return true;
+  private void leaveToUserCode() {
+    buffer.leave();
+    now = System.nanoTime();
+    server.countHandOver();
+    SocketLink link = current;
+    server.suspicion().raise(link == null ? Suspicion.REPORTS : link.kind());
+    if (link != null) {
+      link.leaveHome();
+      attendant.watch(link);
     }
-    link.comeHome();
-    return false;
-  }
-
-  /** On a spare thread: serves a connection that was lent to it. */
-  private void serveAway(SocketLink link) {
-    link.serve(abandoning ? Errand.CLOSE : Errand.RECEIVE, link.takeRest(), System.nanoTime());
-    giveBack(link);
-  }
-
-  private void giveBack(SocketLink link) {
-    try {
-      tasks.post(() -> takeBack(link));
-    } catch (Throwable problem) {
-      server.listener().failed(problem);
-    }
-  }
-
-  private boolean takeBack(SocketLink link) {
-    if (tasks.isClosed()) {
-      link.fail(End.STOPPED, null);
-      link.close();
-      link.finish();
-      return true;
-    }
-    link.comeHome().forEach(tasks::post);
-    return settle(link);
   }
 
   // Stopping.
 
   private boolean stopAll(Errand errand) {
     stopping = true;
-    Set<SelectionKey> keys = tasks.isClosed() ? Set.of() : selector.keys();
-    for (SelectionKey key : keys) {
+    if (tasks.isClosed()) {
+      return true;
+    }
+    for (SelectionKey key : selector.keys()) {
       if (key.attachment() instanceof SocketLink link) {
-        tasks.post(() -> readOnce(link));
-        tasks.post(() -> inTurn(link, errand));
+        tasks.post(() -> attendant.readOnce(link));
+        tasks.post(() -> attendant.inTurn(link, errand));
       } else {
-        ((Acceptor) key.attachment()).close(server.listener());
+        ((Acceptor) key.attachment()).close(this::reportFailure);
       }
     }
     return true;
   }
 
+  void reportFailure(Throwable problem) {
+    report(() -> server.listener().failed(problem));
+  }
+
   private void finish() throws IOException {
+    for (SelectionKey key : selector.keys()) {
+      if (key.attachment() instanceof SocketLink link && !link.isClosed()) {
+        server.leaveBehind(link);
+      }
+    }
     try {
       selector.close();
     } finally {
       tasks.close();
       current = null;
-      buffer = null;
-      input = null;
       server.loopFinished();
     }
   }

@@ -19,8 +19,9 @@ public interface Link {
   void flush();
 
   /**
-   * Returns true if the peer has not taken all that was written: more output would be kept in
-   * memory. The conversation returns {@link Conversation.Wish#DRAIN} then.
+   * Returns true if the peer has not taken all that was written, or can take no more: further
+   * output would be kept in memory, or dropped. The conversation returns {@link
+   * Conversation.Wish#DRAIN} then.
    */
   default boolean isCongested() {
     return false;

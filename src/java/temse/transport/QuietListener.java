@@ -1,11 +1,19 @@
 package temse.transport;
 
-/** Keeps what a listener throws away from the loops. */
+import java.util.List;
+import java.util.function.Consumer;
+
+/** Keeps what a listener throws away from the threads that serve. */
 final class QuietListener implements TransportListener {
   private final TransportListener listener;
+  private final Consumer<Throwable> thrown;
 
-  QuietListener(TransportListener listener) {
+  /**
+   * @param thrown receives what the listener throws, in case it concerns more than the report
+   */
+  QuietListener(TransportListener listener, Consumer<Throwable> thrown) {
     this.listener = listener;
+    this.thrown = thrown;
   }
 
   @Override
@@ -28,11 +36,16 @@ final class QuietListener implements TransportListener {
     quietly(() -> listener.failed(problem));
   }
 
-  private static void quietly(Runnable report) {
+  @Override
+  public void leftBehind(List<String> threads) {
+    quietly(() -> listener.leftBehind(threads));
+  }
+
+  private void quietly(Runnable report) {
     try {
       report.run();
-    } catch (Throwable ignored) {
-      // There is nobody left to tell.
+    } catch (Throwable problem) {
+      thrown.accept(problem);
     }
   }
 }

@@ -1,48 +1,53 @@
 package temse.transport;
 
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.SocketOption;
-import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.ArrayDeque;
 import java.util.Objects;
+import java.util.Queue;
 import java.util.Set;
 import jdk.net.ExtendedSocketOptions;
+import temse.transport.Conversation.End;
+import temse.transport.Conversation.Wish;
 
 /**
  * One connection: its socket, its conversation, what waits to be served and to be written. {@link
  * EventLoop} says which thread may call what.
  */
 final class SocketLink extends Timers.Timed implements Link {
-  private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
+  /** How often a connection that is away is looked after if nothing else is due. */
+  private static final long LOOK = 500_000_000;
 
   private final SocketServer server;
   private final EventLoop loop;
   private final SocketChannel channel;
   private final String peer;
+  private final InetAddress counted;
   private final boolean quickAck;
-  private final Conversation conversation;
+  private final Sender sender;
+  private volatile Conversation conversation;
 
   // Carrier.
   private final SelectionKey key;
-  private final List<Tasks.Task> postponed = new ArrayList<>(0);
+  private final Queue<Tasks.Task> postponed = new ArrayDeque<>(1);
   private boolean away;
   private boolean closed;
+  private Runnable awaited;
+  private long starvesAt = Long.MAX_VALUE;
 
   // Serving thread.
-  private Conversation.Wish wish = Conversation.Wish.READ;
-  private Conversation.End how;
+  private final Inlet inlet = new Inlet();
+  private Wish wish = Wish.READ;
+  private End how;
   private Throwable cause;
-  private ByteBuffer input = NOTHING;
-  private ByteBuffer rest = NOTHING;
+  private ByteBuffer input;
   private Output output;
-  private Output backlog;
-  private long writeDeadline;
   private boolean wrote;
   private boolean lent;
   private boolean keptBuffer;
@@ -51,11 +56,17 @@ final class SocketLink extends Timers.Timed implements Link {
   private long turn;
   private long entered;
 
-  SocketLink(EventLoop loop, SocketChannel channel, Selector selector) throws IOException {
+  /**
+   * @param counted the address that the connection is counted for, or null
+   */
+  SocketLink(EventLoop loop, SocketChannel channel, Selector selector, InetAddress counted)
+      throws IOException {
     this.server = loop.server();
     this.loop = loop;
     this.channel = channel;
+    this.counted = counted;
     this.peer = Endpoint.describe(channel.getRemoteAddress());
+    this.sender = new Sender(channel, server.writeTimeout());
     channel.configureBlocking(false);
     Set<SocketOption<?>> supported = channel.supportedOptions();
     if (supported.contains(StandardSocketOptions.TCP_NODELAY)) {
@@ -64,7 +75,6 @@ final class SocketLink extends Timers.Timed implements Link {
     }
     this.quickAck = supported.contains(ExtendedSocketOptions.TCP_QUICKACK);
     this.key = channel.register(selector, SelectionKey.OP_READ, this);
-    this.conversation = server.converse(this);
   }
 
   // Any thread.
@@ -79,6 +89,44 @@ final class SocketLink extends Timers.Timed implements Link {
     loop.later(this, task);
   }
 
+  @Override
+  public boolean isCongested() {
+    return sender.isCongested() || sender.isBroken();
+  }
+
+  @Override
+  public void writeNow(byte[] packets) {
+    send(new Output().put(packets));
+  }
+
+  private void send(Output output) {
+    if (sender.send(output)) {
+      loop.attend(this);
+    }
+  }
+
+  /** Returns when {@link #look} is wanted at the latest. */
+  private long heldDeadline() {
+    Conversation present = conversation;
+    return present == null ? Long.MAX_VALUE : present.heldDeadline();
+  }
+
+  /** Returns true if it will end as soon as the thread that serves it lets it. */
+  boolean isBroken() {
+    return sender.isBroken();
+  }
+
+  /** Ends it when the thread that serves it comes to its end. */
+  void breakOff(End how, Throwable cause) {
+    sender.breakOff(how, cause);
+  }
+
+  /** Closes the socket though a thread may still serve the connection. */
+  void cut() {
+    sender.breakOff(End.STOPPED, null);
+    sender.close();
+  }
+
   // Serving thread.
 
   @Override
@@ -88,23 +136,9 @@ final class SocketLink extends Timers.Timed implements Link {
 
   @Override
   public void flush() {
-    if (output.size() == 0) {
-      return;
-    }
-    wrote = true;
-    try {
-      if (how != null || backlog == null && output.writeTo(channel)) {
-        return;
-      }
-      if (backlog == null) {
-        backlog = new Output();
-        writeDeadline = System.nanoTime() + server.writeTimeout();
-      }
-      backlog.take(output);
-    } catch (IOException e) {
-      fail(e);
-    } finally {
-      output.clear();
+    if (output.size() > 0) {
+      wrote = true;
+      send(output);
     }
   }
 
@@ -115,10 +149,13 @@ final class SocketLink extends Timers.Timed implements Link {
     }
     this.kind = kind;
     inUserCode = true;
-    if (lent) {
-      entered = System.nanoTime();
-    } else {
+    if (!lent) {
       turn = loop.enterUserCode();
+      return true;
+    }
+    entered = System.nanoTime();
+    if (heldDeadline() != Long.MAX_VALUE) {
+      loop.attend(this);
     }
     return true;
   }
@@ -137,56 +174,94 @@ final class SocketLink extends Timers.Timed implements Link {
 
   /** Calls the conversation, writes the answers and keeps what remains of the input. */
   void serve(Errand errand, ByteBuffer bytes, long now) {
-    output = Spares.output();
     input = bytes;
     wrote = false;
     keptBuffer = false;
     try {
-      wish = errand.run(conversation, bytes, now);
-      while (wish == Conversation.Wish.MOVE && lent) {
+      output = Spares.output();
+      wish = isOpen() || open() ? errand.run(conversation, bytes, now) : Wish.MOVE;
+      while (wish == Wish.MOVE && lent) {
         wish = conversation.receive(bytes, now);
       }
       Objects.requireNonNull(wish, "wish");
       flush();
-      rest = rest(bytes);
-      if (quickAck
-          && !wrote
-          && wish == Conversation.Wish.READ
-          && conversation.acknowledgeAtOnce()) {
+      keepRest(bytes);
+      if (wish == Wish.CLOSE && errand == Errand.PEER_CLOSED) {
+        fail(End.PEER_CLOSED, null);
+      } else if (quickAck && wish == Wish.READ && !wrote && acknowledgesAtOnce(errand)) {
         channel.setOption(ExtendedSocketOptions.TCP_QUICKACK, true);
       }
+    } catch (IOException problem) {
+      fail(Sender.endBy(problem), problem);
     } catch (Throwable problem) {
-      fail(Conversation.End.FAILED, problem);
+      fail(End.FAILED, problem);
+      server.check(problem);
     }
     afterCall();
-    if (how != null) {
-      wish = Conversation.Wish.CLOSE;
-    }
+    noticeFailure();
   }
 
-  private ByteBuffer rest(ByteBuffer bytes) {
-    if (!bytes.hasRemaining() || wish == Conversation.Wish.CLOSE) {
-      return NOTHING;
+  private boolean acknowledgesAtOnce(Errand errand) {
+    return errand != Errand.OPEN && conversation.acknowledgeAtOnce();
+  }
+
+  boolean isOpen() {
+    return conversation != null;
+  }
+
+  /** Makes the conversation; returns false if that is to be done on another thread. */
+  private boolean open() {
+    if (!enter(Suspicion.OPENING)) {
+      return false;
     }
-    if (wish == Conversation.Wish.READ) {
+    try {
+      conversation = Objects.requireNonNull(server.converse(this), "conversation");
+      server.listener().opened(peer);
+    } finally {
+      leave();
+    }
+    return true;
+  }
+
+  private void keepRest(ByteBuffer bytes) {
+    if (wish == Wish.READ && bytes.hasRemaining()) {
       throw new IllegalStateException("the conversation left input over and wants more");
     }
-    return bytes.isDirect()
-        ? ByteBuffer.allocate(bytes.remaining()).put(bytes).flip()
-        : bytes.slice();
+    if (wish == Wish.CLOSE) {
+      inlet.clear();
+    } else {
+      inlet.keep(bytes);
+    }
   }
 
-  /** Tells the conversation that the connection is over. */
+  /** Tells the conversation and the listener that the connection is over. */
   void finish() {
-    output = Spares.output();
+    try {
+      input = Inlet.NOTHING;
+      output = Spares.output();
+      Throwable problem = isOpen() ? end() : cause;
+      afterCall();
+      enter(Suspicion.REPORTS);
+      if (problem != null) {
+        server.listener().failed(problem);
+      }
+      if (isOpen()) {
+        server.listener().closed(peer, how, cause);
+      }
+      leave();
+    } finally {
+      loop.forget(counted);
+    }
+  }
+
+  private Throwable end() {
     try {
       conversation.ended(how, cause);
+      return null;
     } catch (Throwable problem) {
-      server.listener().failed(problem);
+      server.check(problem);
+      return problem;
     }
-    afterCall();
-    server.listener().closed(peer, how, cause);
-    loop.forget();
   }
 
   private void afterCall() {
@@ -194,27 +269,24 @@ final class SocketLink extends Timers.Timed implements Link {
       leave();
     }
     input.position(input.limit());
-    input = NOTHING;
-    output.clear();
-    output = null;
-  }
-
-  void fail(Conversation.End how, Throwable cause) {
-    if (this.how == null) {
-      this.how = how;
-      this.cause = cause;
+    if (output != null) {
+      output.clear();
+      output = null;
     }
-    wish = Conversation.Wish.CLOSE;
-    backlog = null;
-    rest = NOTHING;
   }
 
-  private void fail(IOException e) {
-    String message = String.valueOf(e.getMessage());
-    if (message.contains("reset") || message.contains("Broken pipe")) {
-      fail(Conversation.End.PEER_CLOSED, e);
-    } else {
-      fail(Conversation.End.FAILED, e);
+  void fail(End how, Throwable cause) {
+    sender.breakOff(how, cause);
+    noticeFailure();
+  }
+
+  /** Ends it if nothing can be sent any more. */
+  void noticeFailure() {
+    if (sender.isBroken() && how == null) {
+      how = sender.how();
+      cause = sender.cause();
+      wish = Wish.CLOSE;
+      inlet.clear();
     }
   }
 
@@ -233,57 +305,39 @@ final class SocketLink extends Timers.Timed implements Link {
 
   // Carrier, while the connection is at home.
 
-  /** Returns the number of bytes read, negative if the connection is over. */
+  /** Returns the number of bytes read; 0 also if there will be no more. */
   int read(ByteBuffer into) {
     try {
       int length = channel.read(into);
       if (length < 0) {
-        fail(Conversation.End.PEER_CLOSED, null);
+        inlet.end();
       }
-      return length;
+      return Math.max(0, length);
     } catch (IOException e) {
-      fail(e);
-      return -1;
+      fail(Sender.endBy(e), e);
+      return 0;
     }
   }
 
-  /** Writes what the socket did not take before. */
-  void drain(long now) {
-    int size = backlog.size();
-    try {
-      if (backlog.writeTo(channel)) {
-        backlog = null;
-      } else if (backlog.size() < size) {
-        writeDeadline = now + server.writeTimeout();
-      }
-    } catch (IOException e) {
-      fail(e);
-    }
-  }
-
-  void giveUpWriting(long now) {
-    if (backlog != null && writeDeadline <= now) {
-      String problem = "the peer took none of " + backlog.size() + " bytes in time";
-      fail(Conversation.End.TIMED_OUT, new SocketTimeoutException(problem));
-    }
-  }
-
+  /** Returns the bytes that were kept for the conversation. */
   ByteBuffer takeRest() {
-    ByteBuffer taken = rest;
-    rest = NOTHING;
-    return taken;
+    return inlet.take();
   }
 
-  boolean wantsToMove() {
-    return wish == Conversation.Wish.MOVE;
+  Inlet inlet() {
+    return inlet;
+  }
+
+  Wish wish() {
+    return wish;
   }
 
   boolean isClosing() {
-    return wish == Conversation.Wish.CLOSE;
+    return wish == Wish.CLOSE;
   }
 
   boolean isDrained() {
-    return backlog == null;
+    return !sender.isCongested();
   }
 
   boolean isDue(long now) {
@@ -292,10 +346,16 @@ final class SocketLink extends Timers.Timed implements Link {
 
   long deadline() {
     long deadline = isClosing() ? Long.MAX_VALUE : conversation.deadline();
-    return backlog == null ? deadline : Math.min(deadline, writeDeadline);
+    return Math.min(deadline, sender.deadline());
   }
 
-  void lend() {
+  /**
+   * @param work what is to be done on another thread
+   * @param starvesAt when it has waited too long for one
+   */
+  void lend(Runnable work, long starvesAt) {
+    this.awaited = work;
+    this.starvesAt = starvesAt;
     away = true;
     lent = true;
   }
@@ -303,25 +363,36 @@ final class SocketLink extends Timers.Timed implements Link {
   void close() {
     closed = true;
     if (how == null) {
-      how = loop.isStopping() ? Conversation.End.STOPPED : Conversation.End.CLOSED_HERE;
+      how = loop.isStopping() ? End.STOPPED : End.CLOSED_HERE;
     }
-    SocketServer.closeQuietly(channel);
+    sender.close();
   }
 
   // Carrier, at any time.
 
-  /** Returns the operation that is wanted now, or 0. */
-  int interest() {
-    if (away) {
-      return 0;
-    }
-    if (backlog != null) {
-      return SelectionKey.OP_WRITE;
-    }
-    return wish == Conversation.Wish.READ ? SelectionKey.OP_READ : 0;
+  /** Writes what the socket did not take before. */
+  void drain(long now) {
+    sender.drain(now);
   }
 
-  /** Returns the operation that is wanted and possible now, or 0. */
+  void giveUpWriting(long now) {
+    sender.giveUp(now);
+  }
+
+  /** Returns the operations that are wanted now. */
+  int interest() {
+    int writing = sender.isCongested() ? SelectionKey.OP_WRITE : 0;
+    if (away || inlet.hasEnded()) {
+      return writing;
+    }
+    return switch (wish) {
+      case READ -> writing != 0 ? writing : SelectionKey.OP_READ;
+      case WAIT -> inlet.room() > 0 ? writing | SelectionKey.OP_READ : writing;
+      default -> writing;
+    };
+  }
+
+  /** Returns the operations that are wanted and possible now. */
   int readiness() {
     return key.readyOps() & interest();
   }
@@ -343,7 +414,7 @@ final class SocketLink extends Timers.Timed implements Link {
 
   @Override
   boolean fire(long now) {
-    return loop.expire(this);
+    return loop.attendant().expire(this);
   }
 
   boolean isAway() {
@@ -358,16 +429,46 @@ final class SocketLink extends Timers.Timed implements Link {
     away = true;
   }
 
-  /** Returns the tasks that waited for it. */
-  List<Tasks.Task> comeHome() {
+  /** Returns true, and it waits no more, if it has waited too long for a thread. */
+  boolean starves(long now) {
+    return starvesAt <= now && server.spares().withdraw(awaited);
+  }
+
+  /** Lets the conversation do what is due while it is held. */
+  void look(long now) {
+    try {
+      if (!closed && heldDeadline() <= now) {
+        conversation.held(now);
+      }
+    } catch (Throwable problem) {
+      breakOff(End.FAILED, problem);
+      server.check(problem);
+    }
+  }
+
+  /** Returns when something is due, at the latest, while it is away. */
+  long awayDeadline(long now) {
+    long starving = starvesAt <= now ? Long.MAX_VALUE : starvesAt;
+    if (closed) {
+      return starving;
+    }
+    long next = Math.min(heldDeadline(), sender.deadline());
+    return Math.min(Math.min(next, starving), now + LOOK);
+  }
+
+  void comeHome() {
     away = false;
     lent = false;
-    List<Tasks.Task> waited = List.copyOf(postponed);
-    postponed.clear();
-    return waited;
+    awaited = null;
+    starvesAt = Long.MAX_VALUE;
   }
 
   void postpone(Tasks.Task task) {
     postponed.add(task);
+  }
+
+  /** Returns a task that waited for its return, or null. */
+  Tasks.Task pollPostponed() {
+    return postponed.poll();
   }
 }

@@ -2,11 +2,15 @@ package temse.transport;
 
 import java.io.Closeable;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.nio.channels.SocketChannel;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -40,14 +44,26 @@ public final class SocketServer implements AutoCloseable {
    *
    * @param accepted connections accepted, including those refused
    * @param refused connections closed at once because there were too many
+   * @param refusedPerPeer those of them whose peer had too many
    * @param handOvers how often a loop left its thread to blocking user code
    * @param lent how often a connection was given to another thread beforehand, because its user
    *     code was suspected to block
    * @param waits how often that had to wait because too many threads were held
-   * @param stalls how often a loop was held up by user code because too many threads were held
+   * @param starved connections that were given up because they waited too long for that
+   * @param stalls how often a loop was held up by user code because no thread could be had
+   * @param droppedReports reports to the listener that were dropped because it blocked and too many
+   *     waited for it
    */
   public record Counters(
-      long accepted, long refused, long handOvers, long lent, long waits, long stalls) {}
+      long accepted,
+      long refused,
+      long refusedPerPeer,
+      long handOvers,
+      long lent,
+      long waits,
+      long starved,
+      long stalls,
+      long droppedReports) {}
 
   private final TransportOptions options;
   private final Function<? super Link, ? extends Conversation> conversations;
@@ -55,18 +71,24 @@ public final class SocketServer implements AutoCloseable {
   private final Spares spares;
   private final Suspicion suspicion;
   private final ReadBuffers buffers;
+  private final ReportLane reportLane;
+  private final Peers peers;
   private final Watcher watcher;
   private final Thread watcherThread;
   private final long writeTimeout;
+  private final long maxBlockedWait;
   private final EventLoop[] loops;
   private final List<Acceptor> acceptors = new ArrayList<>();
+  private final Queue<SocketLink> leftBehind = new ConcurrentLinkedQueue<>();
   private final AtomicInteger running;
-  private final AtomicBoolean stopRequested = new AtomicBoolean();
-  private final CountDownLatch finished = new CountDownLatch(1);
+  private final AtomicBoolean doomed = new AtomicBoolean();
+  private final StopClock stopClock = new StopClock();
   private final CountDownLatch stopped = new CountDownLatch(1);
   private final LongAdder accepted = new LongAdder();
   private final LongAdder refused = new LongAdder();
+  private final LongAdder refusedPerPeer = new LongAdder();
   private final LongAdder handOvers = new LongAdder();
+  private final LongAdder starved = new LongAdder();
 
   private SocketServer(
       TransportOptions options,
@@ -74,23 +96,26 @@ public final class SocketServer implements AutoCloseable {
       TransportListener listener) {
     this.options = options;
     this.conversations = conversations;
-    this.listener = new QuietListener(listener);
-    long grace = options.blockGrace().toNanos();
-    spares = new Spares(options, this.listener::failed);
-    suspicion = new Suspicion(grace);
+    this.listener = new QuietListener(listener, this::check);
+    long grace = Nanos.of("blockGrace", options.blockGrace());
+    spares = new Spares(options, this::failed);
+    suspicion = new Suspicion(grace, spares::isCrowded);
     buffers = new ReadBuffers(2 * options.loops());
+    reportLane = new ReportLane(spares, suspicion);
+    peers = new Peers(options.maxConnectionsPerPeer());
     loops = new EventLoop[options.loops()];
-    watcher = new Watcher(loops, spares, grace);
+    watcher = new Watcher(loops, spares, grace, this::fatal);
     watcherThread = new Thread(watcher, options.name() + "-watcher");
-    writeTimeout = options.writeTimeout().toNanos();
+    writeTimeout = Nanos.of("writeTimeout", options.writeTimeout());
+    maxBlockedWait = Nanos.of("maxBlockedWait", options.maxBlockedWait());
     running = new AtomicInteger(loops.length);
   }
 
   /**
    * Listens on the endpoints and starts serving.
    *
-   * @param conversations makes the conversation of each connection; called on a loop, must not
-   *     block
+   * @param conversations makes the conversation of each connection; if it throws, the connection is
+   *     closed and the problem {@linkplain TransportListener#failed reported}
    * @throws IOException that names the endpoint which cannot be listened on; nothing is left open
    */
   public static SocketServer start(
@@ -122,7 +147,7 @@ public final class SocketServer implements AutoCloseable {
   }
 
   private void closeUnstarted() {
-    acceptors.forEach(acceptor -> acceptor.close(listener));
+    acceptors.forEach(acceptor -> acceptor.close(listener::failed));
     Stream.of(loops).filter(Objects::nonNull).forEach(EventLoop::closeUnstarted);
   }
 
@@ -156,30 +181,39 @@ public final class SocketServer implements AutoCloseable {
     return new Counters(
         accepted.sum(),
         refused.sum(),
+        refusedPerPeer.sum(),
         handOvers.sum(),
         spares.lent(),
         spares.waits(),
-        watcher.stalls());
+        starved.sum(),
+        watcher.stalls(),
+        reportLane.dropped());
   }
 
   /**
    * Stops. Listening ends at once, idle connections are closed, the others may finish what they are
-   * doing within the grace; then they are closed, and user code that still runs is interrupted and,
-   * if that does not help, left behind. Returns when that is done.
+   * doing within the grace; then they are closed, and user code that still runs is interrupted. If
+   * that does not help within a second, its sockets are closed, its threads are left behind, and
+   * {@link TransportListener#leftBehind} is called. Returns when that is done.
    *
-   * <p>A second call waits for the first. A call from user code or a listener returns at once,
-   * since it cannot wait for itself.
+   * <p>A second call waits for the first, and shortens its grace if its own ends earlier. A call
+   * from user code or a listener returns at once, since it cannot wait for itself.
+   *
+   * @throws IllegalArgumentException if the grace is null or negative; nothing is stopped then
    */
   public void stop(Duration grace) {
-    boolean first = stopRequested.compareAndSet(false, true);
-    if (spares.isCurrentThread()) {
+    long deadline = Nanos.after(System.nanoTime(), Nanos.of("the grace", grace));
+    boolean here = !spares.isCurrentThread();
+    Thread stopper = here ? null : new Thread(this::stopNow, options.name() + "-stop");
+    boolean first = stopClock.stopBy(deadline);
+    if (!here) {
       if (first) {
-        new Thread(() -> stopNow(grace), options.name() + "-stop").start();
+        stopper.start();
       }
     } else if (first) {
-      stopNow(grace);
+      stopNow();
     } else {
-      await(stopped, Long.MAX_VALUE);
+      awaitStopped();
     }
   }
 
@@ -201,24 +235,35 @@ public final class SocketServer implements AutoCloseable {
     stopped.await();
   }
 
-  private void stopNow(Duration grace) {
+  private void stopNow() {
     try {
-      if (!grace.isNegative() && !grace.isZero()) {
-        forEachLoop(EventLoop::stop);
-      }
-      if (!await(finished, grace.toNanos())) {
+      forEachLoop(EventLoop::stop);
+      if (!stopClock.awaitFinish()) {
         spares.interruptAll();
         forEachLoop(EventLoop::abandon);
         spares.liftLimit();
       }
-      if (await(finished, LAST_GRACE)) {
-        spares.awaitEnd(LAST_GRACE);
-        watcherThread.join(TimeUnit.NANOSECONDS.toMillis(LAST_GRACE));
+      boolean finished = stopClock.awaitFinish(LAST_GRACE);
+      if (!finished || !spares.awaitEnd(LAST_GRACE)) {
+        leaveBehind();
       }
+      watcherThread.join(TimeUnit.NANOSECONDS.toMillis(LAST_GRACE));
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     } finally {
       stopped.countDown();
+    }
+  }
+
+  /** Closes the sockets that threads in user code still hold, and reports the threads. */
+  private void leaveBehind() {
+    forEachLoop(EventLoop::cutAll);
+    leftBehind.forEach(SocketLink::cut);
+    watcher.stop();
+    spares.shutdown();
+    List<String> threads = spares.running();
+    if (!threads.isEmpty()) {
+      listener.leftBehind(threads);
     }
   }
 
@@ -228,13 +273,11 @@ public final class SocketServer implements AutoCloseable {
     }
   }
 
-  /** Returns false if the time is up, or at once if the thread is interrupted. */
-  private static boolean await(CountDownLatch latch, long nanos) {
+  private void awaitStopped() {
     try {
-      return latch.await(nanos, TimeUnit.NANOSECONDS);
+      stopped.await();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      return false;
     }
   }
 
@@ -256,6 +299,14 @@ public final class SocketServer implements AutoCloseable {
     return spares;
   }
 
+  ReportLane reportLane() {
+    return reportLane;
+  }
+
+  Peers peers() {
+    return peers;
+  }
+
   Suspicion suspicion() {
     return suspicion;
   }
@@ -273,34 +324,108 @@ public final class SocketServer implements AutoCloseable {
     return writeTimeout;
   }
 
+  /** Returns nanoseconds. */
+  long maxBlockedWait() {
+    return maxBlockedWait;
+  }
+
   void countHandOver() {
     handOvers.increment();
   }
 
-  /** Gives an accepted connection to the loop that has the fewest, or refuses it. */
-  void admit(SocketChannel channel) {
-    accepted.increment();
-    if (connections() >= options.maxConnections()) {
-      refuse(channel, "there are " + options.maxConnections() + " connections already");
-      return;
+  void countStarved() {
+    starved.increment();
+  }
+
+  private void failed(Throwable problem) {
+    check(problem);
+    listener.failed(problem);
+  }
+
+  /** An error of the virtual machine that is not about memory or the stack is fatal. */
+  void check(Throwable problem) {
+    if (problem instanceof VirtualMachineError
+        && !(problem instanceof OutOfMemoryError || problem instanceof StackOverflowError)) {
+      fatal(problem);
     }
+  }
+
+  /** A thread that the others depend on cannot go on. */
+  void fatal(Throwable problem) {
+    if (doomed.compareAndSet(false, true)) {
+      try {
+        options.onFatal().accept(problem);
+      } catch (Throwable another) {
+        // The server ends all the same.
+      }
+      new Thread(this::close, options.name() + "-stop").start();
+    }
+  }
+
+  void leaveBehind(SocketLink link) {
+    leftBehind.add(link);
+  }
+
+  /**
+   * Gives an accepted connection to the loop that has the fewest, or refuses it.
+   *
+   * @param acceptor the loop that has accepted it
+   */
+  void admit(SocketChannel channel, EventLoop acceptor) {
+    accepted.increment();
+    InetAddress peer = null;
+    boolean entered = false;
+    try {
+      if (connections() >= options.maxConnections()) {
+        refuse(channel, acceptor, "there are " + options.maxConnections() + " connections already");
+        return;
+      }
+      peer = peers.areLimited() ? addressOf(channel) : null;
+      entered = peers.enter(peer);
+      if (!entered) {
+        refusedPerPeer.increment();
+        refuse(channel, acceptor, tooMany(peer));
+        return;
+      }
+      leastLoop().add(channel, peer);
+    } catch (Throwable problem) {
+      closeQuietly(channel);
+      if (entered) {
+        peers.leave(peer);
+      }
+      acceptor.reportFailure(problem);
+    }
+  }
+
+  private String tooMany(InetAddress peer) {
+    int limit = options.maxConnectionsPerPeer();
+    return "there are " + limit + " connections from " + peer.getHostAddress() + " already";
+  }
+
+  private EventLoop leastLoop() {
     EventLoop choice = loops[0];
     for (EventLoop loop : loops) {
       if (loop.connections() < choice.connections()) {
         choice = loop;
       }
     }
-    choice.add(channel);
+    return choice;
   }
 
-  private void refuse(SocketChannel channel, String why) {
+  private static InetAddress addressOf(SocketChannel channel) throws IOException {
+    return channel.getRemoteAddress() instanceof InetSocketAddress inet ? inet.getAddress() : null;
+  }
+
+  /** Closes it in a task of its own, after the report or while the listener blocks. */
+  private void refuse(SocketChannel channel, EventLoop acceptor, String why) throws IOException {
     refused.increment();
-    try {
-      listener.refused(Endpoint.describe(channel.getRemoteAddress()), why);
-    } catch (IOException e) {
-      listener.failed(e);
-    }
-    closeQuietly(channel);
+    String peer = Endpoint.describe(channel.getRemoteAddress());
+    acceptor.report(() -> listener.refused(peer, why));
+    acceptor.post(
+        () -> {
+          closeQuietly(channel);
+          return true;
+        });
   }
 
   void loopFinished() {
@@ -308,7 +433,7 @@ public final class SocketServer implements AutoCloseable {
       watcher.stop();
       spares.shutdown();
       buffers.clear();
-      finished.countDown();
+      stopClock.finish();
     }
   }
 

@@ -1,8 +1,8 @@
 package temse.transport;
 
-import java.util.ArrayDeque;
+import java.util.Iterator;
+import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
@@ -17,11 +17,15 @@ import java.util.function.Consumer;
  * block; the others are spare, and end after a while but for one. A thread keeps its name when it
  * changes its part.
  *
- * <p>The number of held threads is limited. A connection that wants one more waits its turn; a loop
- * that wants to leave its thread to a connection has to ask again.
+ * <p>The number of held threads is limited. A connection that wants one more waits its turn. A loop
+ * that wants to leave its thread to a connection may exceed the limit by {@value #RESERVE_PER_LOOP}
+ * threads per loop: beyond the limit every kind of user code that was caught blocking stays under
+ * suspicion and is not begun on a loop again, so that each kind takes one thread of each loop,
+ * which needs half of the reserve at most. The other half is for connections that end.
  */
 final class Spares {
   private static final long IDLE_SECONDS = 10;
+  private static final int RESERVE_PER_LOOP = 2 * Suspicion.KINDS;
 
   /** A thread of the server, with its own buffer for answers. */
   private static final class Carrier extends Thread {
@@ -47,14 +51,17 @@ final class Spares {
   private final Consumer<Throwable> problems;
   private final ThreadPoolExecutor threads;
   private final Set<Thread> alive = ConcurrentHashMap.newKeySet();
-  private final Queue<Runnable> waiting = new ArrayDeque<>();
+  private final Set<Runnable> waiting = new LinkedHashSet<>();
+  private final int reserve;
   private int limit;
   private int held;
+  private volatile boolean crowded;
   private long lent;
   private long waits;
 
   Spares(TransportOptions options, Consumer<Throwable> problems) {
     this.limit = options.maxBlocked();
+    this.reserve = RESERVE_PER_LOOP * options.loops();
     this.problems = problems;
     AtomicInteger made = new AtomicInteger();
     threads =
@@ -84,23 +91,38 @@ final class Spares {
   }
 
   /**
-   * Runs {@code work} on a thread of its own, unless too many are held. Then one more thread counts
-   * as held until {@link #release} is called.
+   * Runs {@code work} on a thread of its own, unless the reserve is used up. Then one more thread
+   * counts as held until {@link #release} is called.
    */
   boolean hold(Runnable work) {
     synchronized (this) {
-      if (held == limit) {
+      if (held - reserve >= limit) {
         return false;
       }
-      held++;
+      count(1);
     }
     if (start(work)) {
       return true;
     }
     synchronized (this) {
-      held--;
+      count(-1);
     }
     return false;
+  }
+
+  private void count(int change) {
+    held += change;
+    crowded = held >= limit;
+  }
+
+  /** Returns true if no thread can be lent now. */
+  boolean isCrowded() {
+    return crowded;
+  }
+
+  /** Returns true if a loop that runs the end of a connection could leave its thread. */
+  synchronized boolean hasRoomForEnds() {
+    return held - reserve / 2 < limit;
   }
 
   /**
@@ -109,25 +131,31 @@ final class Spares {
    * @return false if there is none and none will come free
    */
   boolean lend(Runnable work) {
+    Runnable all = () -> runAll(work);
     synchronized (this) {
       lent++;
-      if (held == limit) {
+      if (held >= limit) {
         await(work);
         return true;
       }
-      held++;
+      count(1);
     }
-    if (start(() -> runAll(work))) {
+    if (start(all)) {
       return true;
     }
     synchronized (this) {
-      held--;
+      count(-1);
       if (held == 0) {
         return false;
       }
       await(work);
       return true;
     }
+  }
+
+  /** Takes back work that still waits for a thread; returns false if it does not. */
+  synchronized boolean withdraw(Runnable work) {
+    return waiting.remove(work);
   }
 
   /** The calling thread is held no more; but first it serves those that wait for a thread. */
@@ -151,10 +179,13 @@ final class Spares {
   }
 
   private synchronized Runnable next() {
-    Runnable work = waiting.poll();
-    if (work == null) {
-      held--;
+    Iterator<Runnable> first = waiting.iterator();
+    if (held > limit || !first.hasNext()) {
+      count(-1);
+      return null;
     }
+    Runnable work = first.next();
+    first.remove();
     return work;
   }
 
@@ -184,7 +215,7 @@ final class Spares {
       limit = Integer.MAX_VALUE;
       waited = List.copyOf(waiting);
       waiting.clear();
-      held += waited.size();
+      count(waited.size());
     }
     for (Runnable work : waited) {
       if (!start(() -> runAll(work))) {
@@ -199,6 +230,11 @@ final class Spares {
 
   void interruptAll() {
     alive.forEach(Thread::interrupt);
+  }
+
+  /** Returns the names of the threads that have not ended. */
+  List<String> running() {
+    return alive.stream().map(Thread::getName).sorted().toList();
   }
 
   /** Lets spare threads end, and the others as soon as they have done their work. */

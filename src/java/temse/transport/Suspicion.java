@@ -1,5 +1,7 @@
 package temse.transport;
 
+import java.util.function.BooleanSupplier;
+
 /**
  * Which kinds of user code are likely to block. One that was caught blocking is not run on a loop
  * again until it has proved to be fast on spare threads many times in a row.
@@ -8,17 +10,29 @@ package temse.transport;
  * a hand-over more.
  */
 final class Suspicion {
-  private static final int KINDS = 64;
+  /** Making a conversation and reporting that it is there. */
+  static final int OPENING = 64;
+
+  /** The other reports to the listener. */
+  static final int REPORTS = 65;
+
+  /** How many there are, with those of {@link Link#enter}. */
+  static final int KINDS = 66;
+
   private static final int PROOFS = 32;
 
   private final int[] proofsOwed = new int[KINDS];
   private final long grace;
+  private final BooleanSupplier crowded;
 
   /**
    * @param grace nanoseconds that fast user code may take
+   * @param crowded says whether no thread can be lent: until one can, no suspicion ends, so that
+   *     each kind takes a loop's thread once at most
    */
-  Suspicion(long grace) {
+  Suspicion(long grace, BooleanSupplier crowded) {
     this.grace = grace;
+    this.crowded = crowded;
   }
 
   boolean of(int kind) {
@@ -43,7 +57,7 @@ final class Suspicion {
     int owed = proofsOwed[kind];
     if (nanos >= grace) {
       proofsOwed[kind] = PROOFS;
-    } else if (owed > 0) {
+    } else if (owed > 0 && !crowded.getAsBoolean()) {
       proofsOwed[kind] = owed - 1;
     }
   }

@@ -2,6 +2,7 @@ package temse.transport;
 
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
+import java.util.function.Consumer;
 
 /**
  * Settings of a {@link SocketServer}.
@@ -10,46 +11,56 @@ import java.time.Duration;
  * TransportOptions.builder().name("spam-filter").maxConnections(200).build()
  * }</pre>
  *
- * @param name begins the names of the threads (default: {@code "milter"})
+ * @param name prefix of thread names (default: {@code "milter"})
  * @param loops number of event loops (default: half the cores, at least 1)
  * @param blockGrace user code that runs longer makes its loop move to a spare thread (default: 1
  *     ms)
- * @param maxBlocked threads that may be held by blocking user code at once; beyond it connections
- *     wait their turn (default: 1000)
+ * @param maxBlocked threads that are given to blocking user code at once; beyond it connections
+ *     wait their turn (default: 1000). Code that was not known to block may hold more, up to 132
+ *     threads per loop
+ * @param maxBlockedWait a connection that waits for a thread longer is given up: {@link
+ *     Conversation#starved} (default: 20 s)
  * @param maxConnections beyond it connections are accepted and closed at once (default: 1000)
+ * @param maxConnectionsPerPeer connections from one IP address beyond it are accepted and closed at
+ *     once; 0 is any number. Unix-domain sockets are not counted (default: 0)
  * @param writeTimeout a peer that takes no byte of an answer for so long is given up (default: 30
  *     s)
  * @param daemon whether the threads let the JVM exit (default: false)
  * @param unixMode permissions of socket files such as {@code "rw-rw----"}, or null to leave them to
  *     the umask (default: null)
  * @param unixGroup group of socket files, or null to leave it (default: null)
+ * @param onFatal receives what a loop, or the thread that watches the loops, failed of when it
+ *     cannot go on; called once, on any thread. After it the server is stopped without grace. The
+ *     default, or null, prints a line on the standard error and ends the process with code 70
  */
 public record TransportOptions(
     String name,
     int loops,
     Duration blockGrace,
     int maxBlocked,
+    Duration maxBlockedWait,
     int maxConnections,
+    int maxConnectionsPerPeer,
     Duration writeTimeout,
     boolean daemon,
     String unixMode,
-    String unixGroup) {
+    String unixGroup,
+    Consumer<? super Throwable> onFatal) {
 
   /** Checks the values. */
   public TransportOptions {
     check(name != null && !name.isBlank(), "name must not be blank");
     check(loops >= 1, "loops must be at least 1");
-    check(isPositive(blockGrace), "blockGrace must be positive");
+    Nanos.ofPositive("blockGrace", blockGrace);
     check(maxBlocked >= 1, "maxBlocked must be at least 1");
+    Nanos.ofPositive("maxBlockedWait", maxBlockedWait);
     check(maxConnections >= 1, "maxConnections must be at least 1");
-    check(isPositive(writeTimeout), "writeTimeout must be positive");
+    check(maxConnectionsPerPeer >= 0, "maxConnectionsPerPeer must not be negative");
+    Nanos.ofPositive("writeTimeout", writeTimeout);
     if (unixMode != null) {
       PosixFilePermissions.fromString(unixMode);
     }
-  }
-
-  private static boolean isPositive(Duration duration) {
-    return !duration.isNegative() && !duration.isZero();
+    onFatal = onFatal == null ? new ProcessEnd(name) : onFatal;
   }
 
   private static void check(boolean holds, String message) {
@@ -69,72 +80,93 @@ public record TransportOptions(
     private int loops = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
     private Duration blockGrace = Duration.ofMillis(1);
     private int maxBlocked = 1000;
+    private Duration maxBlockedWait = Duration.ofSeconds(20);
     private int maxConnections = 1000;
+    private int maxConnectionsPerPeer;
     private Duration writeTimeout = Duration.ofSeconds(30);
     private boolean daemon;
     private String unixMode;
     private String unixGroup;
+    private Consumer<? super Throwable> onFatal;
 
     private Builder() {}
 
-    /** Says what begins the names of the threads. */
+    /** Sets the prefix of thread names. */
     public Builder name(String name) {
       this.name = name;
       return this;
     }
 
-    /** Says how many event loops there are. */
+    /** Sets the number of event loops. */
     public Builder loops(int loops) {
       this.loops = loops;
       return this;
     }
 
-    /** Says for how long user code may run in a loop. */
+    /** Sets how long user code may run in a loop. */
     public Builder blockGrace(Duration blockGrace) {
       this.blockGrace = blockGrace;
       return this;
     }
 
-    /** Says how many threads blocking user code may hold at once. */
+    /** Sets how many threads are given to blocking user code at once. */
     public Builder maxBlocked(int maxBlocked) {
       this.maxBlocked = maxBlocked;
       return this;
     }
 
-    /** Says how many connections there may be at once. */
+    /** Sets how long a connection may wait for a thread. */
+    public Builder maxBlockedWait(Duration maxBlockedWait) {
+      this.maxBlockedWait = maxBlockedWait;
+      return this;
+    }
+
+    /** Sets the number of connections allowed at once. */
     public Builder maxConnections(int maxConnections) {
       this.maxConnections = maxConnections;
       return this;
     }
 
-    /** Says for how long a peer may take no byte of an answer. */
+    /** Sets the number of connections allowed at once per IP address; 0 is any number. */
+    public Builder maxConnectionsPerPeer(int maxConnectionsPerPeer) {
+      this.maxConnectionsPerPeer = maxConnectionsPerPeer;
+      return this;
+    }
+
+    /** Sets how long a peer may take no byte of an answer. */
     public Builder writeTimeout(Duration writeTimeout) {
       this.writeTimeout = writeTimeout;
       return this;
     }
 
-    /** Says whether the threads let the JVM exit. */
+    /** Sets whether the threads let the JVM exit. */
     public Builder daemon(boolean daemon) {
       this.daemon = daemon;
       return this;
     }
 
-    /** Says what permissions socket files have. */
+    /** Sets the permissions of socket files. */
     public Builder unixMode(String unixMode) {
       this.unixMode = unixMode;
       return this;
     }
 
-    /** Says what group socket files have. */
+    /** Sets the group of socket files. */
     public Builder unixGroup(String unixGroup) {
       this.unixGroup = unixGroup;
+      return this;
+    }
+
+    /** Sets what receives the problem when a loop cannot go on. */
+    public Builder onFatal(Consumer<? super Throwable> onFatal) {
+      this.onFatal = onFatal;
       return this;
     }
 
     /**
      * Returns the settings.
      *
-     * @throws IllegalArgumentException that says which of them is wrong
+     * @throws IllegalArgumentException that names the one that is wrong
      */
     public TransportOptions build() {
       return new TransportOptions(
@@ -142,11 +174,14 @@ public record TransportOptions(
           loops,
           blockGrace,
           maxBlocked,
+          maxBlockedWait,
           maxConnections,
+          maxConnectionsPerPeer,
           writeTimeout,
           daemon,
           unixMode,
-          unixGroup);
+          unixGroup,
+          onFatal);
     }
   }
 }

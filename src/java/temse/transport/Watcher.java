@@ -2,6 +2,7 @@ package temse.transport;
 
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.Consumer;
 
 /**
  * The thread that notices user code which holds up a loop. It looks at the turn counters of all
@@ -15,9 +16,13 @@ final class Watcher implements Runnable {
   private static final long LINGER = 50_000_000;
   private static final int SELDOM = 8;
 
+  /** Memory that is short so many times will not come back. */
+  private static final int FAILURES = 1000;
+
   private final EventLoop[] loops;
   private final Spares spares;
   private final long grace;
+  private final Consumer<Throwable> fatal;
   private final long[] seen;
   private final long[] asked;
   private final long[] stalled;
@@ -27,10 +32,15 @@ final class Watcher implements Runnable {
   private volatile boolean parked;
   private volatile boolean stopped;
 
-  Watcher(EventLoop[] loops, Spares spares, long grace) {
+  /**
+   * @param grace nanoseconds that fast user code may take
+   * @param fatal receives what it failed of if it cannot go on
+   */
+  Watcher(EventLoop[] loops, Spares spares, long grace, Consumer<Throwable> fatal) {
     this.loops = loops;
     this.spares = spares;
     this.grace = grace;
+    this.fatal = fatal;
     seen = new long[loops.length];
     asked = new long[loops.length];
     stalled = new long[loops.length];
@@ -61,6 +71,22 @@ final class Watcher implements Runnable {
   @Override
   public void run() {
     thread = Thread.currentThread();
+    for (int failures = 0; !stopped; ) {
+      try {
+        watch();
+      } catch (OutOfMemoryError problem) {
+        if (++failures == FAILURES) {
+          fatal.accept(problem);
+          return;
+        }
+      } catch (Throwable problem) {
+        fatal.accept(problem);
+        return;
+      }
+    }
+  }
+
+  private void watch() {
     long quietSince = System.nanoTime();
     while (!stopped) {
       sleep(metUserCode ? grace : SELDOM * grace);

@@ -5,10 +5,13 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.sun.management.ThreadMXBean;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.channels.WritableByteChannel;
+import java.util.Arrays;
 import java.util.Random;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -113,9 +116,63 @@ class OutputTest {
     assertTrue(channel.largest <= 64 * 1024, "large writes are cut");
     byte[] all = expected.toByteArray();
     int rest = channel.written.size() - 4;
-    byte[] end = java.util.Arrays.copyOfRange(all, all.length - rest, all.length);
+    byte[] end = Arrays.copyOfRange(all, all.length - rest, all.length);
     byte[] written = channel.written.toByteArray();
-    assertArrayEquals(end, java.util.Arrays.copyOfRange(written, 4, written.length));
+    assertArrayEquals(end, Arrays.copyOfRange(written, 4, written.length));
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void forgetsWhatComesAfterAPlaceWhereverItIs(boolean direct) throws Exception {
+    Random random = new Random(3);
+    for (int round = 0; round < 200; round++) {
+      Output output = output(direct);
+      byte[] bytes = new byte[random.nextInt(400_000)];
+      random.nextBytes(bytes);
+      for (int i = 0; i < bytes.length; ) {
+        int length = Math.min(bytes.length - i, 1 + random.nextInt(100_000));
+        output.put(bytes, i, length);
+        i += length;
+      }
+      Channel channel = new Channel();
+      channel.room = random.nextInt(bytes.length + 1);
+      output.writeTo(channel);
+      int written = channel.written.size();
+      int kept = random.nextInt(output.size() + 1);
+      output.truncate(kept);
+      assertEquals(kept, output.size());
+      output.putInt(0x01020304);
+      byte[] expected = Arrays.copyOfRange(bytes, written, written + kept + 4);
+      System.arraycopy(new byte[] {1, 2, 3, 4}, 0, expected, kept, 4);
+      assertArrayEquals(expected, output.toByteArray());
+      Output taker = new Output().putByte(9);
+      taker.take(output);
+      channel.room = Integer.MAX_VALUE;
+      channel.written.reset();
+      assertTrue(taker.writeTo(channel));
+      byte[] taken = channel.written.toByteArray();
+      assertArrayEquals(expected, Arrays.copyOfRange(taken, 1, taken.length));
+      assertEquals(0, taker.size());
+    }
+  }
+
+  /** Also when it becomes a backlog. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void needsHardlyMoreMemoryThanItHolds(boolean direct) {
+    int size = 64 * 1024 * 1024;
+    byte[] part = new byte[1000];
+    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    Output output = output(direct);
+    Output backlog = new Output();
+    long before = threads.getThreadAllocatedBytes(Thread.currentThread().getId());
+    for (int i = 0; i < size; i += part.length) {
+      output.put(part);
+    }
+    backlog.take(output);
+    long allocated = threads.getThreadAllocatedBytes(Thread.currentThread().getId()) - before;
+    assertTrue(backlog.size() >= size);
+    assertTrue(allocated < size + size / 50, "allocated " + allocated);
   }
 
   @ParameterizedTest

@@ -285,6 +285,8 @@ class SocketServerTest {
       assertEquals("other", other.ask("other"));
       toy.server.stop(Duration.ofMillis(10));
       assertEquals(1, toy.toys.ended.get());
+      assertEquals(List.of(List.of("toy-loop-0")), List.copyOf(toy.listener.leftBehind));
+      assertNull(client.read(), "its socket is closed");
       release.countDown();
       ToyServer.await("the stubborn one has ended", () -> toy.toys.ended.get() == 2);
       assertEquals(

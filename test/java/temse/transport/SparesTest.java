@@ -51,19 +51,51 @@ class SparesTest {
   }
 
   @Test
-  void holdsOnlyWhatIsAllowed() throws Exception {
-    CountDownLatch ran = new CountDownLatch(2);
-    assertTrue(spares.hold(ran::countDown));
-    assertTrue(spares.hold(ran::countDown));
+  void holdsOnlyWhatIsAllowedAndTheReserve() throws Exception {
+    int allowed = 2 + 2 * Suspicion.KINDS;
+    CountDownLatch ran = new CountDownLatch(allowed);
+    for (int i = 0; i < allowed; i++) {
+      assertTrue(spares.hold(ran::countDown));
+    }
     assertFalse(spares.hold(() -> {}));
     ToyServer.await(ran);
     assertFalse(spares.hold(() -> {}));
+    assertTrue(spares.isCrowded());
     CountDownLatch waited = new CountDownLatch(1);
     assertTrue(spares.lend(waited::countDown));
-    assertEquals(1, waited.getCount());
+    for (int i = 0; i < 2 * Suspicion.KINDS; i++) {
+      spares.release();
+    }
+    assertEquals(1, waited.getCount(), "the reserve is not lent");
     spares.release();
     ToyServer.await(waited);
+    assertFalse(spares.isCrowded());
     assertTrue(spares.hold(() -> {}));
+  }
+
+  @Test
+  void givesWorkBackThatStillWaits() throws Exception {
+    CountDownLatch release = new CountDownLatch(1);
+    Runnable blocking =
+        () -> {
+          try {
+            release.await();
+          } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+          }
+        };
+    CountDownLatch later = new CountDownLatch(1);
+    Runnable withdrawn = () -> problems.add(new AssertionError("it was withdrawn"));
+    spares.lend(blocking);
+    spares.lend(blocking);
+    spares.lend(withdrawn);
+    spares.lend(later::countDown);
+    assertTrue(spares.withdraw(withdrawn));
+    assertFalse(spares.withdraw(withdrawn));
+    assertFalse(spares.withdraw(blocking));
+    release.countDown();
+    ToyServer.await(later);
+    assertEquals(List.of(), List.copyOf(problems));
   }
 
   @Test

@@ -9,7 +9,7 @@ class SuspicionTest {
 
   @Test
   void endsAfterManyFastRunsInARow() {
-    Suspicion suspicion = new Suspicion(1000);
+    Suspicion suspicion = new Suspicion(1000, () -> false);
     assertFalse(suspicion.ofAny());
     suspicion.raise(63);
     for (int i = 0; i < 31; i++) {

@@ -35,6 +35,22 @@ final class ToyConversation implements Conversation {
     volatile long timeout = Long.MAX_VALUE;
     volatile Runnable atEnd = () -> {};
 
+    /** What a conversation wants when its peer has closed while it waits. */
+    volatile Wish peerClosed = Wish.WAIT;
+
+    final AtomicInteger peersClosed = new AtomicInteger();
+
+    /** What a conversation wants that got no thread in time. */
+    volatile Wish starved = Wish.CLOSE;
+
+    /** How often a held connection says so. */
+    volatile long heldInterval = Long.MAX_VALUE;
+
+    /** Whether output is written as it grows, and no more input served until it is taken. */
+    volatile boolean drains;
+
+    final AtomicInteger drained = new AtomicInteger();
+
     Toys(Handler handler) {
       this.handler = handler;
     }
@@ -56,6 +72,7 @@ final class ToyConversation implements Conversation {
   private boolean over;
   private String value;
   private long deadline = Long.MAX_VALUE;
+  private volatile long heldDeadline = Long.MAX_VALUE;
 
   private ToyConversation(Toys toys, Link link) {
     this.toys = toys;
@@ -74,6 +91,13 @@ final class ToyConversation implements Conversation {
 
   private Wish converse(ByteBuffer input, long now) {
     while (true) {
+      if (toys.drains && link.output().size() > 64 * 1024) {
+        link.flush();
+      }
+      if (toys.drains && link.isCongested()) {
+        toys.drained.incrementAndGet();
+        return Wish.DRAIN;
+      }
       if (waiting) {
         if (value == null) {
           return Wish.WAIT;
@@ -94,7 +118,11 @@ final class ToyConversation implements Conversation {
       if (line.equals("quit")) {
         return Wish.CLOSE;
       }
+      if (toys.heldInterval != Long.MAX_VALUE) {
+        heldDeadline = System.nanoTime() + toys.heldInterval;
+      }
       if (!link.enter(line.charAt(0) & 63)) {
+        heldDeadline = Long.MAX_VALUE;
         toys.moves.incrementAndGet();
         return Wish.MOVE;
       }
@@ -105,6 +133,7 @@ final class ToyConversation implements Conversation {
         result = e.getClass().getSimpleName();
       } finally {
         link.leave();
+        heldDeadline = Long.MAX_VALUE;
       }
       line = null;
       silent = result == null;
@@ -172,6 +201,37 @@ final class ToyConversation implements Conversation {
     } finally {
       busy.set(false);
     }
+  }
+
+  @Override
+  public Wish peerClosed(long now) {
+    enter("peerClosed");
+    toys.peersClosed.incrementAndGet();
+    busy.set(false);
+    return toys.peerClosed;
+  }
+
+  @Override
+  public Wish starved(long now) {
+    enter("starved");
+    answer("starved");
+    line = null;
+    busy.set(false);
+    return toys.starved;
+  }
+
+  @Override
+  public long heldDeadline() {
+    return heldDeadline;
+  }
+
+  @Override
+  public void held(long now) {
+    if (now < heldDeadline) {
+      toys.violations.add("held too early");
+    }
+    link.writeNow("held\n".getBytes(StandardCharsets.UTF_8));
+    heldDeadline = now + toys.heldInterval;
   }
 
   @Override

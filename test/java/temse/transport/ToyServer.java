@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.UncheckedIOException;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
@@ -29,13 +30,24 @@ final class ToyServer implements AutoCloseable {
 
   ToyServer(ToyConversation.Handler handler, UnaryOperator<TransportOptions.Builder> configuration)
       throws IOException {
+    this(handler, configuration, null);
+  }
+
+  /**
+   * @param nasty a listener instead of the one that remembers, or null
+   */
+  ToyServer(
+      ToyConversation.Handler handler,
+      UnaryOperator<TransportOptions.Builder> configuration,
+      TransportListener nasty)
+      throws IOException {
     toys = new ToyConversation.Toys(handler);
     server =
         SocketServer.start(
             List.of(Endpoint.parse("0")),
             configuration.apply(TransportOptions.builder().name("toy").daemon(true)).build(),
             toys::open,
-            listener);
+            nasty == null ? listener : nasty);
   }
 
   Client connect() throws IOException {
@@ -60,6 +72,14 @@ final class ToyServer implements AutoCloseable {
     assertTrue(latch.await(20, TimeUnit.SECONDS), "in vain waited for a latch");
   }
 
+  static void sendAll(Client client, String text) {
+    try {
+      client.send(text);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
   void assertOrderly() {
     assertEquals(List.of(), List.copyOf(toys.violations));
     assertEquals(List.of(), List.copyOf(listener.failures));
@@ -76,6 +96,7 @@ final class ToyServer implements AutoCloseable {
     final Queue<String> closed = new ConcurrentLinkedQueue<>();
     final Queue<String> refused = new ConcurrentLinkedQueue<>();
     final Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
+    final Queue<List<String>> leftBehind = new ConcurrentLinkedQueue<>();
 
     @Override
     public void opened(String peer) {
@@ -95,6 +116,11 @@ final class ToyServer implements AutoCloseable {
     @Override
     public void failed(Throwable problem) {
       failures.add(problem);
+    }
+
+    @Override
+    public void leftBehind(List<String> threads) {
+      leftBehind.add(threads);
     }
   }
 
