@@ -1,7 +1,10 @@
 package temse.protocol;
 
+import clojure.lang.IFn;
 import clojure.lang.IPersistentMap;
+import clojure.lang.PersistentVector;
 import clojure.lang.Seqable;
+import clojure.lang.Sequential;
 import java.io.ByteArrayInputStream;
 import java.io.File;
 import java.io.FileInputStream;
@@ -10,6 +13,8 @@ import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.Deque;
 import java.util.Iterator;
@@ -38,6 +43,7 @@ import java.util.function.Supplier;
  */
 public final class BodyPieces implements AutoCloseable {
   private static final int MOST_EMPTY = 1_000_000;
+  private static final int DEEPEST_DISCARDED = 8;
 
   private final IPersistentMap action;
   private final Deque<Object> parts = new ArrayDeque<>();
@@ -99,19 +105,25 @@ public final class BodyPieces implements AutoCloseable {
    * type; those in use for another message are left alone. Never throws.
    */
   public static void discard(IPersistentMap action) {
-    Object body = action.valAt(Keys.BODY);
-    if (body == null) {
+    if (action.valAt(Keys.BODY) != null) {
+      discard(action, action.valAt(Keys.BODY), 0);
+    }
+  }
+
+  /** Closes the streams that a part holds, as far as they exist without making it yield more. */
+  private static void discard(IPersistentMap action, Object part, int depth) {
+    if (depth > DEEPEST_DISCARDED) {
       return;
     }
     try {
       BodyParts.visit(
           action,
-          body,
-          part -> {
-            if (part instanceof InputStream stream && UsedStreams.claim(stream)) {
+          part,
+          inner -> {
+            if (inner instanceof InputStream stream && UsedStreams.claim(stream)) {
               closeQuietly(stream);
-            } else if (BodyParts.isSequence(part)) {
-              discardRealized(part);
+            } else if (inner instanceof Seqable lazy && BodyParts.isSequence(inner)) {
+              new SequenceCursor(lazy).realized().forEach(it -> discard(action, it, depth + 1));
             }
           });
     } catch (RuntimeException | Error e) {
@@ -172,14 +184,16 @@ public final class BodyPieces implements AutoCloseable {
       current = null;
     }
     while (!sequences.isEmpty()) {
-      discardRealized(sequences.pop());
+      if (sequences.pop() instanceof SequenceCursor cursor) {
+        discard(action, cursor.realized(), 0);
+      }
     }
     while (!parts.isEmpty()) {
       Object part = parts.poll();
       if (part instanceof InputStream stream) {
         closeQuietly(stream);
-      } else if (BodyParts.isSequence(part)) {
-        discardRealized(part);
+      } else {
+        discard(action, part, 0);
       }
     }
   }
@@ -250,6 +264,7 @@ public final class BodyPieces implements AutoCloseable {
         }
         part = parts.poll();
       } else if (sequences.peek().hasNext()) {
+        checkProgress(++yieldedNothing);
         part = sequences.peek().next();
         BodyParts.checkType(action, part);
         claim(action, part);
@@ -257,7 +272,6 @@ public final class BodyPieces implements AutoCloseable {
         sequences.pop();
         continue;
       }
-      checkProgress(++yieldedNothing);
       open(part);
     }
     return true;
@@ -284,34 +298,16 @@ public final class BodyPieces implements AutoCloseable {
   }
 
   private static Object call(Object function) {
-    return function instanceof Supplier<?> supplier
-        ? supplier.get()
-        : ((clojure.lang.IFn) function).invoke();
+    return function instanceof Supplier<?> supplier ? supplier.get() : ((IFn) function).invoke();
   }
 
   private static Iterator<?> iterator(Object sequence) {
-    return sequence instanceof Seqable lazy && sequence instanceof clojure.lang.Sequential
-        ? new SequenceCursor(lazy)
+    if (sequence instanceof Seqable lazy && sequence instanceof Sequential) {
+      return new SequenceCursor(lazy);
+    }
+    return sequence instanceof Collection<?> collection
+        ? new SequenceCursor(PersistentVector.create(new ArrayList<>(collection)))
         : ((Iterable<?>) sequence).iterator();
-  }
-
-  private static void discardRealized(Object sequence) {
-    SequenceCursor cursor =
-        sequence instanceof SequenceCursor known
-            ? known
-            : sequence instanceof Seqable lazy ? new SequenceCursor(lazy) : null;
-    if (cursor == null) {
-      return;
-    }
-    try {
-      for (Object part : cursor.realized()) {
-        if (part instanceof InputStream stream && UsedStreams.claim(stream)) {
-          closeQuietly(stream);
-        }
-      }
-    } catch (RuntimeException | Error e) {
-      // A sequence that cannot be walked yields no streams.
-    }
   }
 
   private static void closeQuietly(InputStream stream) {

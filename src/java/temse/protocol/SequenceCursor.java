@@ -6,6 +6,7 @@ import clojure.lang.Seqable;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
+import java.util.NoSuchElementException;
 
 /** Goes through a Clojure sequence, lazily and without keeping what it has passed. */
 final class SequenceCursor implements Iterator<Object> {
@@ -30,7 +31,7 @@ final class SequenceCursor implements Iterator<Object> {
   @Override
   public Object next() {
     if (!hasNext()) {
-      throw new java.util.NoSuchElementException();
+      throw new NoSuchElementException();
     }
     Object first = at.first();
     rest = at.more();
@@ -38,11 +39,18 @@ final class SequenceCursor implements Iterator<Object> {
     return first;
   }
 
-  /** Returns what is left of the sequence as far as it exists already, and passes it. */
+  /**
+   * Returns what is left of the sequence as far as it exists already, and passes it; at most 10,000
+   * parts. Whatever goes wrong ends it there.
+   */
   List<Object> realized() {
     List<Object> realized = new ArrayList<>();
-    while (realized.size() < MOST_REALIZED && isRealized() && hasNext()) {
-      realized.add(next());
+    try {
+      while (realized.size() < MOST_REALIZED && isRealized() && hasNext()) {
+        realized.add(next());
+      }
+    } catch (RuntimeException | Error e) {
+      // What cannot be reached is given up.
     }
     return realized;
   }

@@ -166,6 +166,22 @@ class BodyPiecesTest {
   }
 
   @Test
+  void streamsThatAFunctionHasReturnedAreClosedTooWhenTheBodyIsGivenUp() {
+    for (Function<List<Object>, Object> as :
+        List.<Function<List<Object>, Object>>of(
+            list -> list, PersistentVector::create, list -> lazily(i -> i == 0 ? list : null))) {
+      Watched first = new Watched("a".repeat(CHUNK));
+      Watched second = new Watched("b");
+      Watched third = new Watched("c");
+      Object returned = as.apply(List.of(first, second, List.of(third)));
+      BodyPieces pieces = pieces(function(() -> returned));
+      pieces.next((code, bytes, offset, length) -> {});
+      pieces.close();
+      assertEquals(List.of(1, 1, 1), List.of(first.closed, second.closed, third.closed));
+    }
+  }
+
+  @Test
   void aStreamThatFailsToCloseKeepsNoOtherOpen() {
     Watched last = new Watched("b");
     InputStream stubborn =
