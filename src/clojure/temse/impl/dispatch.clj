@@ -45,6 +45,11 @@
   "Keys of a context that belong to the library, put back if a handler drops or changes them."
   [:milter/info :milter/agreement :events :actions])
 
+(defn owned
+  "Returns the values of the keys of a context that belong to the library."
+  ^objects [context]
+  (object-array (map context owned-keys)))
+
 (defn- unknown-key
   "A step of reduce-kv that ends with the first key in the library's namespace that is none of its
   own."
@@ -75,32 +80,33 @@
 
 (defn- keeps-owned?
   "Says it without a loop over owned-keys, since it is said for every event."
-  [^IPersistentMap before ^IPersistentMap after]
+  [^objects owned ^IPersistentMap after]
   (and (.containsKey after :handlers)
-       (identical? (.valAt before :milter/info) (.valAt after :milter/info))
-       (identical? (.valAt before :milter/agreement) (.valAt after :milter/agreement))
-       (identical? (.valAt before :events) (.valAt after :events))
-       (identical? (.valAt before :actions) (.valAt after :actions))))
+       (identical? (aget owned 0) (.valAt after :milter/info))
+       (identical? (aget owned 1) (.valAt after :milter/agreement))
+       (identical? (aget owned 2) (.valAt after :events))
+       (identical? (aget owned 3) (.valAt after :actions))))
 
 (defn at-event
   "Returns the context with the connection of an event."
   ^IPersistentMap [^IPersistentMap context connection]
-  (if (and (identical? connection (.valAt context :milter/connection))
-           (identical? connection (.valAt context :socket)))
-    context
-    (-> context
-        (.assoc :milter/connection connection)
-        (.assoc :socket connection))))
+  (-> context
+      (.assoc :milter/connection connection)
+      (.assoc :socket connection)))
+
+(defn- with-owned
+  [before after]
+  (merge after
+         (when-not (contains? after :handlers) (select-keys before [:handlers]))
+         (select-keys before owned-keys)))
 
 (defn next-context
   "Returns the context that a handler has returned, with the library's own keys put back, and the
   handlers if they are missing."
   [before after]
-  (if (keeps-owned? before after)
+  (if (keeps-owned? (owned before) after)
     after
-    (merge after
-           (when-not (contains? after :handlers) (select-keys before [:handlers]))
-           (select-keys before owned-keys))))
+    (with-owned before after)))
 
 ;; ---- actions
 
@@ -149,7 +155,7 @@
     nil
 
     (instance? IPersistentMap value)
-    (if (and (contains? value :action) (not (contains? value :milter/connection)))
+    (if (and (not (contains? value :milter/connection)) (contains? value :action))
       (throw (bad-answer event value
                          "one action map: return [action] or (respond context action)"))
       (response-of event (check-context (str "the handler of " (:event event)) value event)))
@@ -168,23 +174,33 @@
 (defprotocol Holder
   "What holds the context of a connection between its events."
   (current-context [holder] "Returns the context.")
+  (owned-values [holder] "Returns what `owned` returned of the context at first.")
   (keep-context [holder context] "Takes over a context for the next event."))
 
 (defn without-answer
   "Returns the context without what concerns the current event only."
   [context]
-  (cond-> context
-    (contains? context :milter/response) (dissoc :milter/response)
-    (contains? context :milter/close?) (dissoc :milter/close?)))
+  (dissoc context :milter/response :milter/close?))
+
+(defn- keep-returned
+  [holder ^Connection connection ^IPersistentMap returned]
+  (let [close? (.valAt returned :milter/close?)
+        context (if (keeps-owned? (owned-values holder) returned)
+                  returned
+                  (with-owned (current-context holder) returned))]
+    (keep-context holder
+                  (if (or close? (some? (.valAt returned :milter/response)))
+                    (without-answer context)
+                    context))
+    (when close?
+      (.close connection))))
 
 (defn- take-value
   "Keeps the returned context, if it is one, and returns the actions."
-  [holder ^Connection connection event value]
+  [holder connection event value]
   (let [actions (actions-of event value)]
-    (when (map? value)
-      (keep-context holder (without-answer (next-context (current-context holder) value)))
-      (when (:milter/close? value)
-        (.close connection)))
+    (when (instance? IPersistentMap value)
+      (keep-returned holder connection value))
     actions))
 
 (defn settle

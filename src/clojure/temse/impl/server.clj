@@ -179,11 +179,13 @@
 (deftype ^:private ContextHandler [options
                                    ^:unsynchronized-mutable context
                                    ^:unsynchronized-mutable before
+                                   ^:unsynchronized-mutable owned
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
                                    ^:unsynchronized-mutable ^Agreement agreement]
   dispatch/Holder
   (current-context [_] context)
+  (owned-values [_] owned)
   (keep-context [_ c] (set! context c))
 
   MilterHandler
@@ -200,15 +202,15 @@
 
   (negotiated [_ agreed]
     (set! agreement agreed)
-    (set! context (agreed-context options context agreed)))
+    (set! context (agreed-context options context agreed))
+    (set! owned (dispatch/owned context)))
 
   (onEvent [this connection type event]
     (set! before nil)
-    (set! context (dispatch/at-event
-                    (if (nil? context)
-                      (agreed-context options (initial-context options connection) agreement)
-                      context)
-                    connection))
+    (when (nil? context)
+      (set! context (agreed-context options (initial-context options connection) agreement))
+      (set! owned (dispatch/owned context)))
+    (set! context (dispatch/at-event context connection))
     (set! before context)
     (let [current (current-handlers context)
           found (if (identical? current handlers) table (table-or-failure options current))]
@@ -257,4 +259,4 @@
                                                  (Negotiation/agree offer request)))))]
     (reify MilterFactory
       (open [_ _connection]
-        (ContextHandler. options nil nil ::none nil nil)))))
+        (ContextHandler. options nil nil nil ::none nil nil)))))
