@@ -9,6 +9,7 @@
   (:require
    [clojure.string :as string]
    [temse.generators :as generators]
+   [temse.impl.events :as events]
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
@@ -41,6 +42,7 @@
   ([filter conversation]
    (play filter conversation {}))
   ([filter conversation options]
+   (run! events/check conversation)
    (let [session (mt/connect-to filter options)
          exchanges (volatile! [])]
      (try
@@ -303,6 +305,15 @@
   "How long to wait for what is sent after the last conversation."
   50000000)
 
+(def ^:private table
+  "Options of check-filter."
+  {:runs ["a number, 0 or more" nat-int? 300]
+   :seed ["a number" int?]
+   :mta [":postfix or :sendmail" #{:postfix :sendmail}]
+   :offer ["an :options event" map?]
+   :client-state? keys/truth
+   :timeout (conj keys/milliseconds 250)})
+
 (defn check-filter
   "Plays generated conversations to a filter, in this process, and returns what is wrong with it:
 
@@ -324,7 +335,8 @@
     :double-reply           ; two replies to one event
     :late-action            ; a change after the reply
     :stale-context          ; an action was sent when the event was over
-    :bad-handler-return     ; a handler returned what means nothing
+    :bad-handler-return     ; a handler returned what means nothing, or a channel that closed
+                            ; without a value
     :reply-not-allowed      ; an action that may not answer this event
     :action-not-negotiated  ; a change that was not agreed with this MTA
     :bad-action             ; an action that cannot travel: a key is missing, a text is too long …
@@ -348,9 +360,10 @@
     (check-filter handlers {:runs 1000, :offer temse.test/postfix})"
   ([filter]
    (check-filter filter {}))
-  ([filter {:keys [runs seed timeout client-state?] :or {runs 300, timeout 250} :as given}]
-   (keys/check "a map of options" given [:runs :seed :mta :offer :client-state? :timeout])
-   (let [options (assoc (options/of-filter filter) :handler-timeout timeout)
+  ([filter given]
+   (let [{:keys [runs seed timeout client-state?] :as given}
+         (keys/with-defaults "the options of check-filter" given table)
+         options (assoc (options/of-filter filter) :handler-timeout timeout)
          seed (or seed (System/nanoTime))
          check {:factory (milter/factory options)
                 :engine (options/engine (options/check options))
@@ -368,7 +381,8 @@
   "Prints what check-filter has returned: each finding with the conversation as a ladder.
 
     (print-findings (check-filter handlers))"
-  [{:keys [runs seed findings]}]
+  [{:keys [runs seed findings] :as result}]
+  (keys/check-result result :findings "check-filter")
   (println (str runs " conversations, seed " seed ": "
                 (case (count findings)
                   0 "nothing found"

@@ -4,6 +4,7 @@
     (print-comparison (compare-mtas {:handlers handlers} (io/file \"spam.eml\")))"
   (:require
    [clojure.string :as string]
+   [temse.impl.keys :as keys]
    [temse.report :as report]
    [temse.simulate :as simulate]
    [temse.test :as test])
@@ -71,6 +72,7 @@
   ([filter mail]
    (compare-mtas filter mail {}))
   ([filter mail options]
+   (keys/check "the options of compare-mtas" options (dissoc test/message-options :mta))
    (let [outcomes (into {} (map (juxt identity #(played filter mail options %))) mtas)
          deliveries? (every? :message (vals outcomes))
          {:keys [postfix sendmail]} (update-vals outcomes #(comparable % deliveries?))]
@@ -97,7 +99,8 @@
 (defn print-comparison
   "Prints what compare-mtas returned: each difference with what Postfix has marked -, what Sendmail
   has marked +, and what both have unmarked."
-  [{:keys [differences]}]
+  [{:keys [differences] :as comparison}]
+  (keys/check-result comparison :differences "compare-mtas")
   (if (empty? differences)
     (println "No difference between Postfix and Sendmail")
     (doseq [{:keys [what postfix sendmail]} differences]

@@ -34,8 +34,32 @@
              ["Subject" "A test"]]
    :body "This is a test.\r\n"})
 
-(def ^:private message-keys
-  [:sender :options :recipients :recipient-options :headers :body :message :quarantine])
+(def ^:private envelope-table
+  {:sender ["an address such as \"<a@example.org>\"" string?]
+   :options ["a vector of strings" keys/strings?]
+   :recipients ["a vector of addresses" keys/strings?]
+   :recipient-options ["a vector of vectors of strings, one for each recipient"
+                       #(and (or (nil? %) (sequential? %)) (every? keys/strings? %))]})
+
+(defn- field?
+  [x]
+  (and (sequential? x) (<= 2 (count x) 3) (every? string? x)))
+
+(defn- body?
+  [x]
+  (or (nil? x) (string? x) (bytes? x) (and (sequential? x) (every? body? x))))
+
+(def ^:no-doc message-table
+  "What the keys of a message map must be."
+  (assoc envelope-table
+         :headers ["a sequence of [name value]"
+                   #(and (or (nil? %) (coll? %)) (every? field? %))]
+         :body ["a string, bytes or a sequence of these" body?]
+         :quarantine ["a reason, a string" #(or (nil? %) (string? %))]))
+
+(def ^:private whole-message-table
+  (assoc envelope-table :message ["a mail: a string, bytes, a File, a Path, a URL or an InputStream"
+                                  any?]))
 
 ;; ---- sources
 
@@ -118,13 +142,6 @@
 
 ;; ---- messages
 
-(defn- check-message
-  [{:keys [recipients] :as given}]
-  (keys/check "a mail" given message-keys)
-  (when-not (or (nil? recipients) (and (sequential? recipients) (every? string? recipients)))
-    (throw (IllegalArgumentException.
-             (str ":recipients must be a vector of addresses, not " (pr-str recipients))))))
-
 (defn- with-recipient-options
   ^Mail [^Mail mail {:keys [recipient-options]}]
   (cond-> mail
@@ -133,7 +150,6 @@
 (defn- parsed
   "Returns the mail that a source holds. What the envelope lacks follows from the header."
   ^Mail [source {:keys [options] :as envelope}]
-  (check-message envelope)
   (let [mail (Mail/parse nil [] (source-bytes source))
         {:keys [sender recipients]} (merge default-message
                                            (header-envelope (:headers (.toMap mail)))
@@ -157,12 +173,12 @@
     (instance? Mail given)
     given
 
-    (and (map? given) (:message given))
-    (parsed (:message given) given)
+    (and (map? given) (contains? given :message))
+    (parsed (:message given) (keys/check "a mail with a :message" given whole-message-table))
 
     (map? given)
     (let [{:keys [sender options recipients headers body]} (merge default-message given)]
-      (check-message given)
+      (keys/check "a mail" given message-table)
       (-> (Mail. sender (vec options) (vec recipients) (mapv field headers) (byte-array 0))
           (.withBody (if (sequential? body) (mapv body-bytes body) [(body-bytes body)]))
           (with-recipient-options given)))
@@ -196,7 +212,7 @@
   ([source]
    (read-eml source {}))
   ([source envelope]
-   (.toMap (parsed source envelope))))
+   (.toMap (parsed source (keys/check "an envelope" envelope envelope-table)))))
 
 (defn- lines
   "Returns the lines of a text with their ends."
@@ -238,7 +254,7 @@
   ([source]
    (read-mbox source {}))
   ([source envelope]
-   (check-message envelope)
+   (keys/check "an envelope" envelope envelope-table)
    (loop [[line & more] (lines (Text/decode (source-bytes source)))
           after-blank? true
           from-line nil

@@ -7,12 +7,34 @@
   is without the space after the colon and has its folds as LF and white space; where no space
   follows the colon, [\"X-Tight\" \"v\" \"v\"] has as third what does."
   (:require
+   [temse.action :as act]
+   [temse.impl.keys :as keys]
+   [temse.impl.options :as options]
+   [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.simulate.rules :as rules])
   (:import
    (java.io ByteArrayOutputStream)))
 
 (set! *warn-on-reflection* true)
+
+(def ^:private application-table
+  "Options of apply-actions."
+  {:mta [":postfix or :sendmail" #{:postfix :sendmail} :postfix]
+   :leading-space? keys/truth})
+
+(def ^:private delivery-table
+  "Options of delivered."
+  (assoc application-table
+         :refused ["a sequence of true and false" #(or (nil? %) (sequential? %))]
+         :made ["a map of strings" #(or (nil? %) (map? %))]))
+
+(defn- check-actions
+  [actions]
+  (when-not (and (or (nil? actions) (sequential? actions)) (every? map? actions))
+    (throw (IllegalArgumentException.
+             (str "actions are a sequence of maps such as {:action :accept}, not "
+                  (keys/shown actions))))))
 
 (defn delivered
   "Returns the message as the next hop gets it after the modifications among the actions: with the
@@ -22,7 +44,11 @@
     :refused   ; booleans, whether the filter has refused each recipient (default: none)
     :made      ; values of the fields that the MTA makes, such as {\"Received\" \"from …\"}"
   [message actions {:keys [mta leading-space? refused made]
-                    :or {mta :postfix refused (repeat false)}}]
+                    :or {mta :postfix refused (repeat false)}
+                    :as options}]
+  (keys/check "a message" message mail/message-table)
+  (keys/check "the options of delivered" options delivery-table)
+  (check-actions actions)
   (let [{:keys [edited in-sending-order]} (rules/of mta)]
     (in-sending-order (edited message refused actions leading-space? made))))
 
@@ -39,14 +65,22 @@
     (apply-actions {:headers [[\"Subject\" \"hi\"]] …} [(act/add-header \"X-Seen\" \"yes\")])"
   ([message actions]
    (apply-actions message actions {}))
-  ([message actions {:keys [mta leading-space?] :or {mta :postfix}}]
+  ([message actions {:keys [mta leading-space?] :or {mta :postfix} :as options}]
+   (keys/check "a message" message mail/message-table)
+   (keys/check "the options of apply-actions" options application-table)
+   (check-actions actions)
    (let [{:keys [edited]} (rules/of mta)]
      (-> (edited message (repeat false) actions leading-space? made)
          (update :headers #(into [] (remove (comp :made meta)) %))))))
 
 ;; ---- filters that see a message as a whole
 
-(def ^:private default-limit 33554432)
+(def ^:private filter-table
+  "Options of message-filter."
+  {:body? (conj keys/truth true)
+   :max-body ["a number of bytes, 0 or more" #(and (int? %) (<= 0 (long %) Integer/MAX_VALUE)) 33554432]
+   :when-exceeded [":truncate, :defer, :reject or :accept" #{:truncate :defer :reject :accept}
+                   :truncate]})
 
 (defn- watcher
   "Returns the handler, marked as one that never answers."
@@ -66,18 +100,18 @@
   (milter/update-message context update :headers (fnil conj []) [name value]))
 
 (defn- on-body
-  "Returns the handler of pieces of the body; beyond the limit they are dropped."
-  [limit]
-  (fn [{:keys [data]} context]
-    (let [{:keys [^ByteArrayOutputStream collected]
+  "Returns the handler of pieces of the body. What is beyond the limit is dropped, and all of it
+  where nobody will see it."
+  [{:keys [max-body when-exceeded]}]
+  (fn [{:keys [^bytes data]} context]
+    (let [{:keys [^ByteArrayOutputStream collected truncated?]
            :or {collected (ByteArrayOutputStream.)}} (milter/message context)
-          room (- (long limit) (.size collected))
-          length (alength ^bytes data)]
-      (.write collected ^bytes data 0 (int (min room length)))
-      (milter/update-message context assoc
-                             :collected collected
-                             :truncated? (or (< room length)
-                                             (:truncated? (milter/message context) false))))))
+          room (- (long max-body) (.size collected))
+          truncated? (or truncated? (< room (alength data)))]
+      (if (and truncated? (not= :truncate when-exceeded))
+        (milter/update-message context assoc :collected nil :truncated? true)
+        (do (.write collected data 0 (int (min room (alength data))))
+            (milter/update-message context assoc :collected collected :truncated? truncated?))))))
 
 (defn- collected-message
   "Returns what was collected as a message map."
@@ -87,28 +121,45 @@
          {:body (if collected (.toByteArray collected) (byte-array 0))
           :truncated? (boolean truncated?)}))
 
+(def ^:private exceeded-answers
+  "What answers a message whose body is too long, unless it is truncated."
+  {:defer [(act/temporary-failure)]
+   :reject [(act/reject)]
+   :accept [(act/accept)]})
+
 (defn message-filter
   "Returns a handler map that collects each message and calls `f` with it and the context when its
   end has come. What f returns is what a handler of :end-of-message returns: a context, actions, nil,
   or a value that will yield one of these. The handlers that collect never answer, and say so: the
-  MTA is asked to wait for one reply per message.
+  MTA is asked to wait for one reply per message. If one of them fails, f is not called and the
+  message is deferred, unless :on-error says otherwise.
 
   The message has :sender :options :recipients :headers :body, a byte array, and :truncated?. The
-  recipients are those that the MTA has asked about.
+  recipients are those that the MTA has asked about. How many header fields and recipients there may
+  be, start-milter's :max-header-fields, :max-header-bytes and :max-recipients say.
 
-    :body?      ; whether the body is asked for (default: true)
-    :max-body   ; bytes of the body that are kept; :truncated? tells that there were more
-                ; (default: 33554432)
+    :body?          ; whether the body is asked for (default: true)
+    :max-body       ; bytes of the body that are kept (default: 33554432)
+    :when-exceeded  ; what a longer body means: :truncate, f sees the beginning and :truncated? true;
+                    ; :defer, :reject or :accept the message without f (default: :truncate)
 
     (start-milter {:port 20025
                    :handlers (message-filter (fn [{:keys [headers]} _] …))
                    :actions #{:add-header}})"
   ([f]
    (message-filter f {}))
-  ([f {:keys [body? max-body] :or {body? true, max-body default-limit}}]
-   (cond-> {:mail (watcher on-mail)
-            :recipient (watcher on-recipient)
-            :header (watcher on-header)
-            :end-of-message (fn [_event context]
-                              (f (collected-message (milter/message context)) context))}
-     body? (assoc :body (watcher (on-body max-body))))))
+  ([f given]
+   (when-not (options/callable? f)
+     (throw (IllegalArgumentException.
+              (str "message-filter takes a function or var, not " (keys/shown f)))))
+   (let [{:keys [body? when-exceeded] :as options}
+         (keys/with-defaults "the options of message-filter" given filter-table)]
+     (cond-> {:mail (watcher on-mail)
+              :recipient (watcher on-recipient)
+              :header (watcher on-header)
+              :end-of-message (fn [_event context]
+                                (let [message (milter/message context)]
+                                  (or (when (:truncated? message)
+                                        (exceeded-answers when-exceeded))
+                                      (f (collected-message message) context))))}
+       body? (assoc :body (watcher (on-body options)))))))

@@ -34,13 +34,13 @@
   (:require
    [clojure.string :as string]
    [clojure.tools.logging :as log]
+   [temse.impl.keys :as keys]
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.server :as server])
   (:import
    (java.io Closeable)
-   (java.time Duration)
    (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category ProtocolFlag)
    (temse.server Connection MilterFactory MilterServer)))
 
@@ -142,19 +142,25 @@
      (if (nil? value) default value))))
 
 (defn agreed?
-  "Returns true if the action, such as :add-header, was agreed with this MTA."
+  "Returns true if the action, such as :add-header, was agreed with this MTA. Throws :bad-options if
+  there is no such action flag."
   [context action]
   (contains? (:actions (:milter/agreement context))
-             (get options/action-aliases action action)))
+             (.-keyword (options/action-flag :agreed? action))))
 
 (defn bare-address
-  "Returns the address without angle brackets, from a string or a :mail or :recipient event.
+  "Returns the address without angle brackets, from a string or a :mail or :recipient event. Throws
+  an IllegalArgumentException where there is no address.
 
     (bare-address \"<a@example.org>\") ;=> \"a@example.org\""
   [address-or-event]
-  (let [^String address (if (map? address-or-event)
-                          (or (:sender address-or-event) (:address address-or-event))
-                          address-or-event)]
+  (let [address (if (map? address-or-event)
+                  (or (:sender address-or-event) (:address address-or-event))
+                  address-or-event)]
+    (when-not (string? address)
+      (throw (IllegalArgumentException.
+               (str "bare-address takes a string, or an event with a :sender or an :address, not "
+                    (keys/shown address-or-event)))))
     (if (and (string/starts-with? address "<") (string/ends-with? address ">"))
       (subs address 1 (dec (count address)))
       address)))
@@ -262,10 +268,26 @@
   (doto (options/check given)
     negotiation/request))
 
+(defn- check-something-to-do
+  "Throws :bad-options if a server with these options would let all mail pass."
+  [{:keys [handlers init default-reply]}]
+  (when-not (or init (seq default-reply))
+    (cond
+      (nil? handlers)
+      (throw (options/bad-option :handlers nil
+                                 (str "there is nothing to do: give :handlers, or :init that returns"
+                                      " them")))
+
+      (empty? (dissoc (negotiation/handler-map handlers) :options))
+      (throw (options/bad-option :handlers handlers
+                                 (str "there is nothing to do: :handlers has no handler of an event;"
+                                      " give some, or :init that returns them"))))))
+
 (defn- start
   ^Milter [given]
   (let [options (checked given)
         server-options (options/server options)]
+    (check-something-to-do given)
     (warn-of-undeclared options)
     (->Milter (MilterServer/start (server/factory options)
                                   server-options
@@ -304,10 +326,18 @@
     :progress-interval     ; while a value is pending (default: 5000)
     :progress-events       ; where progress may be sent (default: #{:end-of-message})
     :idle-timeout          ; silence of the MTA (default: 7210000)
+    :packet-timeout        ; from a packet's first byte to its last (default: 60000)
+    :negotiation-timeout   ; from the connection to the MTA's offer (default: 30000)
     :write-timeout         ; an MTA that takes no bytes (default: 30000)
     :stop-timeout          ; for messages in progress when the server stops (default: 5000)
     :max-packet-size       ; bytes (default: 2097152)
+    :max-header-fields     ; of a message, more defer it (default: 10000)
+    :max-header-bytes      ; of a message, more defer it (default: 4194304)
+    :max-recipients        ; of a message, more are deferred (default: 50000)
+    :max-macro-bytes       ; of a connection, more close it (default: 1048576)
+    :max-unfinished-bytes  ; of packets in transit to the server (default: 67108864)
     :max-connections       ; or nil for no limit (default: 1000)
+    :max-connections-per-peer ; from one address, or nil for no limit (default: nil)
   How to run
     :name                  ; in logs and names of threads (default: \"milter\")
     :daemon?               ; whether its threads let the JVM exit (default: false)
@@ -315,6 +345,8 @@
     :loops                 ; event loops (default: half the cores)
     :block-grace           ; a handler that runs longer gives its loop away (default: 1)
     :max-blocked           ; handlers that may block at once (default: 1000)
+    :on-fatal              ; what a lost event loop means: :exit, code 70, or a function of the
+                           ; Throwable (default: :exit)
     :keep-payload?         ; exact bytes as :milter/payload in the metadata of events (default: false)
     :socket-permissions    ; mode of the socket file, such as \"rw-rw----\"
     :socket-group          ; group of the socket file
@@ -331,15 +363,24 @@
   ([port init]
    (start-milter port init {}))
   ([port init options]
+   (doseq [option [:port :init]
+           :when (contains? options option)]
+     (throw (options/bad-option option (get options option)
+                                (str option " is given twice: as an argument and as an option"))))
    (start-milter (merge {:join? true} options {:port port :init init}))))
 
 (defn stop-milter
   "Stops the server and returns nil: nobody can connect any more, connections between messages are
-  closed, and messages in progress may finish for `timeout` milliseconds (default: :stop-timeout)."
+  closed, and messages in progress may finish for `timeout` milliseconds, 0 or more (default:
+  :stop-timeout)."
   ([milter]
    (.close (java-server milter)))
   ([milter timeout]
-   (.stop (java-server milter) (Duration/ofMillis timeout))))
+   (when-not (nat-int? timeout)
+     (throw (options/bad-option :timeout timeout
+                                (str "the timeout of stop-milter must be milliseconds, 0 or more, not "
+                                     (keys/shown timeout)))))
+   (.stop (java-server milter) (keys/duration timeout))))
 
 (defmacro with-milter
   "Starts a milter with options, binds it for the body, and stops it afterwards.
@@ -347,7 +388,10 @@
     (with-milter [server {:port 0 :handlers handlers}]
       (temse.test/run-message server mail))"
   {:style/indent 1}
-  [[binding options] & body]
+  [[binding options :as bindings] & body]
+  (when-not (and (vector? bindings) (= 2 (count bindings)))
+    (throw (IllegalArgumentException.
+             (str "with-milter takes a vector of a name and options, not " (keys/shown bindings)))))
   `(let [milter# (start-milter (merge {:daemon? true} ~options))
          ~binding milter#]
      (try
@@ -404,7 +448,7 @@
   `offer` is an :options event as an MTA sends it, such as {:version 2 :actions #{:add-header}};
   what it does not say is as in a current Postfix or Sendmail, which is the default.
 
-  Throws :actions-refused or :events-refused if there would be no agreement.
+  Throws :bad-options as start-milter does, and for an offer that is none; :actions-refused or :events-refused if there would be no agreement.
 
     (explain-negotiation {:handlers handlers :actions #{:add-header}})"
   ([options]

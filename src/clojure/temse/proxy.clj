@@ -8,7 +8,7 @@
       …)"
   (:require
    [clojure.tools.logging :as log]
-   [temse.impl.option-table :as option-table]
+   [temse.impl.keys :as keys]
    [temse.impl.options :as options]
    [temse.impl.tap :as tap]
    [temse.record :as record])
@@ -227,7 +227,7 @@
     (when-not (get given option)
       (throw (options/bad-option option nil (str option " is missing: it must be "
                                                  (first (table option)))))))
-  (option-table/check "a proxy" given table))
+  (keys/check "the options of a proxy" given table))
 
 (defn- endpoint
   ^Endpoint [option given]

@@ -21,7 +21,7 @@
   (:require
    [clojure.java.io :as io]
    [clojure.tools.logging :as log]
-   [temse.impl.option-table :as option-table]
+   [temse.impl.keys :as keys]
    [temse.impl.options :as options]
    [temse.impl.recording :as recording]
    [temse.impl.redaction :as redaction]
@@ -173,7 +173,7 @@
 (defn- checked
   "Returns the options with defaults, and the key of the hashes."
   [given]
-  (option-table/check "a recorder" given table)
+  (keys/check "the options of a recorder" given table)
   (let [{:keys [redact] :as options} (merge (update-vals table peek) given)]
     (cond-> options
       redact (update-in [:redact :key] #(or % (redaction/secret))))))

@@ -15,6 +15,7 @@
     :conversation  ; what was played of the message before, with today's answers"
   (:require
    [clojure.string :as string]
+   [temse.impl.keys :as keys]
    [temse.impl.options :as options]
    [temse.impl.tap :as tap]
    [temse.impl.wire :as wire]
@@ -288,15 +289,26 @@
                :differences []}
               (map-indexed vector conversation)))))
 
+(def ^:private table
+  "Options of replay."
+  {:ignore ["names of header fields, or a function"
+            #(or (nil? %) (and (coll? %) (every? string? %)) (options/callable? %))]
+   :timeout (conj keys/milliseconds 30000)})
+
 (defn- all-recordings
   [given]
-  (cond
-    (or (string? given) (instance? File given)) (record/read-recordings given)
-    (map? given) [given]
-    :else given))
+  (let [recordings (cond
+                     (or (string? given) (instance? File given)) (record/read-recordings given)
+                     (map? given) [given]
+                     :else given)]
+    (when-not (and (sequential? recordings) (every? (comp sequential? :conversation) recordings))
+      (throw (IllegalArgumentException.
+               (str "recordings are maps with a :conversation, or the path of some, not "
+                    (keys/shown given)))))
+    recordings))
 
 (defn- play-all
-  [^String address recordings {:keys [ignore timeout] :or {timeout 30000}}]
+  [^String address recordings {:keys [ignore timeout]}]
   (let [endpoint (Endpoint/parse address)]
     (into []
           (comp (map-indexed (fn [number {:keys [file] :as recording}]
@@ -326,7 +338,8 @@
   ([recordings filter]
    (replay recordings filter {}))
   ([recordings filter options]
-   (let [recordings (all-recordings recordings)]
+   (let [options (keys/with-defaults "the options of replay" options table)
+         recordings (all-recordings recordings)]
      (cond
        (string? filter) (play-all filter recordings options)
        (instance? Closeable filter) (play-all (milter/milter-address filter) recordings options)

@@ -1,7 +1,8 @@
 (ns temse.report
   "Conversations and mails as text for people: a ladder of events and answers, and a difference."
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.impl.keys :as keys])
   (:import
    (temse.protocol Text)))
 
@@ -147,6 +148,7 @@
   "Prints a report of temse.test/run-message: the ladder, the verdict, and the mail before and after
   where it was changed."
   [{:keys [sent message] :as report}]
+  (keys/check-result report :conversation "run-message")
   (run! println (ladder report))
   (println (str "  => " (verdict-text report)))
   (when (and message (not= (mail-lines sent) (mail-lines message)))

@@ -22,6 +22,9 @@
   - filters that fail: see the MTA's settings for those."
   (:require
    [temse.action :as act]
+   [temse.impl.events :as events]
+   [temse.impl.keys :as keys]
+   [temse.mail :as mail]
    [temse.message :as message]
    [temse.simulate.edit :as edit]
    [temse.simulate.rules :as rules])
@@ -35,6 +38,25 @@
    :hello "client.example.org"
    :queue-id "QUEUEID"
    :date "Thu, 1 Jan 1970 00:00:00 +0000"})
+
+(def ^:private session-table
+  (update-vals default-session (constantly ["a string" string?])))
+
+(def ^:private table
+  "What outcome is given."
+  {:mta [":postfix or :sendmail" #{:postfix :sendmail}]
+   :message ["a message map" map?]
+   :conversation ["a sequence of exchanges {:event :response}"
+                  #(and (or (nil? %) (sequential? %)) (every? (comp map? :event) %))]
+   :agreement ["the filter's answer to the offer, an :options map" #(or (nil? %) (map? %))]
+   :session ["a map of :host-name, :hello, :queue-id and :date" #(or (nil? %) (map? %))]})
+
+(defn- check
+  [{:keys [message agreement session] :as given}]
+  (keys/check "what outcome is given" given table)
+  (keys/check "a message" (or message {}) mail/message-table)
+  (keys/check "the :session of outcome" (or session {}) session-table)
+  (events/check-offer (or agreement {})))
 
 (defn- made-values
   "Returns the values of the fields that an MTA makes, by name."
@@ -125,7 +147,7 @@
       (cond-> (heard state :hello :hello (approval :hello session nil))
         refused (assoc :later [:hello refused])))))
 
-(defn- mail
+(defn- sender
   [{:keys [message conversation later] :as state}]
   (if-let [[at reply] later]
     (heard state :mail at reply)
@@ -229,7 +251,8 @@
     :agreement      ; the filter's answer to the offer, an :options map: whether values have their
                     ; leading space is in it (default: they have not)
     :session        ; {:host-name :hello :queue-id :date}, which appear in texts and made fields"
-  [{:keys [mta message conversation agreement session] :or {mta :postfix}}]
+  [{:keys [mta message conversation agreement session] :or {mta :postfix} :as given}]
+  (check given)
   (let [start {:mta mta
                :session (merge default-session session)
                :message message
@@ -237,5 +260,5 @@
                :leading-space? (contains? (:protocol agreement) :leading-space)}
         step (fn [state f] (if (:fate state) (reduced state) (f state)))
         {:keys [smtp fate at delivered]}
-        (reduce step start [connect hello mail recipients data content go-on])]
+        (reduce step start [connect hello sender recipients data content go-on])]
     {:smtp smtp :fate fate :at at :message delivered}))

@@ -20,6 +20,7 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.dispatch :as dispatch]
+   [temse.impl.events :as events]
    [temse.impl.keys :as keys]
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
@@ -34,7 +35,6 @@
   (:import
    (java.io Closeable IOException)
    (java.lang.reflect Method)
-   (java.time Duration)
    (java.util Base64 Map)
    (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
    (temse.client Fault MtaClient MtaOptions MtaSession MtaStyle)
@@ -82,9 +82,16 @@
   [given]
   (if (keyword? given)
     (or (offers given)
-        (throw (IllegalArgumentException.
-                 (str "there is no offer " given "; there are " (string/join " " (keys offers))))))
+        (throw (keys/no-such :offer given (str "there is no offer " given) (keys offers)
+                             (str "There are " (string/join " " (keys offers))))))
     given))
+
+(def ^:private fault-keys
+  "What the keys of faults must be."
+  {:after ["an event" keyword?]
+   :bytes ["bytes" #(or (bytes? %) (and (sequential? %) (every? int? %)))]
+   :size ["a number of bytes, 1 or more" pos-int?]
+   :millis keys/milliseconds})
 
 (defn- fault
   ^Fault [{kind :fault, :keys [after size millis bytes] :as given}]
@@ -92,7 +99,9 @@
                  (if (= EventType/OPTIONS type)
                    (throw (IllegalArgumentException. "a fault comes after :connect or later"))
                    type))
-        check #(keys/check (str "the fault " kind) given (into [:fault] %))]
+        check #(keys/check (str "the fault " kind)
+                           given
+                           (assoc (select-keys fault-keys %) :fault ["a keyword" keyword?]))]
     (case kind
       :drop-connection (do (check [:after]) (Fault/dropAfter (event)))
       :garbage (do (check [:after :bytes])
@@ -102,28 +111,76 @@
                                                  :else (byte-array (map unchecked-byte bytes)))))
       :split (do (check [:size]) (Fault/split (or size 1)))
       :slow (do (check [:size :millis])
-                (Fault/slow (or size 1) (Duration/ofMillis (or millis 1))))
+                (Fault/slow (or size 1) (keys/duration (or millis 1))))
       :early (do (check []) (Fault/early))
       :merge (do (check []) (Fault/merge))
       (throw (IllegalArgumentException.
                (str "a :fault must be :drop-connection, :garbage, :split, :slow, :early or :merge,"
                     " not " (pr-str kind)))))))
 
+(def ^:private connect-options
+  "Options of connect-to."
+  {:mta [":postfix or :sendmail" #{:postfix :sendmail} :postfix]
+   :offer ["an :options event, or the name of one of temse.test/offers" #(or (map? %) (keyword? %))]
+   :macros ["a map of strings" #(and (map? %) (every? string? (keys %)) (every? string? (vals %)))]
+   :timeout (conj keys/milliseconds 30000)
+   :faults ["a sequence of maps such as {:fault :early}"
+            #(and (or (nil? %) (sequential? %)) (every? map? %))]})
+
+(def ^:private client-options
+  "What the option :client may hold."
+  {:host-name ["a string" string?]
+   :address ["an address such as \"192.0.2.1\"" string?]
+   :port ["a number from 0 to 65535" #(and (int? %) (<= 0 (long %) 65535))]})
+
+(def ^:no-doc message-options
+  "Options of run-message."
+  (assoc connect-options
+         :client ["a map of :host-name, :address and :port" map?]
+         :hello ["a string" string?]))
+
+(def ^:private many-options
+  "Options of run-many."
+  (assoc message-options :connections ["a number, 1 or more" pos-int? 10]))
+
+(defn- check-unused
+  "Throws :bad-options if options are given with a session, whose connection was made before."
+  [options]
+  (when (seq options)
+    (throw (options/bad-option (first (keys options)) (first (vals options))
+                               (str "options are used where a connection is made; this session has"
+                                    " been: give " (string/join ", " (keys options))
+                                    " to connect-to")))))
+
 (defn- mta-options
-  ^MtaOptions [{:keys [mta offer macros timeout faults]
-                :or {mta :postfix, timeout 30000}
-                :as given}]
-  (keys/check "a map of options" given
-              [:mta :offer :macros :timeout :faults :client :hello :connections])
-  (cond-> (case mta
-            :postfix MtaOptions/POSTFIX
-            :sendmail MtaOptions/SENDMAIL
-            (throw (IllegalArgumentException.
-                     (str ":mta must be :postfix or :sendmail, not " (pr-str mta)))))
+  ^MtaOptions [{:keys [mta offer macros timeout faults]}]
+  (cond-> (if (= :sendmail mta) MtaOptions/SENDMAIL MtaOptions/POSTFIX)
     offer (.withOffer (negotiation/offer (offer-event offer)))
     macros (.withMacros ^Map macros)
     (seq faults) (.withFaults (into-array Fault (map fault faults)))
-    true (.withTimeout (Duration/ofMillis timeout))))
+    true (.withTimeout (keys/duration timeout))))
+
+(defn- connected
+  ^MtaSession [filter options]
+  (let [mta (mta-options options)]
+    (cond
+      (string? filter)
+      (MtaClient/connect (Endpoint/parse filter) mta)
+
+      (map? filter)
+      (let [checked (options/check filter)]
+        (MtaClient/inProcess (milter/factory filter)
+                             (options/engine checked)
+                             (temse.impl.log/listener (:name checked) (:on-exchange checked))
+                             mta))
+
+      (instance? Closeable filter)
+      (MtaClient/connect (Endpoint/parse (milter/milter-address filter)) mta)
+
+      :else
+      (throw (IllegalArgumentException.
+               (str "a filter is a map of options, a server, an address or a session, not "
+                    (keys/shown filter)))))))
 
 (defn connect-to
   "Returns a session with a filter, Closeable: the MTA's side of one connection, negotiated.
@@ -137,25 +194,7 @@
   (^MtaSession [filter]
    (connect-to filter {}))
   (^MtaSession [filter options]
-   (let [mta (mta-options options)]
-     (cond
-       (string? filter)
-       (MtaClient/connect (Endpoint/parse filter) mta)
-
-       (map? filter)
-       (let [checked (options/check filter)]
-         (MtaClient/inProcess (milter/factory filter)
-                              (options/engine checked)
-                              (temse.impl.log/listener (:name checked) (:on-exchange checked))
-                              mta))
-
-       (instance? Closeable filter)
-       (MtaClient/connect (Endpoint/parse (milter/milter-address filter)) mta)
-
-       :else
-       (throw (IllegalArgumentException.
-                (str "a filter is a map of options, a server, an address or a session, not "
-                     (pr-str filter))))))))
+   (connected filter (keys/with-defaults "the options of connect-to" options connect-options))))
 
 (defn- mta
   "Returns which MTA a session plays: :postfix or :sendmail."
@@ -173,7 +212,7 @@
 
     (send-event session {:event :hello :greeting \"client.example.org\"})"
   [^MtaSession session event]
-  (vec (.send session event)))
+  (vec (.send session (events/check event))))
 
 (defn- macro-letter
   [stage]
@@ -226,7 +265,8 @@
 (defn- greeted
   "Returns a session whose SMTP client has said hello."
   ^MtaSession [filter {:keys [client hello] :or {hello "client.example.org"} :as options}]
-  (let [session (connect-to filter options)]
+  (keys/check "the option :client" (or client {}) client-options)
+  (let [session (connected filter options)]
     (try
       (.greet session (client-event client) hello)
       session
@@ -267,7 +307,8 @@
    (run-message filter mail {}))
   ([filter mail options]
    (if (instance? MtaSession filter)
-     (let [mail (mail/->mail mail)
+     (let [_ (check-unused options)
+           mail (mail/->mail mail)
            sent (.toMap mail)
            report (.deliver ^MtaSession filter mail)]
        (merge report
@@ -277,7 +318,8 @@
                :message (delivered filter sent report)
                :agreement (agreement filter)}
               (heard filter sent report)))
-     (with-open [session (greeted filter options)]
+     (with-open [session (greeted filter (keys/with-defaults "the options of run-message" options
+                                                             message-options))]
        (run-message session mail)))))
 
 (defn print-report
@@ -328,11 +370,10 @@
     (frequencies (map :verdict (run-many server (read-mbox (io/file \"inbox\")))))"
   ([filter mails]
    (run-many filter mails {}))
-  ([filter mails {:keys [connections] :or {connections 10} :as options}]
-   (when-not (pos-int? connections)
-     (throw (IllegalArgumentException.
-              (str ":connections must be a positive number, not " (pr-str connections)))))
-   (let [mails (vec mails)
+  ([filter mails options]
+   (let [{:keys [connections] :as options} (keys/with-defaults "the options of run-many" options
+                                                                many-options)
+         mails (vec mails)
          threads (thread-per-task)
          share #(take-nth connections (drop % mails))]
      (try
@@ -359,6 +400,9 @@
   [source]
   (edn/read-string {:readers readers} (if (string? source) source (slurp source))))
 
+(def ^:private exchange-keys
+  (zipmap [:event :response :nanos :expected :pass?] (repeat ["anything" any?])))
+
 (defn- exchanges
   [conversation]
   (let [given (cond
@@ -372,7 +416,8 @@
         (throw (IllegalArgumentException.
                  (str "an exchange of a conversation is a map with an event under :event, not "
                       (pr-str exchange)))))
-      (keys/check "an exchange" exchange [:event :response :nanos :expected :pass?]))
+      (keys/check "an exchange" exchange exchange-keys)
+      (events/check (:event exchange)))
     exchanges))
 
 (defn- wire-event
@@ -444,7 +489,8 @@
    (let [[{:keys [event response] :or {response '_}} & more :as exchanges] (exchanges conversation)
          negotiation? (= :options (:event event))]
      (if (instance? MtaSession filter)
-       (let [agreed (agreement filter)
+       (let [_ (check-unused options)
+             agreed (agreement filter)
              opening (when negotiation?
                        [{:event event
                          :response [agreed]
@@ -473,7 +519,8 @@
 (defn print-conversation
   "Prints what run-conversation returned as a ladder, in which \"!\" marks answers that are not as
   expected; the difference is below them."
-  [{:keys [conversation unsent]}]
+  [{:keys [conversation unsent] :as result}]
+  (keys/check-result result :conversation "run-conversation")
   (run! println (mapcat step-lines conversation))
   (when (seq unsent)
     (println (str "  " (count unsent) " more events were not sent"))))
@@ -498,8 +545,9 @@
     result))
 
 (def ^:private report-keys
-  [:verdict :at :reply :modifications :recipients :responses :conversation :sent :message :agreement
-   :closed-by :problem])
+  (zipmap [:verdict :at :reply :modifications :recipients :responses :conversation :sent :message
+           :agreement :closed-by :problem]
+          (repeat ["an expectation" any?])))
 
 (defn- print-differences
   [report expected]
@@ -554,6 +602,36 @@
 
 ;; ---- handlers by hand
 
+(def ^:private context-options
+  {:actions ["a set of actions" #(and (or (nil? %) (set? %) (sequential? %)) (every? keyword? %))]
+   :macros ["a map of stage to {name value}"
+            #(and (or (nil? %) (map? %)) (every? map? (vals %)))]})
+
+(defn- shorter-words
+  [k]
+  (let [word (name k)]
+    (into #{word} (map #(str (subs word 0 %) (subs word (inc (long %))))) (range (count word)))))
+
+(defn- misspelt
+  "Returns the option of context that differs from a key by one letter, or nil."
+  [k]
+  (when (simple-keyword? k)
+    (first (for [option (keys context-options)
+                 :when (and (not= k option) (some (shorter-words option) (shorter-words k)))]
+             option))))
+
+(defn- check-context
+  "Throws :bad-options if an option is misspelt or wrong, or a key means nothing to the library."
+  [given]
+  (when-not (map? given)
+    (throw (options/bad-option :options given (str "the options of context must be a map, not "
+                                                   (keys/shown given)))))
+  (keys/check "the options of context" (select-keys given (keys context-options)) context-options)
+  (doseq [k (keys given)]
+    (when-let [option (misspelt k)]
+      (throw (keys/no-such k k (str "there is no key " k " in the options of context") [option] nil))))
+  (dispatch/check-context "temse.test/context" (assoc given :milter/connection nil) nil))
+
 (defn context
   "Returns a context for calling handlers by hand. Its connection records what send-action sends.
 
@@ -561,10 +639,11 @@
 
   :actions    ; agreed actions (default: all)
   :macros     ; map of stage to {name value}
-  Other keys are put into the context."
+  Other keys are put into the context; one that looks like a misspelt option is refused."
   ([]
    (context {}))
   ([{:keys [actions macros] :as given}]
+   (check-context given)
    (let [sent (atom [])
          request (negotiation/request {:handlers {:end-of-message identity} :actions actions})
          agreement (Negotiation/agree Offer/CURRENT request)
@@ -618,6 +697,7 @@
 
     (-> (context) (->> (fire handlers {:event :header …})) response)"
   [handlers {:keys [event] :as e} context]
+  (events/check e)
   (let [handler (get (negotiation/handler-map handlers)
                      (.-keyword (options/event-type :event event)))
         before (dissoc context :milter/response)
@@ -625,7 +705,9 @@
         returned (awaited (when handler (handler e before)))
         actions (dispatch/actions-of e returned)]
     (cond-> (if (map? returned)
-              (merge (dispatch/next-context before returned) (select-keys before [::sent]))
+              (-> (dispatch/next-context before returned)
+                  (dispatch/at-event (:milter/connection before))
+                  (merge (select-keys before [::sent])))
               before)
       actions (assoc :milter/response (vec actions))
       (= :message-end event) (dissoc :milter/message))))

@@ -284,7 +284,7 @@
 
 (deftest misspelt-options-are-told
   (is (string/includes? (:message (thrown (check/check-filter {} {:run 5})))
-                        "there is no key :run in a map of options"))
+                        "there is no key :run in the options of check-filter; did you mean :runs?"))
   (is (= :bad-options (:milter/error (thrown (check/check-filter {:handlers {} :port "x"}))))))
 
 ;; ---- playing

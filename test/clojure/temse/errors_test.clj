@@ -34,7 +34,7 @@
   it."
   [options packets]
   (with-logs logs
-    (milter/with-milter [server (merge {:port 0} options)]
+    (milter/with-milter [server (merge {:port 0, :handlers {:mail (fn [_ _] nil)}} options)]
       (with-open [socket (support/dial (milter/milter-port server))]
         (run! #(apply support/write-packet socket %) packets)
         (let [in (.getInputStream socket)]
@@ -49,7 +49,7 @@
   {:bad-options
    #(thrown (milter/start-milter {:prot 1}))
    :bind-failed
-   #(thrown (milter/start-milter {:port 0, :host "no-such-host.invalid"}))
+   #(thrown (milter/start-milter {:port 0, :host "no-such-host.invalid", :handlers {:mail identity}}))
    :malformed-packet
    #(closed {:handlers {:header (fn [_ _] nil)}} [offer [\L (int \A)]])
    :packet-too-large
@@ -84,7 +84,7 @@
    #(second (failed :mail (fn [_ _] (promise)) :handler-timeout 10))
    :connection-lost
    #(with-logs logs
-      (milter/with-milter [server {:port 0, :idle-timeout 50}]
+      (milter/with-milter [server {:port 0, :idle-timeout 50, :handlers {:mail (fn [_ _] nil)}}]
         (with-open [socket (support/dial (milter/milter-port server))]
           (while (not (neg? (.read (.getInputStream socket)))))))
       (string/join (support/messages logs :info)))})
@@ -181,7 +181,8 @@
     [:reject] ":reject among its actions, each of which is a map"
     [[(act/accept)]] "[{:action :accept}] among its actions"
     (list 1) "1 among its actions"
-    {:milter/response (act/accept)} "[:action :accept] among its actions"))
+    {} "a map that is no context: it lacks :milter/connection; return the context, or nil"
+    {:milter/response [(act/accept)]} "a map that is no context"))
 
 (deftest junk-given-to-respond-is-told-alike
   (are [action text] (let [[verdict error] (failed :mail (fn [_ context] (respond context action)))]
@@ -264,3 +265,160 @@
     (is (= 1 (count (support/messages logs :warn))))
     (is (string/includes? (first (support/messages logs :warn)) "protocol error, closing:"))
     (is (= [] (support/messages logs :info)))))
+
+;; What a handler returns by accident
+
+(defrecord ^:private Stats [messages])
+
+(deftest a-map-that-is-no-context-cannot-replace-the-state-of-the-user
+  (doseq [accident [#(swap! (atom {:messages 0}) update :messages inc)
+                    #(->Stats 1)
+                    #(sorted-map :messages 1)
+                    #(future {:messages 1})]]
+    (with-logs logs
+      (let [seen (atom [])]
+        (is (= :temporary-failure
+               (:verdict (mt/run-message {:init #(assoc % :mine 1)
+                                          :handlers {:mail (fn [_ _] (accident))
+                                                     :message-end (fn [_ context]
+                                                                    (swap! seen conj (:mine context))
+                                                                    nil)}}
+                                         {}))))
+        (is (= [1] @seen))
+        (is (string/includes? (first (support/messages logs :error)) "it lacks :milter/connection"))))))
+
+(deftest an-unknown-key-of-the-library-is-told-with-the-one-that-was-meant
+  (doseq [[k text] {:milter/respones "did you mean :milter/response?"
+                    :milter/mesage "did you mean :milter/message?"
+                    :milter/close "did you mean :milter/close??"
+                    :milter/xyzzy "the keys of contexts in the namespace milter are"}]
+    (let [[verdict error] (failed :mail (fn [_ context] (assoc context k [(act/reject)])))]
+      (is (= [:temporary-failure :bad-handler-return] [verdict (:milter/error error)]))
+      (is (string/includes? (:message error) text)))))
+
+(deftest a-key-of-the-library-misspelt-in-place-of-another-key-is-told
+  (let [[verdict error] (failed :mail (fn [_ context]
+                                        (-> context
+                                            (dissoc :mine)
+                                            (assoc :milter/respones [(act/reject)])))
+                                :init #(assoc % :mine 1))]
+    (is (= [:temporary-failure :bad-handler-return] [verdict (:milter/error error)]))))
+
+(deftest keys-of-the-user-are-the-users-own
+  (let [seen (atom nil)]
+    (mt/run-message {:handlers {:mail (fn [_ context]
+                                        (assoc context :respones 1 ::respones 2 "milter/x" 3 nil 4))
+                                :recipient (fn [_ context] (reset! seen context) nil)}}
+                    {})
+    (is (= [1 2 3 4] (map @seen [:respones ::respones "milter/x" nil])))))
+
+(deftest a-response-that-is-no-sequence-is-told
+  (doseq [response [(act/accept) :reject #{(act/accept)} "reject" 1]]
+    (let [[verdict error] (failed :mail (fn [_ context] (assoc context :milter/response response)))]
+      (is (= [:temporary-failure :bad-handler-return] [verdict (:milter/error error)]))
+      (is (string/includes? (:message error) "no sequence of actions")))))
+
+(deftest endless-and-huge-sequences-of-actions-are-refused
+  (doseq [actions [#(repeat (act/accept))
+                   #(iterate identity (act/accept))
+                   #(cycle [nil])
+                   #(vec (repeat 10001 (act/progress)))
+                   #(java.util.LinkedList. ^java.util.Collection (repeat 10001 (act/progress)))]
+          handler [(fn [_ _] (actions))
+                   (fn [_ context] (assoc context :milter/response (actions)))
+                   (fn [_ _] (future (actions)))]]
+    (let [[verdict error] (failed :end-of-message handler)]
+      (is (= [:temporary-failure :bad-handler-return] [verdict (:milter/error error)]))
+      (is (string/includes? (:message error) "more than 10000 actions")))))
+
+(deftest no-more-of-an-endless-sequence-is-made-than-is-needed
+  (let [made (atom 0)]
+    (failed :mail (fn [_ _] (iterate #(do (swap! made inc) %) (act/accept))))
+    (is (<= (long @made) 10001))))
+
+(deftest as-many-actions-as-may-be-are-sent
+  (is (= 9999 (count (:modifications
+                       (with-handler :end-of-message
+                         (fn [_ _] (conj (vec (repeat 9999 (act/add-header "A" "b"))) (act/accept)))))))))
+
+;; Contradictions
+
+(deftest returned-actions-that-contradict-themselves-defer-the-mail
+  (doseq [[category actions] {:double-reply [(act/accept) (act/reject)]
+                              :late-action [(act/accept) (act/add-header "A" "b")]}
+          handler [(fn [_ _] actions)
+                   (fn [_ context] (apply respond context actions))
+                   (fn [_ _] (future actions))
+                   (fn [_ context]
+                     (send-action (first actions) context)
+                     (rest actions))]]
+    (let [report (atom nil)
+          error (logged #(reset! report (with-handler :end-of-message handler)))]
+      (is (= [:temporary-failure []] ((juxt :verdict :modifications) @report)))
+      (is (= category (:milter/error error))))))
+
+(deftest what-a-filter-that-contradicts-itself-gets-is-for-on-error-to-say
+  (is (= :reject (first (failed :mail (fn [_ _] [(act/accept) (act/discard)])
+                                :on-error (fn [_ _ _] (act/reject)))))))
+
+(deftest a-handler-that-does-not-catch-what-send-action-throws-has-failed
+  (let [[verdict error] (failed :mail (fn [_ context]
+                                        (send-action (act/accept) context)
+                                        (send-action (act/reject) context)
+                                        context))]
+    (is (= [:temporary-failure :double-reply] [verdict (:milter/error error)]))))
+
+;; :options, :init and :on-error
+
+(deftest a-handler-of-options-that-returns-no-context-is-told-and-nothing-is-agreed
+  (doseq [returned [(fn [_] [(act/reject)])
+                    (fn [context] (respond context (act/reject)))
+                    (fn [_] (future nil))
+                    (fn [_] {:mine 1})
+                    (fn [context] (assoc context :milter/respones []))
+                    (fn [context] (assoc context :milter/request {}))
+                    (fn [_] 1)]]
+    (with-logs logs
+      (is (thrown? IOException
+            (mt/connect-to {:handlers {:options (fn [_ context] (returned context))
+                                       :mail (fn [_ _] nil)}})))
+      (is (string/includes? (first (support/messages logs :warn)) "the handler of :options returned")))))
+
+(deftest an-init-that-returns-no-context-is-told-and-nothing-is-agreed
+  (doseq [init [(fn [_] {:handlers {:mail (fn [_ _] nil)}})
+                (fn [context] (respond context (act/reject)))
+                (fn [context] (assoc context :milter/respones []))
+                (fn [context] (future context))
+                (fn [_] [(act/reject)])]]
+    (with-logs logs
+      (is (thrown? IOException (mt/connect-to {:handlers {:mail (fn [_ _] nil)}, :init init})))
+      (is (re-find #":init (returned|must return)" (first (support/messages logs :warn)))))))
+
+(deftest on-error-gets-a-context-even-if-init-has-failed
+  (with-logs _logs
+    (let [clients (atom 0)
+          given (promise)]
+      (with-open [session (mt/connect-to
+                            {:handlers {:mail (fn [_ _] nil)}
+                             :init #(if (= 1 (swap! clients inc)) % (throw (Exception. "no luck")))
+                             :on-error (fn [error _ context]
+                                         (deliver given [(ex-message error)
+                                                         (milter/agreed? context :add-header)
+                                                         (:peer (:milter/info context))])
+                                         (act/reject))})]
+        (mt/run-message session {})
+        (mt/send-event session {:event :disconnect})
+        (is (= [(act/reject)] (mt/send-event session {:event :mail, :sender "<a@b.example>"})))
+        (is (= ["no luck" true "in-process"] (support/awaited given)))))))
+
+(deftest a-context-whose-actions-are-refused-is-not-kept
+  (with-logs _logs
+    (let [seen (atom [])]
+      (with-open [session (mt/connect-to
+                            {:handlers {:mail (fn [_ context]
+                                                (swap! seen conj (:count context))
+                                                (respond (assoc context :count :lost)
+                                                         {:action :rejct}))}})]
+        (dotimes [_ 2]
+          (mt/run-message session {})))
+      (is (= [nil nil] @seen)))))

@@ -1,9 +1,11 @@
 (ns temse.message-filter-test
   (:require
+   [clojure.string :as string]
    [clojure.test :refer [deftest is]]
    [temse.action :as act]
    [temse.message :refer [message-filter]]
    [temse.milter :as milter]
+   [temse.support :refer [thrown with-logs]]
    [temse.test :as mt])
   (:import
    (java.util.concurrent CompletableFuture)))
@@ -60,3 +62,49 @@
   (let [{:keys [agreement]} (mt/run-message {:handlers (message-filter (fn [_ _] nil) {:body? false})}
                                             mail)]
     (is (contains? (:protocol agreement) :no-body))))
+
+(deftest what-a-body-beyond-the-limit-means-may-be-chosen
+  (doseq [[outcome verdict] {:defer :temporary-failure, :reject :reject, :accept :accept}]
+    (let [seen (atom 0)
+          filter {:handlers (message-filter (fn [_ _] (swap! seen inc) [(act/discard)])
+                                            {:max-body 8, :when-exceeded outcome})}]
+      (with-open [session (mt/connect-to filter)]
+        (is (= [verdict :discard]
+               (mapv #(:verdict (mt/run-message session (assoc mail :body %)))
+                     [(apply str (repeat 70000 "12345678\r\n")) "123456\r\n"])))
+        (is (= 1 @seen))))))
+
+(deftest no-more-of-a-body-is-kept-than-is-allowed
+  (doseq [size [0 1 65535 65536 200000]]
+    (let [[{:keys [body truncated?]}] (seen-by [(assoc mail :body (apply str (repeat 20000 "12345678\r\n")))]
+                                               {:max-body size})]
+      (is (= [(min size 200000) (< size 200000)] [(count body) truncated?])))))
+
+(deftest a-message-of-many-fields-and-recipients-is-seen-whole
+  (let [fields (vec (for [n (range 3000)] [(str "X-" n) (str n)]))
+        recipients (vec (for [n (range 300)] (str "<" n "@example.com>")))
+        [message] (seen-by [(assoc mail :headers fields :recipients recipients)] {})]
+    (is (= [fields recipients] ((juxt :headers :recipients) message)))))
+
+(deftest a-message-of-which-something-could-not-be-collected-is-not-accepted
+  (let [seen (atom 0)
+        handlers (message-filter (fn [_ _] (swap! seen inc) nil))]
+    (doseq [event [:mail :recipient :header :body]
+            problem [(OutOfMemoryError. "Java heap space") (StackOverflowError.) (Exception.)]]
+      (with-logs _logs
+        (is (= :temporary-failure
+               (:verdict (mt/run-message {:handlers (update handlers event
+                                                            (fn [handler]
+                                                              (with-meta
+                                                                (fn [_ _] (throw problem))
+                                                                (meta handler))))}
+                                         mail))))))
+    (is (= 0 @seen))))
+
+(deftest a-message-filter-refuses-what-it-does-not-understand
+  (doseq [[options text] {{:max-bdy 1} "there is no key :max-bdy in the options of message-filter; did you mean :max-body?"
+                          {:max-body -1} ":max-body must be a number of bytes, 0 or more, not -1"
+                          {:body? nil} ":body? must be true or false"
+                          {:when-exceeded :rejct} ":when-exceeded must be :truncate, :defer, :reject or :accept"}]
+    (is (string/includes? (str (:message (thrown (message-filter (fn [_ _] nil) options)))) text)))
+  (is (string/includes? (:message (thrown (message-filter {:max-body 1}))) "takes a function or var")))

@@ -223,10 +223,10 @@
         (is (= :accept (:verdict (mt/run-message session {}))))))
     (is (= 3 (count (support/messages logs :error))))))
 
-(deftest a-fresh-map-as-context-begins-with-an-empty-message
+(deftest a-context-without-its-message-begins-with-an-empty-one
   (let [seen (atom [])]
     (mt/run-message {:handlers {:mail (fn [_ context] (milter/update-message context assoc :a 1))
-                                :recipient (fn [_ _] {})
+                                :recipient (fn [_ context] (dissoc context :milter/message))
                                 :end-of-message (fn [_ context]
                                                   (swap! seen conj (milter/message context))
                                                   context)}}

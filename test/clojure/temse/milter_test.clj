@@ -108,7 +108,7 @@
       (is (string/includes? (:message error) (str "inet:" port "@127.0.0.1"))))))
 
 (deftest an-unknown-host-is-told
-  (let [error (thrown (milter/start-milter {:port 0, :host "no-such-host.invalid"}))]
+  (let [error (thrown (milter/start-milter (assoc options :port 0 :host "no-such-host.invalid")))]
     (is (= :bind-failed (:milter/error error)))
     (is (string/includes? (:message error) "no-such-host.invalid"))))
 
@@ -152,14 +152,14 @@
   (with-socket-path
     (fn [path]
       (doseq [mode ["rw-rw----" "rw-------" "rwxrwxrwx"]]
-        (milter/with-milter [_server {:socket-path path, :socket-permissions mode}]
+        (milter/with-milter [_server {:socket-path path, :socket-permissions mode, :handlers marking}]
           (is (= mode (permissions path))))))))
 
 (deftest a-socket-path-in-use-is-not-taken-away
   (with-socket-path
     (fn [path]
       (milter/with-milter [server {:socket-path path, :handlers marking}]
-        (let [error (thrown (milter/start-milter {:socket-path path}))]
+        (let [error (thrown (milter/start-milter {:socket-path path, :handlers marking}))]
           (is (= :bind-failed (:milter/error error)))
           (is (string/includes? (:message error) "in use")))
         (is (= [seen] (:modifications (mt/run-message server {}))))))))

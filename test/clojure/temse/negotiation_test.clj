@@ -128,7 +128,7 @@
 
 (deftest refusals-close-the-connection-and-are-logged
   (with-logs logs
-    (milter/with-milter [server {:port 0, :actions #{:quarantine}}]
+    (milter/with-milter [server {:port 0, :handlers {:mail nothing}, :actions #{:quarantine}}]
       (is (thrown-with-msg? IOException #"closed the connection instead of answering"
             (mt/connect-to server {:offer {:actions #{:add-header}}})))
       (is (some? (mt/agreement (mt/connect-to server)))))
@@ -195,7 +195,7 @@
                         [{:no-reply-events "x"} ":no-reply-events must be a set of events"]
                         [{:request-macros {:mail [:i]}} ":request-macros must be a map of stage"]]]
     (with-logs logs
-      (is (thrown? IOException (mt/connect-to {:init #(merge % wrong)})))
+      (is (thrown? IOException (mt/connect-to {:init #(merge % {:handlers {:mail nothing}} wrong)})))
       (is (string/includes? (str (support/messages logs :warn)) text)))))
 
 (deftest a-handler-of-options-may-overrule

@@ -4,7 +4,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.impl.options :as options]
    [temse.milter :as milter]
-   [temse.support :refer [thrown]]
+   [temse.support :as support :refer [thrown with-logs]]
    [temse.test :as mt]))
 
 (set! *warn-on-reflection* true)
@@ -33,6 +33,15 @@
    :progress-events [:end-of-message ["end-of-message"]]
    :idle-timeout [0 nil]
    :write-timeout [0 nil]
+   :packet-timeout [0 -1 nil "60s"]
+   :negotiation-timeout [0 -1 nil 1.5]
+   :max-header-fields [0 -1 nil 5000000000]
+   :max-header-bytes [0 nil "4M"]
+   :max-recipients [0 nil]
+   :max-macro-bytes [0 nil]
+   :max-unfinished-bytes [0 nil 1.5]
+   :max-connections-per-peer [0 -1 "many"]
+   :on-fatal [nil :stop {} "exit"]
    :max-packet-size [0 nil 5000000000]
    :max-connections [0 -1 "many"]
    :loops [0 nil 0.5]
@@ -97,6 +106,49 @@
   (doseq [wrong [nil 20025 "inet:20025" [:port 20025]]]
     (is (= (str "options must be a map, not " (pr-str wrong))
            (:message (thrown (milter/start-milter wrong)))))))
+
+(deftest a-server-without-anything-to-do-is-not-started
+  (doseq [options [{} {:handlers {}} {:handlers #'wrong-values :init nil}
+                   {:handlers {:options (fn [_ context] context)}}]]
+    (is (= :bad-options (:milter/error (thrown (milter/start-milter (assoc options :port 0)))))))
+  (is (string/includes? (:message (thrown (milter/start-milter {:port 0})))
+                        "give :handlers, or :init that returns them"))
+  (is (string/includes? (:message (thrown (milter/start-milter {:port 0, :handlers {}})))
+                        ":handlers has no handler of an event")))
+
+(deftest a-server-that-init-or-a-default-reply-gives-something-to-do-is-started
+  (doseq [options [{:init #(assoc % :handlers {:mail (fn [_ _] [{:action :reject}])})}
+                   {:default-reply {:mail {:action :reject}}}
+                   {:handlers {}, :default-reply {:mail {:action :reject}}}]]
+    (milter/with-milter [server (assoc options :port 0)]
+      (is (= :reject (:verdict (mt/run-message server {})))))))
+
+(deftest an-init-that-loses-the-handlers-lets-no-mail-pass
+  (with-logs logs
+    (milter/with-milter [server {:port 0, :init #(dissoc % :handlers)}]
+      (is (thrown? java.io.IOException (mt/run-message server {}))))
+    (is (string/includes? (str (support/messages logs :warn))
+                          ":handlers must be a map of event to function"))))
+
+(deftest times-of-any-size-are-taken
+  (doseq [option [:idle-timeout :progress-interval :write-timeout :block-grace :stop-timeout
+                  :packet-timeout :negotiation-timeout :handler-timeout]]
+    (milter/with-milter [server {:port 0
+                                 :handlers {:mail (fn [_ _] (future [{:action :reject}]))}
+                                 option Long/MAX_VALUE}]
+      (is (= :reject (:verdict (mt/run-message server {} {:timeout Long/MAX_VALUE}))) option))))
+
+(deftest an-option-given-twice-is-refused
+  (is (= ":port is given twice: as an argument and as an option"
+         (:message (thrown (milter/start-milter 0 identity {:port 1}))))))
+
+(deftest the-timeout-of-stop-milter-is-checked-and-the-server-lives-on
+  (milter/with-milter [server {:port 0, :handlers {:mail (fn [_ _] [{:action :reject}])}}]
+    (doseq [timeout [-1 nil 0.5 "1"]]
+      (is (= (str "the timeout of stop-milter must be milliseconds, 0 or more, not " (pr-str timeout))
+             (:message (thrown (milter/stop-milter server timeout))))))
+    (is (= :reject (:verdict (mt/run-message server {}))))
+    (is (nil? (milter/stop-milter server Long/MAX_VALUE)))))
 
 (deftest where-to-listen-must-be-said-once
   (is (= "say where to listen: :port, :socket-path or :address"

@@ -3,11 +3,13 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
+   [temse.impl.poller :as poller]
    [temse.milter :as milter :refer [respond]]
    [temse.support :as support :refer [awaited with-handler with-logs]]
    [temse.test :as mt])
   (:import
-   (java.util.concurrent CompletableFuture CompletionStage CountDownLatch FutureTask TimeUnit)
+   (clojure.lang IDeref IPending)
+   (java.util.concurrent CompletableFuture CompletionStage CountDownLatch Future FutureTask TimeUnit)
    (java.util.function Supplier)))
 
 (set! *warn-on-reflection* true)
@@ -149,7 +151,7 @@
                                                 (if (= 1 (count @counts)) late nil))}
                              :handler-timeout 20})]
         (is (= :temporary-failure (:verdict (mt/run-message session {}))))
-        (deliver late {:count :late, :milter/response [(act/reject)]})
+        (deliver late [(act/reject)])
         (is (= :accept (:verdict (mt/run-message session {})))))
       (is (= [nil nil] @counts)))))
 
@@ -257,3 +259,129 @@
         (deliver verdict [(act/reject)])
         (is (every? #{\r} (map support/read-packet sockets)))
         (run! #(.close ^java.net.Socket %) sockets)))))
+
+;; Values that misbehave, and values that belong to others
+
+(defn- thrower
+  "Returns what throws any Throwable, checked ones included, and is called as a Future is."
+  ^Throwable [^Throwable problem]
+  (clojure.lang.Util/sneakyThrow problem))
+
+(defn- user-future
+  "Returns a Future of a class of ours."
+  [get is-done cancel]
+  (reify Future
+    (get [_] (get))
+    (get [_ _ _] (get))
+    (isDone [_] (is-done))
+    (isCancelled [_] false)
+    (cancel [_ _] (cancel))))
+
+(deftest a-future-that-cannot-be-asked-hurts-no-other
+  (with-logs _logs
+    (let [forever (CountDownLatch. 1)
+          wait-for-ever #(do (.await forever 30 TimeUnit/SECONDS) nil)
+          bad [(user-future wait-for-ever #(thrower (StackOverflowError.)) (constantly false))
+               (user-future wait-for-ever wait-for-ever wait-for-ever)
+               (user-future wait-for-ever (constantly true) #(thrower (AssertionError.)))
+               (user-future #(thrower (Exception. "checked")) (constantly false) (constantly false))]]
+      (try
+        (milter/with-milter [server {:port 0
+                                     :handler-timeout 300
+                                     :handlers {:mail (fn [{:keys [sender]} _]
+                                                        (if-let [n (re-find #"\d" sender)]
+                                                          (bad (parse-long n))
+                                                          (promised #(vector (act/discard)))))}}]
+          (let [verdicts (mapv #(future (:verdict (mt/run-message server {:sender (str "<" % "@a.example>")})))
+                               (range (count bad)))]
+            (dotimes [_ 5]
+              (is (= :discard (:verdict (mt/run-message server {:sender "<a@a.example>"})))))
+            (is (= (repeat (count bad) :temporary-failure) (map awaited verdicts)))
+            (is (= :discard (:verdict (mt/run-message server {:sender "<a@a.example>"}))))))
+        (finally
+          (.countDown forever))))))
+
+(deftest a-future-of-another-class-answers-whatever-it-says-of-itself
+  (doseq [is-done [(constantly false) #(thrower (Exception.))]]
+    (is (= :discard (:verdict (with-handler :mail
+                                (fn [_ _] (user-future #(vector (act/discard)) is-done (constantly false)))))))))
+
+(deftest what-a-value-throws-when-it-is-there-is-a-failure-of-its-own
+  (doseq [problem [(StackOverflowError.) (Exception. "checked") (AssertionError.) (ThreadDeath.)]
+          value [#(user-future (fn [] (thrower problem)) (constantly true) (constantly false))
+                 #(reify IPending
+                    (isRealized [_] true)
+                    IDeref
+                    (deref [_] (thrower problem)))]]
+    (with-logs logs
+      (is (= :temporary-failure (:verdict (with-handler :mail (fn [_ _] (value))))))
+      (is (= [problem] (keep :throwable @logs))))))
+
+(deftest where-no-thread-can-be-had-the-value-fails-at-once
+  (with-logs logs
+    (let [problem (OutOfMemoryError. "unable to create native thread")]
+      (with-redefs [poller/running-thread (fn [] (throw problem))]
+        (is (= :temporary-failure (:verdict (with-handler :mail (fn [_ _] (promise)))))))
+      (is (= [problem] (keep :throwable @logs))))
+    (is (= :discard (:verdict (with-handler :mail (fn [_ _] (promised #(vector (act/discard))))))))))
+
+(deftest an-old-value-is-asked-for-more-seldom
+  (let [asked (atom 0)
+        start (System/nanoTime)
+        stage (poller/stage #(<= 80 (long (swap! asked inc))) (constantly :there))]
+    (is (= :there (.get stage 10 TimeUnit/SECONDS)))
+    (is (< 150 (quot (- (System/nanoTime) start) 1000000)))))
+
+(deftest a-value-that-is-given-up-is-not-asked-for-any-more
+  (let [asked (atom 0)
+        stage (poller/stage #(do (swap! asked inc) false) (constantly :there))]
+    (.cancel stage true)
+    (.get (poller/stage #(< 100 (long (swap! asked inc))) (constantly :other)) 10 TimeUnit/SECONDS)
+    (is (< (long @asked) 110))))
+
+(defn- timed-out
+  "Returns the value after the event that awaited it has timed out."
+  [value]
+  (with-logs _logs
+    (is (= :temporary-failure (:verdict (with-handler :mail (fn [_ _] value) :handler-timeout 20)))))
+  value)
+
+(deftest a-stage-is-never-cancelled-since-others-may-wait-for-it
+  (let [^CompletableFuture shared (timed-out (CompletableFuture.))]
+    (is (not (.isDone shared)))
+    (.complete shared [(act/discard)])
+    (is (= :discard (:verdict (with-handler :mail (fn [_ _] shared)))))))
+
+(deftest a-future-that-two-events-have-awaited-is-not-cancelled
+  (let [go-on (CountDownLatch. 1)
+        shared (future (.await go-on 10 TimeUnit/SECONDS) [(act/discard)])
+        calls (atom 0)]
+    (with-logs _logs
+      (milter/with-milter [server {:port 0
+                                   :handlers {:mail (fn [_ _] (swap! calls inc) shared)}
+                                   :handler-timeout {:default 150}}]
+        (is (= [:temporary-failure :temporary-failure]
+               (->> (repeatedly 2 #(future (:verdict (mt/run-message server {}))))
+                    doall
+                    (mapv awaited))))))
+    (is (= 2 @calls))
+    (is (not (future-cancelled? shared)))
+    (.countDown go-on)
+    (is (= :discard (:verdict (with-handler :mail (fn [_ _] shared)))))))
+
+(deftest futures-are-told-apart-by-identity-not-by-what-they-say
+  (let [cancelled (atom [])
+        equal-future (fn [n forever]
+                       (proxy [FutureTask] [^Callable (fn [] nil)]
+                         (hashCode [] 1)
+                         (equals [_] true)
+                         (get [] (.await ^CountDownLatch forever 10 TimeUnit/SECONDS))
+                         (cancel [_] (swap! cancelled conj n) true)))
+        forever (CountDownLatch. 1)
+        futures (mapv #(equal-future % forever) (range 2))]
+    (run! timed-out futures)
+    (.countDown forever)
+    (let [end (+ (System/nanoTime) 10000000000)]
+      (while (and (not= 2 (count @cancelled)) (< (System/nanoTime) end))
+        (Thread/yield)))
+    (is (= [0 1] (sort @cancelled)))))

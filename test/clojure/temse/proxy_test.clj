@@ -271,7 +271,7 @@
           (let [recordings (record/recordings recorder)]
             (is (= [] (replay/replay recordings (str "unix:" socket))))
             (is (= #{:agreement :modifications}
-                   (into #{} (mapcat :differs) (replay/replay recordings {:handlers {}})))))))
+                   (into #{} (mapcat :differs) (replay/replay recordings {:handlers {:mail (fn [_ _] nil)}})))))))
       (finally
         (.waitFor (.destroyForcibly process))))))
 
@@ -284,7 +284,7 @@
     {:listen "0"} #":milter is missing"
     {:listen "0", :milter "nonsense"} #":milter: cannot understand the address"
     {:listen "0", :milter "1", :on-exchange 1} #":on-exchange must be a function or var, not 1"
-    {:listen "0", :milter "1", :upstream "x"} #"a proxy has no option :upstream; its options are :daemon\?"))
+    {:listen "0", :milter "1", :upstream "x"} #"there is no key :upstream in the options of a proxy. Its keys are :daemon\?"))
 
 (deftest a-place-that-is-taken-is-told
   (with-open [taken (ServerSocket. 0)]

@@ -1,7 +1,7 @@
 (ns temse.redefinition-test
   (:require
    [clojure.string :as string]
-   [clojure.test :refer [deftest is use-fixtures]]
+   [clojure.test :refer [deftest is testing use-fixtures]]
    [temse.action :as act]
    [temse.milter :as milter :refer [respond]]
    [temse.support :as support :refer [with-logs]]
@@ -135,3 +135,33 @@
         (intern 'temse.redefinition-test 'removed (fn [_ _] [(act/discard)]))
         (is (= :discard (:verdict (mt/run-message session {})))))
       (ns-unmap 'temse.redefinition-test 'removed))))
+
+(deftest handlers-that-become-no-handlers-defer-all-mail-until-they-are-mended
+  (doseq [given [nil [] {:end-of-message nil} {:end-of-mesage #'on-end-of-message} 1]]
+    (with-logs logs
+      (milter/with-milter [server {:port 0, :handlers #'handlers}]
+        (with-open [session (mt/connect-to server)]
+          (is (= "once" (value session)))
+          (with-redefs [handlers given]
+            (dotimes [_ 3]
+              (is (= :temporary-failure (:verdict (mt/run-message session {})))))
+            (testing "to new connections, too"
+              (is (thrown? java.io.IOException (mt/run-message server {}))))
+            (is (= 1 (count (support/messages logs :error)))))
+          (is (= "once" (value session)))
+          (with-redefs [handlers given]
+            (is (= :temporary-failure (:verdict (mt/run-message session {}))))
+            (is (= 2 (count (support/messages logs :error))))))))))
+
+(deftest on-error-decides-what-mail-gets-while-there-are-no-handlers
+  (with-logs _logs
+    (with-open [session (mt/connect-to {:handlers #'handlers, :on-error (fn [_ _ _] (act/reject))})]
+      (with-redefs [handlers nil]
+        (is (= [:reject :reject] (repeatedly 2 #(:verdict (mt/run-message session {})))))))))
+
+(deftest a-new-connection-that-finds-an-empty-map-of-handlers-is-not-served
+  (with-logs logs
+    (milter/with-milter [server {:port 0, :handlers #'handlers}]
+      (with-redefs [handlers {}]
+        (is (thrown? java.io.IOException (mt/run-message server {}))))
+      (is (string/includes? (str (support/messages logs :warn)) "is empty")))))

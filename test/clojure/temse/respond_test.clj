@@ -31,7 +31,7 @@
     (fn [_ _] (lazy-seq [seen (act/accept)]))
     (fn [_ _] (map identity [seen (act/accept)]))
     (fn [_ _] (Arrays/asList (to-array [seen (act/accept)])))
-    (fn [_ _] {:milter/response [seen (act/accept)]})))
+    (fn [_ context] (assoc context :milter/response (list seen (act/accept))))))
 
 (deftest no-answer-is-continue
   (are [f] (= [{:action :continue}]
@@ -43,8 +43,7 @@
     (fn [_ _] [])
     (fn [_ _] ())
     (fn [_ context] (respond context))
-    (fn [_ context] (assoc context :anything 1))
-    (fn [_ _] {})))
+    (fn [_ context] (assoc context :anything 1))))
 
 (deftest each-reply-settles-the-message-where-it-is-given
   (doseq [event [:mail :data :header :end-of-headers :body :end-of-message]

@@ -6,7 +6,9 @@
    [temse.action :as act]
    [temse.message :as message]
    [temse.simulate :as simulate]
-   [temse.simulate.edit :as edit]))
+   [temse.simulate.edit :as edit])
+  (:import
+   (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
 
@@ -407,7 +409,7 @@
         "in the order of the message")))
 
 (deftest an-mta-that-is-not-simulated-is-refused
-  (is (thrown-with-msg? IllegalArgumentException #":mta must be :postfix or :sendmail, not :exim"
-                        (simulate/outcome {:mta :exim :message mail})))
-  (is (thrown-with-msg? IllegalArgumentException #"not :exim"
-                        (message/apply-actions mail [] {:mta :exim}))))
+  (is (thrown-with-msg? MilterException #":mta must be :postfix or :sendmail, not :exim"
+        (simulate/outcome {:mta :exim :message mail})))
+  (is (thrown-with-msg? MilterException #"not :exim"
+        (message/apply-actions mail [] {:mta :exim}))))

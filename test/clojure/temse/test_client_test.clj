@@ -93,7 +93,9 @@
 
 (deftest fire-keeps-what-the-library-owns-and-ends-the-message
   (let [context (mt/context {:handlers :mine})
-        fired (mt/fire {:mail (fn [_ _] {:a 1})} {:event :mail} context)]
+        fired (mt/fire {:mail (fn [_ c] (assoc c :a 1 :actions :lost :milter/connection nil))}
+                       {:event :mail}
+                       context)]
     (is (= (assoc context :a 1) fired)))
   (is (= {} (-> (mt/context)
                 (milter/update-message assoc :a 1)
@@ -185,17 +187,17 @@
 
 (deftest a-wrong-mail-is-told
   (are [mail text] (string/includes? (str (:message (thrown (mt/run-message {} mail)))) text)
-    {:reciepients []} "there is no key :reciepients in a mail; its keys are :sender :options :recipients"
+    {:reciepients []} "there is no key :reciepients in a mail; did you mean :recipients?"
     {:recipients "<a@b.example>"} ":recipients must be a vector of addresses"
     {:recipients [:a]} ":recipients must be a vector of addresses"
-    {:body 1} "a body must be a string, bytes or a sequence of these"
+    {:body 1} ":body must be a string, bytes or a sequence of these"
     1 "a mail must be a map, a string, or a File"
     nil "a mail must be a map, a string, or a File"))
 
 (deftest wrong-options-are-told
   (are [options text] (string/includes? (str (:message (thrown (mt/run-message {} {} options)))) text)
     {:mta :exim} ":mta must be :postfix or :sendmail, not :exim"
-    {:macro {}} "there is no key :macro in a map of options; its keys are :mta :offer :macros"))
+    {:macro {}} "there is no key :macro in the options of run-message; did you mean :macros?"))
 
 (deftest what-is-no-filter-is-told
   (doseq [filter [nil 20025 :handlers]]

@@ -8,7 +8,9 @@
    [temse.milter :as milter :refer [respond]]
    [temse.support :refer [thrown]]
    [temse.test :as mt]
-   [temse.test.expect :as expect]))
+   [temse.test.expect :as expect])
+  (:import
+   (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
 
@@ -160,8 +162,9 @@
   (are [conversation text] (string/includes? (str (:message (thrown (mt/run-conversation options conversation))))
                                              text)
     [{:event :mail}] "an exchange of a conversation is a map with an event under :event, not {:event :mail}"
-    [{:event {:event :mail}, :=> []}] "there is no key :=> in an exchange; its keys are :event :response"
-    [{:event {:event :heder}}] "event"
+    [{:event {:event :mail}, :=> []}] "there is no key :=> in an exchange. Its keys are :event :expected"
+    [{:event {:event :heder}}] "there is no event :heder; did you mean :header?"
+    [{:event {:event :mail, :sendr "<a@example.org>"}}] "there is no key :sendr in the event :mail; did you mean :sender?"
     "[]" "a conversation is data or a source, not a string"))
 
 (deftest a-conversation-is-printed-with-its-differences-in-place
@@ -220,5 +223,5 @@
     (is (not (string/includes? message "! :verdict")))))
 
 (deftest a-check-of-what-no-report-has-is-told
-  (is (thrown-with-msg? IllegalArgumentException #"there is no key :verdikt in a report"
+  (is (thrown-with-msg? MilterException #"there is no key :verdikt in a report"
         (mt/check-message options {} {:verdikt :accept}))))

@@ -8,7 +8,8 @@
    [temse.support :refer [thrown with-logs]]
    [temse.test :as mt])
   (:import
-   (java.util.concurrent CyclicBarrier TimeUnit)))
+   (java.util.concurrent CyclicBarrier TimeUnit)
+   (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
 
@@ -75,7 +76,7 @@
 
 (deftest a-wrong-offer-is-told
   (is (string/includes? (:message (thrown (mt/connect-to {} {:offer :exim})))
-                        "there is no offer :exim; there are :")))
+                        "there is no offer :exim. There are :postfix")))
 
 ;; Macros
 
@@ -174,8 +175,8 @@
 (deftest wrong-faults-are-told
   (are [fault text] (string/includes? (str (:message (thrown (mt/connect-to options {:faults [fault]})))) text)
     {:fault :crash} "a :fault must be :drop-connection, :garbage, :split, :slow, :early or :merge, not :crash"
-    {:fault :split, :after :mail} "there is no key :after in the fault :split; its keys are :fault :size"
-    {:fault :split, :size 0} "a piece has at least one byte, not 0"
+    {:fault :split, :after :mail} "there is no key :after in the fault :split. Its keys are :fault :size"
+    {:fault :split, :size 0} ":size must be a number of bytes, 1 or more, not 0"
     {:fault :drop-connection, :after :male} "there is no event"
     {:fault :garbage, :after :options} "a fault comes after :connect or later"))
 
@@ -213,5 +214,5 @@
   (is (thrown? java.io.IOException (mt/run-many {:handlers {:mail (fn [_ context] (milter/close context))
                                                             :recipient (fn [_ context] context)}}
                                                 [mail mail])))
-  (is (thrown-with-msg? IllegalArgumentException #":connections must be a positive number, not 0"
+  (is (thrown-with-msg? MilterException #":connections must be a number, 1 or more, not 0"
         (mt/run-many options [mail] {:connections 0}))))

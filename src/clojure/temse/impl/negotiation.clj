@@ -2,6 +2,8 @@
   "From handler map and options to a Request, and from an Agreement to sets of keywords."
   {:no-doc true}
   (:require
+   [temse.impl.events :as events]
+   [temse.impl.keys :as keys]
    [temse.impl.options :as options])
   (:import
    (java.util Collection List)
@@ -13,26 +15,41 @@
   "Events that old protocol versions lack: needed only by those who say so."
   #{:data :unknown})
 
+(defn- checked-handler
+  "Returns [event handler], the event by its own name."
+  [[event handler]]
+  (let [type (options/event-type :handlers event)]
+    (when-not (options/callable? handler)
+      (throw (options/bad-option :handlers
+                                 handler
+                                 (str "the handler of " event " must be a function or var, not "
+                                      (keys/shown handler)))))
+    [(.-keyword type) handler]))
+
+(defn- check-distinct
+  "Throws :bad-options if an event and its alias have a handler each."
+  [handlers pairs]
+  (when-not (apply distinct? nil (map first pairs))
+    (throw (options/bad-option :handlers
+                               handlers
+                               (str "each event may have one handler; "
+                                    (key (apply max-key val (frequencies (map first pairs))))
+                                    " has two, one by another name")))))
+
 (defn handler-map
-  "Returns the handler map itself where a var of one was given, with aliases resolved."
+  "Returns the handler map itself where a var of one was given, with aliases resolved.
+
+  Throws :bad-options that names what would be right, if it is no map of events to functions."
   [handlers]
   (let [given (if (var? handlers) @handlers handlers)]
-    (when-not (or (nil? given) (map? given))
+    (when-not (map? given)
       (throw (options/bad-option :handlers
                                  given
                                  (str ":handlers must be a map of event to function, or a var"
-                                      " of one, not " (pr-str given)))))
-    (into {}
-          (map (fn [[event handler]]
-                 (let [type (options/event-type :handlers event)]
-                   (when-not (options/callable? handler)
-                     (throw (options/bad-option :handlers
-                                                handler
-                                                (str "the handler of " event
-                                                     " must be a function or var, not "
-                                                     (pr-str handler)))))
-                   [(.-keyword type) handler])))
-          given)))
+                                      " of one, not " (keys/shown given)))))
+    (let [pairs (map checked-handler given)]
+      (check-distinct given pairs)
+      (into {} pairs))))
 
 (defn- no-reply?
   [[_ handler]]
@@ -48,8 +65,10 @@
 
 (defn offer
   "Returns the Offer of an :options event. Masks win over sets, and what is missing is as a current
-  MTA offers it."
-  ^Offer [{:keys [version actions protocol action-mask protocol-mask]}]
+  MTA offers it. Throws :bad-options that says what would be right, if one of its keys is unknown or
+  has a wrong value."
+  ^Offer [{:keys [version actions protocol action-mask protocol-mask] :as given}]
+  (events/check-offer given)
   (Offer. (int (or version (.version Offer/CURRENT)))
           (unchecked-int (cond
                            action-mask action-mask
@@ -69,7 +88,7 @@
   Where :optional-events is not given, the events that old protocol versions lack are optional."
   ^Request [{:keys [handlers default-reply actions optional-actions optional-events no-reply-events
                     request-macros rejected-recipients? leading-space?]}]
-  (let [handled (handler-map handlers)
+  (let [handled (handler-map (if (nil? handlers) {} handlers))
         everything? (and (nil? actions) (nil? optional-actions))
         builder (doto (Request/builder)
                   (.events (types :handlers (keys handled)))

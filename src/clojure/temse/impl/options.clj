@@ -2,10 +2,10 @@
   "Options of start-milter: one table of names, checks and defaults, and their way into Java."
   {:no-doc true}
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.impl.keys :as keys])
   (:import
    (clojure.lang MultiFn)
-   (java.time Duration)
    (java.util Collection EnumSet)
    (temse.protocol ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category PacketSink ProtocolFlag)
    (temse.server EngineOptions EngineOptions$Builder ServerOptions)
@@ -41,56 +41,14 @@
 (def ^:private stage-names
   (into #{} (map #(.-keyword ^MacroStage %)) (MacroStage/values)))
 
-(defn- distance
-  "Returns the number of edits between two strings."
-  [a b]
-  (peek
-    (reduce (fn [row [i x]]
-              (reduce (fn [next-row [j y]]
-                        (conj next-row
-                              (min (inc (peek next-row))
-                                   (inc (long (nth row (inc j))))
-                                   (cond-> (long (nth row j)) (not= x y) inc))))
-                      [(inc i)]
-                      (map-indexed vector b)))
-            (vec (range (inc (count b))))
-            (map-indexed vector a))))
-
-(defn- closest
-  "Returns the name that was probably meant by a keyword, symbol or string, or nil."
-  [given names]
-  (when (or (ident? given) (string? given))
-    (let [word (name given)
-          edits #(distance word (name %))
-          nearest (apply min-key edits (sort names))]
-      (when (<= (long (edits nearest)) (min 3 (quot (count word) 2)))
-        nearest))))
-
-(defn bad-option
-  "Returns the exception for a wrong option."
-  ([option value problem]
-   (bad-option option value problem nil))
-  ([option value problem suggestion]
-   (MilterException. MilterException$Category/BAD_OPTIONS
-                     ^String problem
-                     (object-array ["option" option "value" value "suggestion" suggestion]))))
-
-(defn- no-such
-  "Returns the exception for a name that is none of `names`, saying which of them was probably
-  meant."
-  [option value given problem names advice]
-  (let [suggestion (closest given names)]
-    (bad-option option
-                value
-                (str problem " " (pr-str given)
-                     (if suggestion (str "; did you mean " suggestion "?") ".")
-                     (when advice (str " " advice)))
-                suggestion)))
+(def bad-option
+  "Returns the exception for a wrong option: see temse.impl.keys."
+  keys/bad-option)
 
 (defn- no-such-name
   [option given kind names]
-  (no-such option given given (str option ": there is no " kind) names
-           (str "The " kind "s are " (string/join " " (sort names)))))
+  (keys/no-such option given (str option ": there is no " kind " " (keys/shown given)) names
+                (str "The " kind "s are " (string/join " " (sort names)))))
 
 (defn event-type
   "Returns the EventType of a keyword or one of its aliases.
@@ -121,18 +79,18 @@
   (or (MacroStage/ofKeyword k)
       (throw (no-such-name :request-macros k "stage" stage-names))))
 
-(defn- milliseconds?
-  [x]
-  (and (int? x) (pos? (long x))))
-
 (defn- milliseconds-by-event?
   [x]
-  (or (milliseconds? x)
-      (and (map? x) (every? milliseconds? (vals x)))))
+  (or (keys/milliseconds? x)
+      (and (map? x) (every? keys/milliseconds? (vals x)))))
 
 (defn- count?
   [x]
   (and (int? x) (< 0 (long x) Integer/MAX_VALUE)))
+
+(defn- size?
+  [x]
+  (and (int? x) (pos? (long x))))
 
 (defn callable?
   "Returns true for a function, var or multimethod: not for maps and keywords, which Clojure could
@@ -175,55 +133,65 @@
    :on-error ["a function or var" callable? nil]
    :handler-timeout ["milliseconds, or a map of event to milliseconds" milliseconds-by-event?
                      {:default 25000 :end-of-message 270000}]
-   :progress-interval ["milliseconds" milliseconds? 5000]
+   :progress-interval ["milliseconds" keys/milliseconds? 5000]
    :progress-events ["a set of events" keywords? #{:end-of-message}]
-   :idle-timeout ["milliseconds" milliseconds? 7210000]
-   :write-timeout ["milliseconds" milliseconds? 30000]
+   :idle-timeout ["milliseconds" keys/milliseconds? 7210000]
+   :packet-timeout ["milliseconds" keys/milliseconds? 60000]
+   :negotiation-timeout ["milliseconds" keys/milliseconds? 30000]
+   :write-timeout ["milliseconds" keys/milliseconds? 30000]
    :max-packet-size ["a number of bytes" count? 2097152]
+   :max-header-fields ["a number" count? 10000]
+   :max-header-bytes ["a number of bytes" count? 4194304]
+   :max-recipients ["a number" count? 50000]
+   :max-macro-bytes ["a number of bytes" count? 1048576]
+   :max-unfinished-bytes ["a number of bytes" size? 67108864]
+   :max-connections-per-peer ["a number, or nil for no limit" #(or (nil? %) (count? %)) nil]
    :max-connections ["a number, or nil for no limit" #(or (nil? %) (count? %)) 1000]
    :loops ["a number" count? nil]
-   :block-grace ["milliseconds" milliseconds? 1]
+   :block-grace ["milliseconds" keys/milliseconds? 1]
    :max-blocked ["a number" count? 1000]
    :daemon? ["true or false" boolean? false]
    :join? ["true or false" boolean? false]
    :stop-timeout ["milliseconds, 0 or more" nat-int? 5000]
    :on-exchange ["a function or var" callable? nil]
    :name ["a string" string? "milter"]
+   :on-fatal [":exit, or a function or var" #(or (= :exit %) (callable? %)) :exit]
    :keep-payload? ["true or false" boolean? false]})
 
-(defn- check-option
-  [[option value]]
-  (let [[wanted ok?] (get table option)]
-    (cond
-      (nil? wanted)
-      (throw (no-such option value option "there is no option" (keys table)
-                      (when (EventType/ofKeyword (get event-aliases option option))
-                        "Handlers are given as :handlers {EVENT FUNCTION}")))
+(def ^:private defaults
+  (into {}
+        (keep (fn [[option [_ _ default]]] (when (some? default) [option default])))
+        table))
 
-      (not (ok? value))
-      (throw (bad-option option value (str option " must be " wanted ", not " (pr-str value)))))))
-
-(defn check-each
-  "Throws :bad-options that says what would be right, if one of the options is unknown or wrong."
+(defn- check-no-handlers
+  "Throws :bad-options if handlers are given where options belong."
   [options]
-  (run! check-option options))
+  (when-let [event (first (filter #(and (not (table %)) (EventType/ofKeyword (get event-aliases % %)))
+                                  (keys options)))]
+    (throw (keys/no-such event event (str "there is no option " event) (keys table)
+                         "Handlers are given as :handlers {EVENT FUNCTION}"))))
+
+(defn check-given
+  "Returns the options.
+
+  Throws :bad-options that says what would be right, if one of them is unknown or wrong."
+  [options]
+  (when (map? options)
+    (check-no-handlers options))
+  (keys/check nil options table))
 
 (defn check
   "Returns the options with defaults for all that are missing.
 
   Throws :bad-options that says which option is wrong, and what would be right."
   [options]
-  (when-not (map? options)
-    (throw (bad-option :options options (str "options must be a map, not " (pr-str options)))))
-  (check-each options)
+  (check-given options)
   (let [given (filterv #(contains? options %) [:port :socket-path :address])]
     (when (< 1 (count given))
       (throw (bad-option (first given)
                          (get options (first given))
                          (str "give one of " (string/join ", " given) ", not all")))))
-  (merge (into {} (keep (fn [[option [_ _ default]]] (when (some? default) [option default])))
-               table)
-         options))
+  (merge defaults options))
 
 (defn of-filter
   "Returns options for what people call a filter: a map of handlers, a map of options, or a var of
@@ -250,10 +218,6 @@
                              :else [:host host])]
         (throw (bad-option option value (str option ": " (ex-message e))))))))
 
-(defn- millis
-  ^Duration [n]
-  (Duration/ofMillis n))
-
 (defn- event-set
   ^EnumSet [option ks]
   (let [types (EnumSet/noneOf EventType)]
@@ -273,19 +237,19 @@
   "Returns the EngineOptions of checked options."
   ^EngineOptions [options]
   (let [builder (doto (EngineOptions/builder)
-                  (.progressInterval (millis (:progress-interval options)))
+                  (.progressInterval (keys/duration (:progress-interval options)))
                   (.progressEvents (event-set :progress-events (:progress-events options)))
-                  (.idleTimeout (millis (:idle-timeout options)))
+                  (.idleTimeout (keys/duration (:idle-timeout options)))
                   (.maximumPacketSize (int (:max-packet-size options)))
                   (.keepPayload (boolean (:keep-payload? options))))
         timeout (:handler-timeout options)]
     (run! #(add-default-reply builder %) (:default-reply options))
     (if (map? timeout)
       (do (when-let [default (:default timeout)]
-            (.handlerTimeout builder (millis default)))
+            (.handlerTimeout builder (keys/duration default)))
           (doseq [[event ms] (dissoc timeout :default)]
-            (.handlerTimeout builder (event-type :handler-timeout event) (millis ms))))
-      (.handlerTimeout builder (millis timeout)))
+            (.handlerTimeout builder (event-type :handler-timeout event) (keys/duration ms))))
+      (.handlerTimeout builder (keys/duration timeout)))
     (.build ^EngineOptions$Builder builder)))
 
 (defn server
@@ -293,10 +257,10 @@
   ^ServerOptions [options]
   (let [builder (doto (TransportOptions/builder)
                   (.name (:name options))
-                  (.blockGrace (millis (:block-grace options)))
+                  (.blockGrace (keys/duration (:block-grace options)))
                   (.maxBlocked (int (:max-blocked options)))
                   (.maxConnections (int (or (:max-connections options) Integer/MAX_VALUE)))
-                  (.writeTimeout (millis (:write-timeout options)))
+                  (.writeTimeout (keys/duration (:write-timeout options)))
                   (.daemon (boolean (:daemon? options)))
                   (.unixMode (:socket-permissions options))
                   (.unixGroup (:socket-group options)))]
@@ -305,4 +269,4 @@
     (ServerOptions. [(endpoint options)]
                     (.build ^TransportOptions$Builder builder)
                     (engine options)
-                    (millis (:stop-timeout options)))))
+                    (keys/duration (:stop-timeout options)))))

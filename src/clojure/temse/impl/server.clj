@@ -3,6 +3,7 @@
   {:no-doc true}
   (:require
    [temse.impl.dispatch :as dispatch]
+   [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options])
   (:import
@@ -28,6 +29,10 @@
   [:optional-actions :optional-events :no-reply-events :request-macros :rejected-recipients?
    :leading-space?])
 
+(def ^:private base-keys
+  "Keys of the base context that :init cannot change."
+  [:milter/connection :socket :milter/info])
+
 (defn- base-context
   [options ^Connection connection]
   (into {:milter/connection connection
@@ -39,16 +44,28 @@
         (keep #(find options %))
         context-options))
 
+(defn- check-unanswered
+  "Throws :bad-handler-return if a context carries actions where no event can be answered."
+  [who {:milter/keys [response] :as context}]
+  (when (seq response)
+    (throw (dispatch/bad-return who context
+                                (str "a context with actions, " (keys/shown response)
+                                     ", which answer nothing here; answer an event such as"
+                                     " :connect"))))
+  context)
+
 (defn- initial-context
   "Returns what :init makes of the base context."
   [{:keys [init] :as options} connection]
-  (let [context (init (base-context options connection))]
+  (let [base (base-context options connection)
+        context (init base)]
     (when-not (map? context)
       (throw (MilterException. MilterException$Category/BAD_HANDLER_RETURN
                                (str ":init must return a context, a map; it returned "
-                                    (pr-str context))
+                                    (keys/shown context))
                                (object-array ["value" context]))))
-    context))
+    (check-unanswered ":init" (dispatch/check-context ":init" context nil))
+    (dispatch/without-answer (merge context (select-keys base base-keys)))))
 
 (defn- current-handlers
   [^IPersistentMap context]
@@ -70,17 +87,25 @@
 (defn- checked-request
   "Returns what the wishes of a context and the default replies ask of the MTA."
   ^Request [default-reply wishes _no-reply]
-  (options/check-each (into {} (filter (comp some? val)) wishes))
+  (options/check-given (into {} (filter (comp some? val)) wishes))
   (negotiation/request (assoc wishes :default-reply default-reply)))
+
+(defn- wished-handlers
+  "Returns the handlers of a context. Throws :bad-options where there is no map of them, or where it
+  has become empty: then all mail would pass."
+  [{:keys [default-reply]} {given :handlers}]
+  (let [handlers (negotiation/handler-map given)]
+    (when (and (var? given) (empty? handlers) (empty? default-reply))
+      (throw (options/bad-option :handlers given (str "the map of handlers " given " is empty"))))
+    handlers))
 
 (defn- wanted
   "Returns what the context and those options that it cannot change ask of the MTA."
-  ^Request [{:keys [default-reply] ::keys [request]} context]
-  (let [handlers (current-handlers context)]
+  ^Request [{:keys [default-reply] ::keys [request] :as options} context]
+  (let [handlers (wished-handlers options context)]
     (request default-reply
              (assoc (select-keys context context-options) :handlers handlers)
-             (when (map? handlers)
-               (mapv (comp :no-reply meta val) handlers)))))
+             (mapv (comp :no-reply meta val) handlers))))
 
 (defn- agreed-context
   [{::keys [agreed]} context ^Agreement agreement]
@@ -111,16 +136,56 @@
     :else (throw (MilterException. MilterException$Category/BAD_HANDLER_RETURN
                                    (str ":on-error must return an action, a sequence of actions, or"
                                         " nil for a temporary failure; it returned "
-                                        (if (map? value) "a map without :action" (pr-str value)))
+                                        (if (map? value) "a map without :action" (keys/shown value)))
                                    (object-array ["value" value])))))
+
+(defn- asked-context
+  "Returns [context request] after the handler of :options has returned."
+  [options context returned request]
+  (let [who "the handler of :options"]
+    (when-not (map? returned)
+      (throw (dispatch/bad-return who returned
+                                  (str (keys/shown returned)
+                                       "; it returns the context or nil, and at once: there is no"
+                                       " reply to :options"))))
+    (let [given (dissoc returned :milter/request)
+          changed (:milter/request returned request)]
+      (check-unanswered who (dispatch/check-context who given nil))
+      (when-not (instance? Request changed)
+        (throw (dispatch/bad-return who returned
+                                    (str "a context whose :milter/request is "
+                                         (keys/shown changed) ", no temse.protocol.Request"))))
+      (when (:milter/close? given)
+        (.close ^Connection (:milter/connection context)))
+      [(dispatch/without-answer (dispatch/next-context context given))
+       (if (identical? changed request) (wanted options (merge context given)) changed)])))
+
+(defn- table-or-failure
+  "Returns the handlers by the ordinals of their events, or what is wrong with them."
+  [{::keys [table broken]} handlers]
+  (try
+    (let [found (table handlers)]
+      (reset! broken nil)
+      found)
+    (catch MilterException e
+      e)))
+
+(defn- reported?
+  "Returns true if what is wrong with the handlers was reported before, and remembers it."
+  [{::keys [broken]} handlers]
+  (let [[before _] (reset-vals! broken [handlers])]
+    (and before (identical? handlers (first before)))))
 
 (deftype ^:private ContextHandler [options
                                    ^:unsynchronized-mutable context
+                                   ^:unsynchronized-mutable before
+                                   ^:unsynchronized-mutable owned
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
-                                   ^:unsynchronized-mutable agreement]
+                                   ^:unsynchronized-mutable ^Agreement agreement]
   dispatch/Holder
   (current-context [_] context)
+  (owned-values [_] owned)
   (keep-context [_ c] (set! context c))
 
   MilterHandler
@@ -129,48 +194,69 @@
     (let [request (wanted options context)]
       (if-let [on-options (:options (current-handlers context))]
         (let [given (assoc context :milter/request request)
-              returned (or (on-options offer given) given)
-              changed (:milter/request returned request)]
-          (set! context (dispatch/next-context context (dissoc returned :milter/request)))
-          (if (identical? changed request)
-            (wanted options (merge context returned))
-            changed))
+              returned (on-options offer given)
+              [c request] (asked-context options context (if (nil? returned) given returned) request)]
+          (set! context c)
+          request)
         request)))
 
   (negotiated [_ agreed]
     (set! agreement agreed)
-    (set! context (agreed-context options context agreed)))
+    (set! context (agreed-context options context agreed))
+    (set! owned (dispatch/owned context)))
 
   (onEvent [this connection type event]
+    (set! before nil)
     (when (nil? context)
-      (set! context (agreed-context options (initial-context options connection) agreement)))
-    (let [current (current-handlers context)]
-      (when-not (identical? current handlers)
-        (set! table ((::table options) current))
-        (set! handlers current))
-      (when-let [handler (aget table (.ordinal ^EventType type))]
-        (dispatch/settle this connection event (handler event context)))))
+      (set! context (agreed-context options (initial-context options connection) agreement))
+      (set! owned (dispatch/owned context)))
+    (set! context (dispatch/at-event context connection))
+    (set! before context)
+    (let [current (current-handlers context)
+          found (if (identical? current handlers) table (table-or-failure options current))]
+      (if (instance? MilterException found)
+        (do (set! handlers ::none)
+            (cond
+              (not (reported? options current)) (throw found)
+              (.owesReply agreement type) (.onError this connection found type event)
+              (.owesReply type) (throw found)))
+        (do (set! table ^objects found)
+            (set! handlers current)
+            (when-let [handler (aget ^objects found (.ordinal type))]
+              (dispatch/settle this connection event (handler event context)))))))
 
-  (onError [_ _connection error _type event]
+  (onError [_ connection error _type event]
+    (set! context before)
     (if-let [on-error (:on-error options)]
-      (error-answer (on-error error event context))
+      (error-answer (on-error error
+                              event
+                              (dispatch/at-event
+                                (or before
+                                    (agreed-context options
+                                                    (base-context options connection)
+                                                    agreement))
+                                connection)))
       temporary-failure))
 
   (scopeEnded [_ type]
+    (set! before nil)
     (if (identical? type EventType/DISCONNECT)
       (set! context nil)
       (when (contains? context :milter/message)
         (set! context (dissoc context :milter/message))))))
 
 (defn factory
-  "Returns the MilterFactory of checked options."
-  ^MilterFactory [options]
+  "Returns the MilterFactory of checked options. Where neither handlers nor :init are given, there
+  are default replies at most."
+  ^MilterFactory [{:keys [init handlers] :as options}]
   (let [options (assoc options
+                       :handlers (if (identical? identity init) (or handlers {}) handlers)
                        ::request (remembering checked-request)
                        ::table (remembering handler-table)
+                       ::broken (atom nil)
                        ::agreed (remembering (fn [offer request]
                                                (negotiation/agreement-map
                                                  (Negotiation/agree offer request)))))]
     (reify MilterFactory
       (open [_ _connection]
-        (ContextHandler. options nil nil nil nil)))))
+        (ContextHandler. options nil nil nil ::none nil nil)))))
