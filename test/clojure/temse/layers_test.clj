@@ -14,10 +14,11 @@
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.action temse.report temse.simulate.edit temse.impl.capture temse.impl.console
       temse.impl.document temse.impl.keys temse.impl.load temse.impl.options temse.impl.pending
-      temse.impl.player temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.wire}
+      temse.impl.player temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight
+      temse.impl.wire}
     #{temse.async temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.dispatch temse.impl.log temse.impl.negotiation temse.impl.option-table
-      temse.impl.command.ladder}
+      temse.impl.conversation temse.impl.store temse.impl.command.ladder}
     #{temse.generators temse.record temse.simulate.rules temse.impl.server}
     #{temse.milter temse.proxy temse.impl.command.decode}
     #{temse.message temse.replay temse.impl.command.proxy}
