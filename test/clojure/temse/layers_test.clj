@@ -19,7 +19,8 @@
     #{temse.async temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.dispatch temse.impl.log temse.impl.negotiation temse.impl.option-table
       temse.impl.conversation temse.impl.store temse.impl.command.ladder}
-    #{temse.generators temse.record temse.simulate.rules temse.impl.server}
+    #{temse.generators temse.record temse.simulate.rules temse.impl.ear temse.impl.passage
+      temse.impl.server}
     #{temse.milter temse.proxy temse.impl.command.decode}
     #{temse.message temse.replay temse.impl.command.proxy}
     #{temse.simulate temse.impl.command.replay}
