@@ -150,16 +150,20 @@
               (.start (Thread. ^Runnable f "temse-stop"))
               (.halt (Runtime/getRuntime) 130))))))))
 
-(defn- print-exchange
+(def ^:private most-actions
+  "Actions of an answer that are printed."
+  20)
+
+(defn- exchange-line
   [event-text action-text {:keys [id peer event response millis]}]
-  (locking *out*
-    (println (format "%d  %-60s %s  %.2f ms"
-                     id
-                     (if (= :options (:event event))
-                       (str "connection from " peer)
-                       (event-text event))
-                     (string/join ", " (map action-text response))
-                     (double millis)))))
+  (format "%d  %-60s %s  %.2f ms"
+          id
+          (if (= :options (:event event))
+            (str "connection from " peer)
+            (event-text event))
+          (string/join ", " (concat (map action-text (take most-actions response))
+                                    (when (seq (drop most-actions response)) ["..."])))
+          (double millis)))
 
 (defn- run
   [args]
@@ -174,14 +178,15 @@
           address (requiring-resolve 'temse.milter/milter-address)
           of-filter (requiring-resolve 'temse.impl.options/of-filter)
           filter-options (of-filter (load-filter file filter-args))
-          print-exchange (partial print-exchange
-                                  (requiring-resolve 'temse.report/event-text)
-                                  (requiring-resolve 'temse.report/action-text))
+          print-lines! (requiring-resolve 'temse.impl.console/print-lines!)
+          exchange-line (partial exchange-line
+                                 (requiring-resolve 'temse.report/event-text)
+                                 (requiring-resolve 'temse.report/action-text))
           on-exchange (:on-exchange filter-options identity)
           options (cond-> (merge {:name (string/replace (.getName (io/file file)) #"\.[^.]*$" "")}
                                  filter-options)
                     verbose? (assoc :on-exchange (fn [exchange]
-                                                   (print-exchange exchange)
+                                                   (print-lines! [(exchange-line exchange)])
                                                    (on-exchange exchange)))
                     listen (-> (dissoc :port :host :socket-path) (assoc :address listen)))
           _ (when-not (some options [:address :port :socket-path])
@@ -191,10 +196,9 @@
       (on-signal (fn []
                    (stop-milter server)
                    (.countDown stopped)))
-      (println (:name options) "listens on" (address server))
-      (flush)
+      (print-lines! [(str (:name options) " listens on " (address server))])
       (.await stopped)
-      ((requiring-resolve 'temse.impl.console/flush-log!)))))
+      ((requiring-resolve 'temse.impl.console/flush!)))))
 
 ;; ---- main
 

@@ -22,141 +22,18 @@
    [clojure.java.io :as io]
    [clojure.tools.logging :as log]
    [temse.impl.keys :as keys]
-   [temse.impl.options :as options]
+   [temse.impl.conversation :as conversation]
    [temse.impl.recording :as recording]
    [temse.impl.redaction :as redaction]
-   [temse.impl.tap :as tap])
+   [temse.impl.store :as store]
+   [temse.impl.weight :as weight])
   (:import
-   (java.io Closeable File InputStream)
-   (java.time Instant ZoneOffset)
-   (java.time.format DateTimeFormatter)
-   (java.util ArrayDeque ArrayList Arrays Collection Date Iterator LinkedHashMap List Map$Entry)
-   (java.util.concurrent ExecutionException LinkedBlockingQueue RejectedExecutionException ThreadFactory ThreadPoolExecutor TimeUnit)
-   (java.util.concurrent.atomic AtomicLong)
-   (temse.protocol ActionCodec MilterException Packet PacketSink)))
+   (java.io Closeable File)
+   (java.time Instant)
+   (java.util ArrayList Date HashMap LinkedHashMap List RandomAccess)
+   (java.util.concurrent ExecutionException LinkedBlockingQueue RejectedExecutionException ThreadFactory ThreadPoolExecutor TimeUnit)))
 
 (set! *warn-on-reflection* true)
-
-;; ---- from what was exchanged to a recording
-
-(defn- streamed?
-  [body]
-  (or (instance? InputStream body)
-      (and (sequential? body) (some streamed? body))))
-
-(defn- packets-of
-  "Returns the actions that the packets of an action decode to."
-  [action]
-  (let [actions (ArrayList.)]
-    (ActionCodec/encode action
-                        (reify PacketSink
-                          (packet [_ code bytes offset length]
-                            (let [payload (Arrays/copyOfRange ^bytes bytes (int offset)
-                                                              (int (+ offset length)))]
-                              (.add actions (ActionCodec/decode (Packet. code payload)))))))
-    (vec actions)))
-
-(defn- sent-actions
-  "Returns an action as the MTA gets it. What a proxy has seen need not be good enough to be sent."
-  [{:keys [body] :as action}]
-  (if (streamed? body)
-    [{:action :change-body, :streamed? true}]
-    (try
-      (packets-of action)
-      (catch MilterException _
-        [action]))))
-
-(defn- without-space
-  [{:keys [^String value] :as m}]
-  (cond-> m
-    (and value (.startsWith value " ")) (update :value subs 1)))
-
-(defn- travelled
-  "Returns a reply as the MTA gets it: skip travels for the body only, and where it was agreed."
-  [{:keys [action] :as reply} event protocol]
-  (if (and (= :skip action)
-           (not (and (= :body (:event event)) (contains? protocol :skip))))
-    {:action :continue}
-    reply))
-
-(defn- recorded-exchange
-  "Returns an exchange of :on-exchange as the wire had it."
-  [{:keys [leading-space? protocol]} {:keys [event response millis]}]
-  (let [emulated? (and leading-space? (not (contains? protocol :leading-space)))
-        on-wire (if emulated? without-space identity)]
-    {:event (on-wire event)
-     :response (when response
-                 (if (= :options (:event event))
-                   response
-                   (tap/joined
-                     (into []
-                           (comp (map #(travelled % event protocol)) (map on-wire) (mapcat sent-actions))
-                           response))))
-     :nanos (long (* 1e6 (double millis)))}))
-
-(defn- recording-of
-  [{:keys [started peer ended leading-space? exchanges]}]
-  (let [[{[answer] :response}] exchanges
-        agreed {:leading-space? leading-space?, :protocol (:protocol answer)}
-        conversation (mapv #(recorded-exchange agreed %) exchanges)
-        mta (some #(get-in % [:event :definitions "v"]) conversation)]
-    (cond-> {:temse/recording recording/version
-             :recorded started}
-      mta (assoc :mta mta)
-      true (assoc :peer peer, :ended ended, :conversation conversation))))
-
-;; ---- where recordings are kept
-
-(def ^:private ^DateTimeFormatter timestamp
-  (.withZone (DateTimeFormatter/ofPattern "yyyyMMdd'T'HHmmss.SSS'Z'") ZoneOffset/UTC))
-
-(defn- forget-oldest
-  "Takes [thing size] off the deque, the oldest first, until what is left is within the limits."
-  [^ArrayDeque things {:keys [max-conversations max-bytes]} forget]
-  (while (and (pos? (.size things))
-              (or (< (long max-conversations) (.size things))
-                  (< (long max-bytes) (long (transduce (map second) + things)))))
-    (forget (first (.removeFirst things)))))
-
-(defn- memory-store
-  "Returns functions of the writer's thread: :keep, of a recording and its weight, and :kept."
-  [options]
-  (let [things (ArrayDeque.)]
-    {:keep (fn [recording weight]
-             (.addLast things [recording weight])
-             (forget-oldest things options identity))
-     :kept #(mapv first things)}))
-
-(defn- sized
-  [files]
-  [files (transduce (map #(.length ^File %)) + files)])
-
-(defn- read-all
-  [directory]
-  (mapv (comp recording/read-file first) (recording/files directory)))
-
-(defn- checked-directory
-  ^File [given]
-  (let [directory (io/file given)]
-    (.mkdirs directory)
-    (when-not (and (.isDirectory directory) (.canWrite directory))
-      (throw (options/bad-option :directory given
-                                 (str "recordings cannot be written to " directory
-                                      ": it is no directory, or not for this process"))))
-    directory))
-
-(defn- directory-store
-  "Returns functions like those of a memory-store. What the directory holds counts, too."
-  [{:keys [directory max-body] :as options}]
-  (let [directory (checked-directory directory)
-        things (ArrayDeque. ^Collection (mapv sized (recording/files directory)))
-        numbers (AtomicLong.)]
-    {:keep (fn [{:keys [^Date recorded] :as recording} _]
-             (let [file (io/file directory (format "%s-%06d.edn" (.format timestamp (.toInstant recorded))
-                                                   (.incrementAndGet numbers)))]
-               (.addLast things (sized (recording/write recording file max-body)))
-               (forget-oldest things options (fn [files] (run! #(.delete ^File %) files)))))
-     :kept #(read-all directory)}))
 
 ;; ---- recording
 
@@ -187,15 +64,15 @@
 
 (defn- store-recording
   "Stores a conversation. What goes wrong is logged once until it goes right again."
-  [^Recorder recorder conversation]
+  [^Recorder recorder {:keys [weight] :as conversation}]
   (let [{:keys [redact]} (.-options recorder)
         counts (.-counts recorder)
         failing? (:failing? @counts)]
     (try
-      ((:keep (.-store recorder))
-       (cond-> (recording-of conversation) redact (redaction/redacted redact))
-       (:weight conversation))
-      (swap! counts #(-> % (update :recorded inc) (assoc :failing? false)))
+      (let [recording (cond-> (conversation/recording-of conversation) redact (redaction/redacted redact))
+            weight (if redact (weight/of recording) weight)
+            outcome (if ((:keep (.-store recorder)) recording weight) :recorded :dropped)]
+        (swap! counts #(-> % (update outcome inc) (assoc :failing? false))))
       (catch Throwable e
         (swap! counts #(-> % (update :failed inc) (assoc :failing? true)))
         (when-not failing?
@@ -218,36 +95,32 @@
         (waiting weight)
         (.execute ^ThreadPoolExecutor (.-writer recorder)
                   (fn []
-                    (store-recording recorder (assoc conversation :ended ended, :weight weight))
-                    (waiting (- weight))))
+                    (try
+                      (store-recording recorder (assoc conversation :ended ended, :weight weight))
+                      (finally
+                        (waiting (- weight))))))
         (catch RejectedExecutionException _
           (waiting (- weight))
           (dropped))))))
 
+(defn- cut
+  "Ends the recording of a conversation that goes on."
+  [^Recorder recorder key]
+  (when-let [conversation (.remove ^LinkedHashMap (.-open recorder) key)]
+    (swap! (.-counts recorder) update :cut inc)
+    (finish recorder conversation :cut)))
+
 (defn- cut-oldest
   [^Recorder recorder]
-  (let [^Iterator entries (.iterator (.entrySet ^LinkedHashMap (.-open recorder)))
-        ^Map$Entry oldest (.next entries)]
-    (.remove entries)
-    (swap! (.-counts recorder) update :cut inc)
-    (finish recorder (.getValue oldest) :cut)))
+  (cut recorder (.next (.iterator (.keySet ^LinkedHashMap (.-open recorder))))))
 
-(defn- text-weight
-  [^String text]
-  (if text (.length text) 0))
+(def ^:private conversation-weight
+  "Bytes that a conversation takes before its first exchange."
+  1024)
 
-(defn- weight-of
-  "Returns about how many bytes of memory an exchange takes."
-  ^long [{:keys [event response]}]
-  (reduce (fn [^long sum {:keys [value body]}]
-            (+ sum 64 (long (text-weight value)) (cond
-                                                   (bytes? body) (alength ^bytes body)
-                                                   (string? body) (.length ^String body)
-                                                   :else 0)))
-          (+ 256
-             (if-let [^bytes data (:data event)] (alength data) 0)
-             (long (text-weight (:value event))))
-          response))
+(def ^:private exchange-weight
+  "Bytes that an exchange takes without its event and response."
+  160)
 
 (defn- new-conversation
   [leading-space? {:keys [peer]}]
@@ -255,37 +128,90 @@
    :peer peer
    :leading-space? leading-space?
    :exchanges (ArrayList.)
+   :macros (HashMap.)
    :weight (long-array 1)})
 
+(defn- known-body?
+  "Returns true for a body that can be kept: text, bytes, or pieces of these that are all there. What
+  else a handler may give is read once, by the server."
+  [body]
+  (or (string? body)
+      (bytes? body)
+      (and (or (counted? body) (instance? RandomAccess body))
+           (every? #(or (string? %) (bytes? %)) body))))
+
+(defn- keepable
+  [{:keys [body] :as action}]
+  (if (or (nil? body) (known-body? body))
+    action
+    {:action :change-body, :streamed? true}))
+
+(defn- shared
+  "Returns the event, of macros that are said once more the event of before."
+  [{:keys [^HashMap macros]} {:keys [event command] :as e}]
+  (if (= :define-macro event)
+    (let [known (.get macros command)]
+      (if (= known e)
+        known
+        (do (.put macros command e)
+            e)))
+    e))
+
+(defn- weigh
+  "Counts more bytes of a conversation, and cuts the oldest ones where they are too many together."
+  [^Recorder recorder {:keys [^longs weight]} more]
+  (let [max-memory (long (:max-memory (.-options recorder)))]
+    (aset weight 0 (+ (long more) (aget weight 0)))
+    (swap! (.-counts recorder) update :held + more)
+    (while (and (< max-memory (long (:held @(.-counts recorder))))
+                (pos? (.size ^LinkedHashMap (.-open recorder))))
+      (cut-oldest recorder))))
+
 (defn- add
-  [^Recorder recorder {:keys [^List exchanges ^longs weight]} exchange]
-  (let [more (weight-of exchange)]
-    (.add exchanges exchange)
-    (aset weight 0 (+ more (aget weight 0)))
-    (swap! (.-counts recorder) update :held + more)))
+  "Adds an exchange to a conversation, or cuts it where it would take too much memory by itself."
+  [^Recorder recorder key conversation {:keys [event response millis]}]
+  (let [{:keys [^List exchanges ^longs weight]} conversation
+        plain-event (with-meta event nil)
+        event (shared conversation plain-event)
+        response (some->> response (mapv keepable))
+        more (+ (long exchange-weight)
+                (if (identical? event plain-event) (weight/of event) 0)
+                (weight/of response))]
+    (if (< (long (:max-memory (.-options recorder))) (+ more (aget weight 0)))
+      (cut recorder key)
+      (do
+        (.add exchanges {:event event, :response response, :millis millis})
+        (weigh recorder conversation more)))))
+
+(defn- begin
+  [^Recorder recorder key leading-space? exchange]
+  (let [conversation (new-conversation leading-space? exchange)]
+    (cut recorder key)
+    (.put ^LinkedHashMap (.-open recorder) key conversation)
+    (weigh recorder conversation (+ (long conversation-weight) (weight/of (:peer exchange))))))
 
 (defn- hear
-  "Takes an exchange of the connection `key`."
+  "Takes an exchange of the connection `key`. A conversation of which one cannot be kept is cut."
   [^Recorder recorder key leading-space? {:keys [event] :as exchange}]
-  (let [^LinkedHashMap open (.-open recorder)
-        max-memory (long (:max-memory (.-options recorder)))]
+  (let [^LinkedHashMap open (.-open recorder)]
     (locking open
-      (when (= :options (:event event))
-        (.put open key (new-conversation leading-space? exchange)))
-      (when-let [conversation (.get open key)]
-        (cond
-          (= :message-end (:event event))
-          nil
+      (try
+        (when (= :options (:event event))
+          (begin recorder key leading-space? exchange))
+        (when-let [conversation (.get open key)]
+          (cond
+            (= :message-end (:event event))
+            nil
 
-          (and (= :disconnect (:event event)) (not= :new-connection (:reason event)))
-          (do (.remove open key)
-              (finish recorder conversation (:reason event)))
+            (and (= :disconnect (:event event)) (not= :new-connection (:reason event)))
+            (do (.remove open key)
+                (finish recorder conversation (:reason event)))
 
-          :else
-          (add recorder conversation exchange)))
-      (while (and (< max-memory (long (:held @(.-counts recorder))))
-                  (pos? (.size open)))
-        (cut-oldest recorder)))))
+            :else
+            (add recorder key conversation exchange)))
+        (catch Throwable e
+          (cut recorder key)
+          (throw e))))))
 
 (defn- close-recorder
   [^Recorder recorder]
@@ -315,8 +241,9 @@
     :directory          ; where to write files (default: none, they are kept in memory)
     :max-conversations  ; how many are kept (default: 1000)
     :max-bytes          ; how large they may be together (default: 104857600)
-    :max-memory         ; bytes of conversations in progress, and again of those that wait to be
-                        ; written; beyond it the oldest one in progress is cut (default: 16777216)
+    :max-memory         ; bytes of memory that conversations in progress take, with all that is in
+                        ; them, and again those that wait to be written (default: 16777216); beyond
+                        ; it the oldest one in progress is cut, and one that would exceed it alone
     :max-body           ; bytes of a body in the recording; larger ones get a file (default: 8192)
     :redact             ; map of what must not be kept (default: nothing)
       :addresses?       ; mail addresses become hashes, equal ones equal hashes; names and IP
@@ -325,6 +252,7 @@
       :headers          ; names of header fields whose values are dropped
       :key              ; of the hashes, a string (default: a random one, which is not kept)
 
+  Files are readable and writable for their owner only, and so are directories that are made.
   Recording never disturbs mail: files are written by a thread of their own, and what it cannot write
   is logged and counted, see `recorder-status`. Closing waits for what is being written; conversations
   in progress are cut.
@@ -336,8 +264,8 @@
    (let [options (checked options)]
      (->Recorder options
                  (if (:directory options)
-                   (directory-store options)
-                   (memory-store options))
+                   (store/in-directory options)
+                   (store/in-memory options))
                  (LinkedHashMap.)
                  (writer)
                  (atom {:recorded 0, :cut 0, :dropped 0, :failed 0, :held 0, :waiting 0})))))
@@ -366,8 +294,8 @@
 
 (defn recorder-status
   "Returns what a recorder has done: conversations :recorded, those among them that were :cut since
-  memory ran short or the recorder was closed, :dropped since the disk was too slow, and :failed to
-  be written; and the bytes of memory :held by conversations in progress and :waiting to be written."
+  memory ran short or the recorder was closed, :dropped since the disk was too slow or they alone
+  exceed :max-bytes, and :failed to be written; and the bytes of memory :held by conversations in progress and :waiting to be written."
   [^Recorder recorder]
   (dissoc @(.-counts recorder) :failing?))
 
@@ -398,7 +326,7 @@
   [file-or-directory]
   (let [file (io/file file-or-directory)]
     (if (.isDirectory file)
-      (read-all file)
+      (store/read-all file)
       [(recording/read-file file)])))
 
 (defn recording-text

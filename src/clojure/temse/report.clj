@@ -4,35 +4,55 @@
    [clojure.string :as string]
    [temse.impl.keys :as keys])
   (:import
-   (temse.protocol Text)))
+   (temse.protocol Printable Text)))
 
 (set! *warn-on-reflection* true)
 
 (def ^:private widest-text 60)
 
-(defn- shortened
-  [text]
-  (let [line (string/replace text #"\r?\n" "\\\\n")]
-    (if (< widest-text (count line))
-      (str (subs line 0 (- widest-text 3)) "...")
-      line)))
+(def ^:private widest-word 320)
 
-(defn event-text
-  "Returns an event in one line, in the words of SMTP where there are some."
-  [{:keys [event] :as e}]
-  (case event
-    :options (str "options version " (:version e))
-    :connect (string/join " " (remove nil? ["connect" (:host-name e) (:address e) (:port e)]))
-    :hello (str "hello " (:greeting e))
-    :mail (string/join " " (into ["mail" (:sender e)] (:options e)))
-    :recipient (string/join " " (into ["recipient" (:address e)] (:options e)))
-    :header (str "header " (:name e) ": " (shortened (:value e)))
-    :body (str "body, " (count (:data e)) " bytes")
-    :unknown (str "unknown " (shortened (:command e)))
-    :define-macro (str "define-macro " (name (or (:stage e) :unknown)) " "
-                       (string/join " " (map (fn [[k v]] (str k "=" v)) (:definitions e))))
-    (:message-end :disconnect) (str (name event) " (" (name (:reason e)) ")")
-    (name event)))
+(def ^:private widest-line 2000)
+
+(def ^:private most-words 20)
+
+(defn- plain
+  "Returns the text of a value, of one that is no text or name its class: printing it may be a user's
+  code, or have no end."
+  ^String [value]
+  (cond
+    (nil? value) ""
+    (string? value) value
+    (keyword? value) (name value)
+    (or (int? value) (double? value) (symbol? value) (char? value) (boolean? value)) (str value)
+    :else (str "(" (.getName (class value)) ")")))
+
+(defn- shortened
+  [value]
+  (let [text (plain value)
+        beginning (subs text 0 (min (count text) (* 2 (long widest-text))))]
+    (Printable/of ^String (string/replace beginning #"\r?\n" "\\\\n") (int widest-text))))
+
+(defn- word
+  [value]
+  (Printable/of (plain value) (int widest-word)))
+
+(defn- words
+  "Returns the values that are there and, one by one, those of a collection in one text."
+  [values more]
+  (let [more (if (sequential? more) more (when (some? more) [more]))
+        shown (take most-words more)]
+    (string/join " " (concat (map word (remove nil? values))
+                             (map word shown)
+                             (when (seq (drop most-words more)) ["..."])))))
+
+(defmacro ^:private line
+  "Returns what the body returns, a text, as a printable line, whatever goes wrong."
+  [what & body]
+  `(try
+     (Printable/of ^String (do ~@body) (int widest-line))
+     (catch Throwable problem#
+       (str ~what " that cannot be shown: " (.getName (class problem#))))))
 
 (defn- body-text
   [body]
@@ -41,23 +61,51 @@
     (bytes? body) (str (alength ^bytes body) " bytes")
     :else "new body"))
 
+(defn event-text
+  "Returns an event in one printable line, in the words of SMTP where there are some. Takes any map."
+  [event-map]
+  (let [field #(get event-map %)
+        event (field :event)]
+    (line "an event"
+          (case event
+            :options (str "options version " (word (field :version)))
+            :connect (words ["connect" (field :host-name) (field :address) (field :port)] nil)
+            :hello (str "hello " (word (field :greeting)))
+            :mail (words ["mail" (field :sender)] (field :options))
+            :recipient (words ["recipient" (field :address)] (field :options))
+            :header (str "header " (word (field :name)) ": " (shortened (field :value)))
+            :body (str "body, " (body-text (or (field :data) (byte-array 0))))
+            :unknown (str "unknown " (shortened (field :command)))
+            :define-macro (str "define-macro " (word (or (field :stage) :unknown)) " "
+                               (string/join " " (map (fn [[k v]] (str (word k) "=" (word v)))
+                                                     (take most-words (field :definitions)))))
+            (:message-end :disconnect) (str (name event) " (" (word (field :reason)) ")")
+            (word event)))))
+
 (defn action-text
-  "Returns an action in one line."
-  [{:keys [action] :as a}]
-  (case action
-    :reply-code (str (:smtp-code a) " " (when-let [code (:enhanced-code a)] (str code " "))
-                     (shortened (:text a "")))
-    :add-header (str "add-header " (when-let [p (:position a)] (str "at " p " "))
-                     (:name a) ": " (shortened (:value a)))
-    :change-header (if (:value a)
-                     (str "change-header " (:name a) " " (:index a 1) ": " (shortened (:value a)))
-                     (str "delete-header " (:name a) " " (:index a 1)))
-    :change-body (str "change-body, " (body-text (:body a)))
-    (:add-recipient :delete-recipient :change-sender)
-    (str (name action) " " (string/join " " (cons (:address a) (:parameters a))))
-    :quarantine (str "quarantine " (shortened (:reason a)))
-    :options (str "options version " (:version a))
-    (name (or action (:event a)))))
+  "Returns an action in one printable line. Takes any map."
+  [action-map]
+  (let [field #(get action-map %)
+        action (field :action)]
+    (line "an action"
+          (case action
+            :reply-code (str (word (field :smtp-code)) " "
+                             (when-let [code (field :enhanced-code)] (str (word code) " "))
+                             (shortened (field :text)))
+            (:add-header :insert-header)
+            (str (name action) " " (when-let [p (field :position)] (str "at " (word p) " "))
+                 (word (field :name)) ": " (shortened (field :value)))
+            (:change-header :delete-header)
+            (let [which (str (word (field :name)) " " (word (or (field :index) 1)))]
+              (if (and (= :change-header action) (some? (field :value)))
+                (str "change-header " which ": " (shortened (field :value)))
+                (str "delete-header " which)))
+            (:change-body :replace-body) (str "change-body, " (body-text (field :body)))
+            (:add-recipient :delete-recipient :change-sender)
+            (words [action (field :address)] (field :parameters))
+            :quarantine (str "quarantine " (shortened (field :reason)))
+            :options (str "options version " (word (field :version)))
+            (word (or action (field :event)))))))
 
 (defn ladder
   "Returns the conversation of a report as lines: what the MTA said on the left, what the milter

@@ -261,3 +261,50 @@
     (testing "and a verbose filter has told of every event"
       (doseq [told [#"header Subject: hi +continue" #"message-end \(accepted\)"]]
         (is (some #(re-find told %) lines) told)))))
+
+;; Output that nobody reads
+
+(defn- play
+  "Plays mails to an address over one connection and returns how often each verdict was given."
+  [address mails]
+  (with-open [session (mt/connect-to address)]
+    (frequencies (repeatedly mails #(:verdict (mt/run-message session {}))))))
+
+(deftest a-filter-whose-output-nobody-reads-serves-on-and-says-later-what-it-dropped
+  (let [[code lines]
+        (with-served marking ["-v" "--" "yes"]
+          (fn [_process address await-line]
+            (is (= {:accept 1500} (play address 1500)))
+            (is (await-line #"^temse: \d+ lines dropped here, since the output was not read$"))
+            (is (= {:accept 1} (play address 1)))
+            (is (await-line #"message-end \(accepted\)"))))
+        dropped (keep #(second (re-find #"^temse: (\d+) lines dropped here" %)) lines)]
+    (is (= 0 code))
+    (is (< 5000 (reduce + (map parse-long dropped)) 20000))
+    (testing "and the beginning is whole and in order"
+      (let [served (filter #(re-find #" end-of-message " %) lines)]
+        (is (< 400 (count served)))))))
+
+(defn- with-address
+  "Calls f with the process and the address of a verbose filter whose output is not read after its
+  first line, and returns the exit code."
+  [f]
+  (with-file marking
+    (fn [file]
+      (let [process ^Process (start "run" file "--listen" "inet:0@127.0.0.1" "-v" "--" "yes")]
+        (try
+          (let [line (await-line (io/reader (.getInputStream process)) (atom []) #"listens on")]
+            (f process (second (re-find #"listens on (\S+)$" line)))
+            (terminate process)
+            (exit-code process))
+          (finally
+            (.destroyForcibly process)))))))
+
+(deftest a-filter-whose-output-nobody-reads-ends-when-it-is-asked-to
+  (is (= 0 (with-address (fn [_process address]
+                           (is (= {:accept 300} (play address 300))))))))
+
+(deftest a-filter-whose-output-is-closed-serves-on
+  (is (= 0 (with-address (fn [^Process process address]
+                           (.close (.getInputStream process))
+                           (is (= {:accept 100} (play address 100))))))))

@@ -314,3 +314,18 @@
           (.destroy process)
           (is (= 0 (.waitFor process)))
           (is (= [] (replay/replay recordings server))))))))
+
+(deftest a-command-whose-output-nobody-reads-passes-mail-on
+  (milter/with-milter [server (assoc adding :port 0)]
+    (let [process (support/process ["-e" (pr-str `((requiring-resolve 'temse.impl.command.proxy/run)
+                                                   ["--listen" "inet:0@127.0.0.1" "-v"
+                                                    "--milter" ~(milter/milter-address server)]))])]
+      (with-open [output (io/reader (.getInputStream process))]
+        (let [next-line #(.readLine ^java.io.BufferedReader output)
+              [_ address] (re-find #"proxy listens on (\S+) for the milter at" (next-line))]
+          (with-open [session (mt/connect-to address)]
+            (is (= {:accept 900} (frequencies (repeatedly 900 #(:verdict (mt/run-message session {})))))))
+          (is (some #(re-find #"^temse: \d+ lines dropped here, since the output was not read$" %)
+                    (take-while some? (repeatedly next-line))))
+          (.destroy process)
+          (is (= 0 (.waitFor process))))))))

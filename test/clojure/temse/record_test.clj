@@ -5,7 +5,6 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
-   [temse.impl.recording :as recording]
    [temse.milter :as milter]
    [temse.record :as record]
    [temse.support :as support]
@@ -14,12 +13,11 @@
    (java.io ByteArrayInputStream Closeable File)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
-   (java.util.concurrent CountDownLatch)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
 
-(defmacro ^:private with-directory
+(defmacro with-directory
   "Binds `directory` to the path of a new directory, which is removed after the body."
   [directory & body]
   `(let [~directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))]
@@ -40,13 +38,13 @@
                                    (update :event texts)
                                    (update :response (partial mapv texts))))))))
 
-(def ^:private watching
+(def watching
   "Options of a filter that hears of everything."
   {:handlers {:connect (fn [_ _]), :hello (fn [_ _]), :mail (fn [_ _]), :recipient (fn [_ _])
               :data (fn [_ _]), :header (fn [_ _]), :end-of-headers (fn [_ _]), :body (fn [_ _])
               :end-of-message (fn [_ _] [(act/add-header "X-Seen" "yes")])}})
 
-(defn- recorded
+(defn recorded
   "Returns the recordings of mails to a filter, each on a connection of its own."
   [options filter & mails]
   (with-open [recorder (record/recorder options)]
@@ -54,7 +52,8 @@
       (mt/run-message (record/record filter recorder) mail))
     (record/recordings recorder)))
 
-(defn- events
+(defn events
+  "Returns the names of the events of a recording."
   [recording]
   (map (comp :event :event) (:conversation recording)))
 
@@ -62,7 +61,8 @@
   [event recording]
   (some #(when (= event (:event (:event %))) (:response %)) (:conversation recording)))
 
-(defn- names
+(defn names
+  "Returns the names of the files in a directory."
   [directory]
   (sort (map #(.getName ^File %) (rest (file-seq (io/file directory))))))
 
@@ -182,73 +182,7 @@
         "{:temse/recording 1 :conversation [{:event {:data #temse/file \"../../etc/passwd\"}}]}"
         #"a body must be in a file beside its recording"))))
 
-;; Bounds
-
-(deftest the-oldest-recordings-go-first
-  (let [mail (fn [n] {:sender (str "<" n "@example.org>"), :body (apply str (repeat 100 "x"))})
-        senders (fn [recordings] (mapcat #(keep (comp :sender :event) (:conversation %)) recordings))]
-    (testing "by number, in memory"
-      (is (= ["<2@example.org>" "<3@example.org>"]
-             (senders (apply recorded {:max-conversations 2} watching (map mail (range 4)))))))
-    (testing "by size, in memory"
-      (is (< 0 (count (apply recorded {:max-bytes 20000} watching (map mail (range 20)))) 20)))
-    (testing "by number, on disk, with the files beside and those of an earlier run"
-      (with-directory directory
-        (recorded {:directory directory, :max-body 10} watching (mail 0) (mail 1))
-        (is (= ["<1@example.org>" "<2@example.org>"]
-               (senders (recorded {:directory directory, :max-body 10, :max-conversations 2} watching
-                                  (mail 2)))))
-        (is (= 4 (count (names directory))))))
-    (testing "by size, on disk"
-      (with-directory directory
-        (apply recorded {:directory directory, :max-bytes 10000} watching (map mail (range 10)))
-        (is (<= (reduce + (map #(.length ^File %) (filter #(.isFile ^File %) (file-seq (io/file directory)))))
-                10000))
-        (is (pos? (count (names directory))))))))
-
-(deftest conversations-in-progress-are-cut-where-memory-is-short
-  (with-open [recorder (record/recorder {:max-memory 20000})]
-    (let [filter (record/record watching recorder)]
-      (with-open [first-session (mt/connect-to filter)
-                  second-session (mt/connect-to filter)]
-        (mt/run-message first-session {})
-        (is (= :accept (:verdict (mt/run-message second-session {:body (apply str (repeat 10000 "x"))}))))
-        (is (= 1 (:cut (record/recorder-status recorder))))
-        (is (= [:cut] (map :ended (record/recordings recorder))))
-        (is (= :end-of-message (last (remove #{:abort} (events (first (record/recordings recorder)))))))
-        (mt/run-message first-session {})))
-    (is (= [:cut :quit] (map :ended (record/recordings recorder))))
-    (is (= {:recorded 2, :cut 1, :dropped 0, :failed 0, :held 0, :waiting 0}
-           (record/recorder-status recorder)))))
-
-(deftest conversations-are-dropped-and-counted-where-the-disk-is-too-slow
-  (with-directory directory
-    (let [go-on (CountDownLatch. 1)
-          write recording/write]
-      (with-redefs [recording/write (fn [& args]
-                                      (.await go-on)
-                                      (apply write args))]
-        (with-open [recorder (record/recorder {:directory directory, :max-memory 20000})]
-          (dotimes [_ 10]
-            (is (= :accept (:verdict (mt/run-message (record/record watching recorder) {})))))
-          (let [{:keys [dropped waiting]} (record/recorder-status recorder)]
-            (is (< 0 dropped 10))
-            (is (<= waiting 20000)))
-          (.countDown go-on)
-          (is (= 10 (+ (count (record/recordings recorder))
-                       (:dropped (record/recorder-status recorder))))))))))
-
-(deftest what-cannot-be-written-is-logged-once-and-counted
-  (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))]
-    (support/with-logs logs
-      (with-open [recorder (record/recorder {:directory directory})]
-        (io/delete-file directory)
-        (dotimes [_ 3]
-          (is (= :accept (:verdict (mt/run-message (record/record watching recorder) {})))))
-        (record/recordings recorder)
-        (is (= 3 (:failed (record/recorder-status recorder)))))
-      (is (= 1 (count (filter #(string/includes? % "could not be recorded")
-                              (support/messages logs :error))))))))
+;; Use
 
 (deftest closing-a-recorder-cuts-what-is-in-progress-and-writes-it
   (let [^Closeable recorder (record/recorder)]

@@ -1,19 +1,62 @@
 (ns temse.impl.log
-  "What the Java server reports, written with clojure.tools.logging."
+  "What the Java server reports, written with clojure.tools.logging.
+
+  Texts are made only for levels that are on, are printable and bounded, and nothing in an event, in a
+  reply or in a user's data makes a report throw. A logging back end that fails is reported on stderr."
   {:no-doc true}
   (:require
    [clojure.tools.logging :as log]
    [temse.report :as report])
   (:import
    (java.io IOException)
-   (temse.protocol EventType)
-   (temse.server ConnectionInfo ServerListener)))
+   (temse.protocol EventType Printable)
+   (temse.server ConnectionInfo LastResort ServerListener)))
 
 (set! *warn-on-reflection* true)
 
-(defn- who
-  [server ^ConnectionInfo connection]
-  (str server " " (.id connection) " " (.peer connection)))
+(def ^:private longest-line 4000)
+
+(def ^:private longest-value 1000)
+
+(def ^:private quiet-nanos
+  "How long a failure of :on-exchange goes unreported after another."
+  10000000000)
+
+(defmacro quietly
+  "Evaluates the body, which logs, and returns nil. Where that fails it is reported on stderr."
+  [& body]
+  `(try
+     ~@body
+     nil
+     (catch Throwable problem#
+       (LastResort/report "writing to the log" problem#))))
+
+(defn problem-text
+  "Returns the message of an exception in one printable line, or its class."
+  [^Throwable problem]
+  (Printable/of ^String (or (try
+                              (ex-message problem)
+                              (catch Throwable _))
+                            (if problem (.getName (class problem)) "unknown"))
+                (int longest-value)))
+
+(defn- data-text
+  "Returns data, whose objects may be a user's, in one printable line."
+  [data]
+  (try
+    (binding [*print-length* 20, *print-level* 5]
+      (Printable/of ^String (print-str data) (int longest-value)))
+    (catch Throwable problem
+      (str "(" (.getName (class problem)) " while it was printed)"))))
+
+(defn- line
+  "Returns what is said of a connection in one printable line."
+  [server ^ConnectionInfo connection & more]
+  (Printable/of ^String (apply str server " "
+                               (when connection
+                                 (str (.id connection) " " (.peer connection)))
+                               more)
+                (int longest-line)))
 
 (defn- told?
   "Returns true if the error that a connection ended with has been logged already."
@@ -30,35 +73,81 @@
        (when (and event (not= :continue (:action reply)))
          (str ": " (report/action-text reply)))))
 
+;; ---- functions of users
+
+(defn- unreported
+  "Returns a function that returns how often it was called unheard before, or nil where it is unheard
+  itself: it is heard once in ten seconds."
+  []
+  (let [state (atom [nil 0])]
+    (fn []
+      (let [now (System/nanoTime)
+            [[quiet-since missed] [heard-at]]
+            (swap-vals! state (fn [[quiet-since missed]]
+                                (if (and quiet-since (< (- now (long quiet-since)) (long quiet-nanos)))
+                                  [quiet-since (inc (long missed))]
+                                  [now 0])))]
+        (when (not= quiet-since heard-at)
+          missed)))))
+
+(defn guarded
+  "Returns a function of an exchange that calls f, an :on-exchange, and never throws: that f failed
+  is logged, once in ten seconds."
+  [title f]
+  (let [unreported (unreported)]
+    (fn [exchange]
+      (try
+        (f exchange)
+        (catch Throwable problem
+          (quietly
+            (when-let [missed (unreported)]
+              (log/error problem (line title nil ":on-exchange failed: " (problem-text problem)
+                                       (when (pos? (long missed))
+                                         (str " (and " missed " times before that were not logged)")))))))))))
+
+;; ---- the listener
+
+(defn- exchange
+  [^ConnectionInfo connection event response nanos]
+  {:id (.id connection)
+   :peer (.peer connection)
+   :event event
+   :response (vec response)
+   :millis (/ (long nanos) 1e6)})
+
 (defn listener
   "Returns a listener that writes under the server's name, and calls `on-exchange` (or nil) with a
-  map of each exchange."
+  map of each exchange. None of its methods throws."
   ^ServerListener [server on-exchange]
-  (reify ServerListener
-    (negotiated [_ connection]
-      (log/debug (who server connection) "connected"))
-    (verdict [_ connection event reply ended]
-      (log/log :debug (str (who server connection) (verdict-text event reply ended))))
-    (closed [_ connection error]
-      (if (told? error)
-        (log/debug (who server connection) "closed")
-        (log/info (who server connection) "closed:" (ex-message error))))
-    (violated [_ connection error]
-      (log/warn (who server connection) "protocol error, closing:" (ex-message error)
-                (dissoc (ex-data error) :action)))
-    (failed [_ connection type event error]
-      (log/error error (who server connection) "the handler of"
-                 (str (.-keyword ^EventType type)) "failed:" (ex-message error) (dissoc event :data)))
-    (refused [_ peer why]
-      (log/warn server "refused" peer why))
-    (wantsExchanges [_]
-      (some? on-exchange))
-    (exchanged [_ connection event response nanos]
-      (try
-        (on-exchange {:id (.id ^ConnectionInfo connection)
-                      :peer (.peer ^ConnectionInfo connection)
-                      :event event
-                      :response (vec response)
-                      :millis (/ nanos 1e6)})
-        (catch Throwable e
-          (log/error e server ":on-exchange failed"))))))
+  (let [on-exchanged (guarded server (fn [[connection event response nanos]]
+                                       (on-exchange (exchange connection event response nanos))))]
+    (reify ServerListener
+      (negotiated [_ connection]
+        (quietly
+          (log/debug (line server connection " connected"))))
+      (verdict [_ connection event reply ended]
+        (quietly
+          (log/debug (line server connection (verdict-text event reply ended)))))
+      (closed [_ connection error]
+        (quietly
+          (if (told? error)
+            (log/debug (line server connection " closed"))
+            (log/info (line server connection " closed: " (problem-text error))))))
+      (violated [_ connection error]
+        (quietly
+          (log/warn (line server connection " protocol error, closing: " (problem-text error) " "
+                          (data-text (dissoc (ex-data error) :action))))))
+      (failed [_ connection type event error]
+        (quietly
+          (log/log :error error (line server connection " the handler of "
+                                      (some-> ^EventType type .-keyword)
+                                      " failed: " (problem-text error) " "
+                                      (data-text (dissoc event :data))))))
+      (refused [_ peer why]
+        (quietly
+          (log/warn (line server nil "refused " peer " " why))))
+      (wantsExchanges [_]
+        (some? on-exchange))
+      (exchanged [_ connection event response nanos]
+        (when on-exchange
+          (on-exchanged [connection event response nanos]))))))

@@ -6,8 +6,10 @@
    [clojure.java.io :as io]
    [clojure.string :as string])
   (:import
-   (java.io File FileOutputStream StringWriter)
-   (java.nio.file CopyOption Files StandardCopyOption)
+   (java.io BufferedOutputStream File IOException OutputStream StringWriter)
+   (java.nio.channels Channels)
+   (java.nio.file CopyOption FileSystems Files StandardCopyOption StandardOpenOption)
+   (java.nio.file.attribute FileAttribute PosixFilePermissions)
    (java.util Base64)
    (temse.protocol EventType Text)))
 
@@ -110,23 +112,23 @@
       (update :event event-form beside)
       (update :response (fn [response] (some->> response (mapv #(with-body-forms % beside)))))))
 
-(defn- print-recording
-  [{:keys [conversation] :as recording} beside]
+(defn- print-head
+  [recording]
   (print "{")
   (doseq [[k v] (dissoc recording :conversation :file)]
     (pr k v)
     (print "\n "))
-  (print ":conversation\n [")
-  (doseq [[i exchange] (map-indexed vector conversation)]
-    (when (pos? (long i))
-      (print "\n  "))
-    (pr (exchange-form exchange beside)))
-  (print "]}\n"))
+  (print ":conversation\n ["))
 
-(defn text
-  "Returns the text of a recording. `beside` is given each body and returns the name of the file that
-  takes it, or nil for a body that stays."
-  [recording beside]
+(defn- print-exchange
+  [i exchange beside]
+  (when (pos? (long i))
+    (print "\n  "))
+  (pr (exchange-form exchange beside)))
+
+(defn- printed
+  "Returns what a function prints, as it stands in a file."
+  [f & args]
   (let [writer (StringWriter.)]
     (binding [*out* writer
               *flush-on-newline* false
@@ -136,31 +138,89 @@
               *print-level* nil
               *print-meta* false
               *print-dup* false]
-      (print-recording recording beside))
+      (apply f args))
     (escaped (str writer))))
 
-(defn- write-bytes
-  [^File file ^bytes bytes]
-  (with-open [out (FileOutputStream. file)]
-    (.write out bytes)))
+(defn- texts
+  "Returns the text of a recording in pieces, so that it need not be in memory as a whole."
+  [{:keys [conversation] :as recording} beside]
+  (concat [(printed print-head recording)]
+          (map-indexed #(printed print-exchange %1 %2 beside) conversation)
+          ["]}\n"]))
+
+(defn text
+  "Returns the text of a recording. `beside` is given each body and returns the name of the file that
+  takes it, or nil for a body that stays."
+  [recording beside]
+  (string/join (texts recording beside)))
+
+;; ---- files, for their owner only: they hold whole mails
+
+(defn- permissions
+  "Returns what makes a new file or directory private, where the system knows of that."
+  ^"[Ljava.nio.file.attribute.FileAttribute;" [mode]
+  (into-array FileAttribute
+              (when (.contains (.supportedFileAttributeViews (FileSystems/getDefault)) "posix")
+                [(PosixFilePermissions/asFileAttribute (PosixFilePermissions/fromString mode))])))
+
+(defn make-directory
+  "Makes a directory and those above it where they are missing. That it cannot be made is no error."
+  [^File directory]
+  (try
+    (Files/createDirectories (.toPath directory) (permissions "rwx------"))
+    (catch IOException _)))
+
+(defn- new-file
+  "Returns an output to a file that must not exist yet."
+  ^OutputStream [^File file]
+  (BufferedOutputStream.
+    (Channels/newOutputStream
+      (Files/newByteChannel (.toPath file)
+                            #{StandardOpenOption/CREATE_NEW StandardOpenOption/WRITE}
+                            (permissions "rw-------")))))
+
+(defn- unfinished-name
+  [^File file]
+  (io/file (.getParentFile file) (str (.getName file) ".new")))
+
+(defn unfinished
+  "Returns the files of recordings in a directory that were never completed."
+  [^File directory]
+  (filterv (fn [^File file]
+             (and (re-matches #"\d{8}T\d{6}\.\d{3}Z-\d+(\.edn|\.\d+\.body)\.new" (.getName file))
+                  (.isFile file)))
+           (.listFiles directory)))
 
 (defn write
   "Writes a recording to a file, and bodies of more than `max-body` bytes to files beside it. The
-  file appears when it is complete. Returns these files, the recording first."
+  files appear when all are complete, and none is left where one cannot be written. Returns them, the
+  recording first."
   [recording ^File file max-body]
-  (let [directory (.getParentFile file)
-        bodies (volatile! [])
+  (let [bodies (volatile! [])
+        made (volatile! #{})
+        write-new (fn [^File file pieces]
+                    (let [unfinished (unfinished-name file)]
+                      (with-open [out (new-file unfinished)]
+                        (vswap! made conj unfinished)
+                        (doseq [^bytes piece pieces]
+                          (.write out piece)))))
         beside (fn [^bytes body]
                  (when (< (long max-body) (alength body))
-                   (let [body-file (io/file directory (str (stem file) "." (inc (count @bodies)) ".body"))]
+                   (let [body-file (io/file (.getParentFile file)
+                                            (str (stem file) "." (inc (count @bodies)) ".body"))]
+                     (write-new body-file [body])
                      (vswap! bodies conj body-file)
-                     (write-bytes body-file body)
-                     (.getName body-file))))
-        new-file (io/file directory (str (.getName file) ".new"))]
-    (write-bytes new-file (Text/encodeBytes (text recording beside)))
-    (Files/move (.toPath new-file) (.toPath file)
-                (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))
-    (into [file] @bodies)))
+                     (.getName body-file))))]
+    (try
+      (write-new file (map #(Text/encodeBytes %) (texts recording beside)))
+      (doseq [^File complete (conj @bodies file)]
+        (Files/move (.toPath ^File (unfinished-name complete)) (.toPath complete)
+                    (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))
+        (vswap! made conj complete))
+      (into [file] @bodies)
+      (catch Throwable e
+        (run! #(.delete ^File %) @made)
+        (throw e)))))
 
 ;; ---- from text
 

@@ -12,14 +12,19 @@
 
 (def ^:private largest-payload 16777216)
 
+(def ^:private packet-bytes
+  "Bytes that a decoded packet takes besides its payload."
+  400)
+
 ;; ---- pairing
 ;;
-;; The state is {:waiting exchanges, :agreed protocol flags}. An exchange that waits has :owed?, true
-;; until its reply has come, and :at, when its event came.
+;; The state is {:waiting exchanges, :size bytes, :agreed protocol flags}. An exchange that waits has
+;; :owed?, true until its reply has come, :at, when its event came, and :size, about how many bytes it
+;; and its response take; they are counted together in the :size of the state.
 
 (def beginning
   "The state before the first packet."
-  {:waiting PersistentQueue/EMPTY, :agreed #{}})
+  {:waiting PersistentQueue/EMPTY, :size 0, :agreed #{}})
 
 (defn- owed?
   "Returns true if the milter answers the event."
@@ -35,26 +40,36 @@
   "Exchanges that wait behind one without a reply; beyond that nothing is expected for it any more."
   1000)
 
+(def ^:private most-waiting-bytes
+  "Bytes of the exchanges that wait, likewise."
+  33554432)
+
 (defn- let-go
   "Returns an exchange as it is told: without any action its response is nil where one was owed."
   [{:keys [owed? response] :as exchange}]
-  (cond-> (dissoc exchange :owed? :at)
+  (cond-> (dissoc exchange :owed? :at :size)
     (and owed? (empty? response)) (assoc :response nil)))
 
 (defn- settled
   "Returns [state exchanges]: those that wait for nothing any more are let go, in order."
-  [{:keys [waiting] :as state}]
-  (loop [waiting waiting, done []]
-    (if (and (seq waiting)
-             (or (not (:owed? (peek waiting))) (< (long most-waiting) (count waiting))))
-      (recur (pop waiting) (conj done (let-go (peek waiting))))
-      [(assoc state :waiting waiting) done])))
+  [{:keys [waiting size] :as state}]
+  (loop [waiting waiting, size (long size), done []]
+    (let [exchange (peek waiting)]
+      (if (and exchange
+               (or (not (:owed? exchange))
+                   (< (long most-waiting) (count waiting))
+                   (< (long most-waiting-bytes) size)))
+        (recur (pop waiting) (- size (long (:size exchange))) (conj done (let-go exchange)))
+        [(assoc state :waiting waiting, :size size) done]))))
 
 (defn event-came
-  "Returns [state exchanges] after an event of the MTA."
-  [state event nanos]
-  (settled (update state :waiting conj
-                   {:event event, :response [], :nanos 0, :at nanos, :owed? (owed? state event)})))
+  "Returns [state exchanges] after an event of the MTA, which takes so many bytes."
+  [state event size nanos]
+  (settled (-> state
+               (update :size + size)
+               (update :waiting conj
+                       {:event event, :response [], :nanos 0
+                        :at nanos, :size size, :owed? (owed? state event)}))))
 
 (defn- reply?
   [{:keys [action event]}]
@@ -65,14 +80,23 @@
   [waiting f & args]
   (into (conj PersistentQueue/EMPTY (apply f (peek waiting) args)) (pop waiting)))
 
+(defn- answered
+  "Returns an exchange with an action in its response."
+  [{:keys [at] :as exchange} action size nanos]
+  (cond-> (-> exchange
+              (update :response conj action)
+              (update :size + size))
+    (reply? action) (assoc :owed? false, :nanos (- (long nanos) (long at)))))
+
 (defn action-came
-  "Returns [state exchanges] after an action of the milter. One that nothing waits for answers the
-  event {:event :unasked}."
-  [{:keys [waiting] :as state} action nanos]
-  (if-let [{:keys [at]} (peek waiting)]
+  "Returns [state exchanges] after an action of the milter, which takes so many bytes. One that nothing
+  waits for answers the event {:event :unasked}."
+  [{:keys [waiting] :as state} action size nanos]
+  (if (seq waiting)
     (settled
-      (cond-> (update state :waiting change-first update :response conj action)
-        (reply? action) (update :waiting change-first assoc :owed? false, :nanos (- (long nanos) (long at)))
+      (cond-> (-> state
+                  (update :size + size)
+                  (update :waiting change-first answered action size nanos))
         (= :options (:event action)) (assoc :agreed (:protocol action))))
     [state [{:event {:event :unasked}, :response [action], :nanos 0}]]))
 
@@ -134,10 +158,11 @@
   [on-exchange on-problem]
   (let [decoders {:mta (PacketDecoder. largest-payload), :milter (PacketDecoder. largest-payload)}
         state (volatile! beginning)
-        take-in (fn [side packet nanos]
-                  (let [[next-state exchanges] (if (= :mta side)
-                                                 (event-came @state (packet-event packet) nanos)
-                                                 (action-came @state (packet-action packet) nanos))]
+        take-in (fn [side ^Packet packet nanos]
+                  (let [size (+ (long packet-bytes) (alength (.payload packet)))
+                        [next-state exchanges] (if (= :mta side)
+                                                 (event-came @state (packet-event packet) size nanos)
+                                                 (action-came @state (packet-action packet) size nanos))]
                     (vreset! state next-state)
                     (run! on-exchange exchanges)))]
     (fn

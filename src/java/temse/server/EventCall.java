@@ -72,7 +72,9 @@ final class EventCall implements Connection {
     this.progressAllowed = progressAllowed;
     this.mayWait = mayWait;
     this.progressAt =
-        progressAllowed ? Nanos.after(state.clock(), state.options.progressInterval) : Long.MAX_VALUE;
+        progressAllowed
+            ? Nanos.after(state.clock(), state.options.progressInterval)
+            : Long.MAX_VALUE;
   }
 
   // ---- what the handler sees

@@ -31,7 +31,7 @@ import temse.server.Entry.Way;
 final class Ledger {
   private static final Packet END_OF_MESSAGE = new Packet('E');
 
-  /** The bytes of macros that may outlast their message: in libmilter those of its MAIL do. */
+  /** The bytes of macros that may outlast their message, as they do in libmilter. */
   private static final int MACROS_KEPT = 4096;
 
   private final EngineOptions options;
@@ -47,8 +47,6 @@ final class Ledger {
   private IPersistentMap settledReply;
   private int skipped;
   private int recipients;
-  private int headerFields;
-  private long headerBytes;
   private EventType reached;
   private boolean clientOpen;
   private boolean messageOpen;
@@ -144,8 +142,6 @@ final class Ledger {
   private void beginMessage() {
     skipped = 0;
     recipients = 0;
-    headerFields = 0;
-    headerBytes = 0;
     header.clear();
     faults.messageBegins();
   }
@@ -201,11 +197,11 @@ final class Ledger {
   /** Returns what the packet goes beyond, or null. */
   private MilterException exceeded(EventType type, Packet packet) {
     if (type == EventType.HEADER) {
-      headerBytes += packet.payload().length;
-      if (++headerFields > options.maximumHeaderFields) {
+      header.addOctets(packet.payload().length);
+      if (header.fields() >= options.maximumHeaderFields) {
         return limit("the message has", options.maximumHeaderFields, "header fields");
       }
-      if (headerBytes > options.maximumHeaderBytes) {
+      if (header.octets() > options.maximumHeaderBytes) {
         return limit("the header of the message has", options.maximumHeaderBytes, "bytes");
       }
     } else if (type == EventType.RECIPIENT && ++recipients > options.maximumRecipients) {
@@ -215,11 +211,8 @@ final class Ledger {
   }
 
   private static MilterException limit(String has, long most, String what) {
-    return new MilterException(
-        MilterException.Category.LIMIT_EXCEEDED,
-        has + " more than " + most + " " + what,
-        "limit",
-        most);
+    String message = has + " more than " + most + " " + what;
+    return new MilterException(MilterException.Category.LIMIT_EXCEEDED, message, "limit", most);
   }
 
   // ---- entries out
@@ -292,8 +285,9 @@ final class Ledger {
       macros = MacroTable.EMPTY;
       faults.clientEnds();
     } else if (type == EventType.MESSAGE_END && !session.inMessage()) {
-      boolean large = macros.octets() > MACROS_KEPT;
-      macros = macros.after(large ? EventType.HELLO : EventType.MAIL);
+      if (macros.octets() > MACROS_KEPT) {
+        macros = macros.after(EventType.HELLO);
+      }
       header.clear();
       settledReply = session == Session.CONNECTED ? null : settledReply;
     }

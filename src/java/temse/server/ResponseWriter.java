@@ -50,7 +50,9 @@ final class ResponseWriter implements AutoCloseable {
     this.reply = reply;
     this.agreement = agreement;
     for (IPersistentMap action : modifications) {
-      ActionCodec.check(action, agreement.maximumPayload());
+      if (ActionCodec.type(action) != ActionType.CHANGE_BODY) {
+        ActionCodec.check(action, agreement.maximumPayload());
+      }
     }
     ActionCodec.check(reply, agreement.maximumPayload());
   }
@@ -147,9 +149,17 @@ final class ResponseWriter implements AutoCloseable {
     ActionType type = ActionCodec.type(reply);
     boolean emulated =
         type == ActionType.SKIP && !(event == EventType.BODY && agreement.has(ProtocolFlag.SKIP));
-    if (type == ActionType.CONTINUE || emulated) {
+    if (reply == Actions.proceed()) {
       output.put(CONTINUE);
-    } else if (type == ActionType.SHUTDOWN || type == ActionType.CONNECTION_FAILURE) {
+      return;
+    }
+    boolean closing = type == ActionType.SHUTDOWN || type == ActionType.CONNECTION_FAILURE;
+    if (emulated || closing) {
+      ActionCodec.check(reply);
+    }
+    if (emulated) {
+      output.put(CONTINUE);
+    } else if (closing) {
       encode(CLOSING, agreement, output);
     } else {
       encode(reply, agreement, output);

@@ -5,10 +5,13 @@ import clojure.lang.Keyword;
 import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import temse.protocol.ActionCodec;
+import java.util.Objects;
+import java.util.function.Supplier;
 import temse.protocol.Event;
 import temse.protocol.EventType;
+import temse.protocol.Keys;
 import temse.protocol.MilterException;
+import temse.protocol.Printable;
 
 /**
  * Writes what happens in a server to a {@link System.Logger}: negotiations and ends as DEBUG, lost
@@ -19,65 +22,101 @@ import temse.protocol.MilterException;
  * MilterServer.start(
  *     milter, options, new SystemLoggerListener(System.getLogger("spam-filter")));
  * }</pre>
+ *
+ * <p>A record is one line of at most 4,000 characters, in which control characters are escaped. (An
+ * exception is passed to the logger as it is.) No method throws: if the logger fails, this is
+ * reported on stderr, at most once in ten seconds.
  */
 public final class SystemLoggerListener implements ServerListener {
+  private static final int LONGEST = 4000;
+
   private final Logger logger;
 
-  /** Makes a listener that writes to the logger. */
+  /** Makes a listener that writes to the logger named {@code temse}. */
+  public SystemLoggerListener() {
+    this(System.getLogger("temse"));
+  }
+
+  /**
+   * Makes a listener that writes to the logger.
+   *
+   * @throws NullPointerException if the logger is null
+   */
   public SystemLoggerListener(Logger logger) {
-    this.logger = logger;
+    this.logger = Objects.requireNonNull(logger, "logger");
   }
 
   @Override
   public void negotiated(ConnectionInfo connection) {
-    logger.log(Level.DEBUG, () -> who(connection) + " negotiated");
+    log(Level.DEBUG, null, () -> who(connection) + " negotiated");
   }
 
   @Override
   public void closed(ConnectionInfo connection, Throwable error) {
     if (isLoss(error)) {
-      logger.log(Level.INFO, () -> who(connection) + " closed: " + error.getMessage());
+      log(Level.INFO, null, () -> who(connection) + " closed: " + message(error));
     } else {
-      logger.log(Level.DEBUG, () -> who(connection) + " closed");
+      log(Level.DEBUG, null, () -> who(connection) + " closed");
     }
   }
 
   @Override
   public void verdict(
       ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {
-    logger.log(
+    log(
         Level.DEBUG,
+        null,
         () ->
             who(connection)
                 + (ended == null ? "" : " message " + ended.getName())
                 + (event == null ? "" : " at " + event.keyword.getName())
-                + (reply == null ? "" : ": " + ActionCodec.type(reply).keyword.getName()));
+                + (reply == null ? "" : ": " + name(reply.valAt(Keys.ACTION))));
   }
 
   @Override
   public void violated(ConnectionInfo connection, MilterException error) {
-    logger.log(
+    log(
         Level.WARNING,
+        null,
         () ->
             who(connection)
-                + " closed after a protocol error ("
-                + error.category()
-                + "): "
-                + error.getMessage());
+                + " closed after a protocol error"
+                + (error == null ? "" : " (" + error.category() + "): " + message(error)));
   }
 
   @Override
   public void failed(
       ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
-    logger.log(Level.ERROR, () -> who(connection) + " handler failed at " + Event.of(event), error);
+    log(
+        Level.ERROR,
+        error,
+        () -> who(connection) + " handler failed at " + description(type, event));
   }
 
   @Override
   public void refused(String peer, String why) {
-    logger.log(Level.WARNING, () -> "connection of " + peer + " refused: " + why);
+    log(Level.WARNING, null, () -> "connection of " + peer + " refused: " + why);
   }
 
-  /** What else ends a connection is told by {@link #violated} or {@link #failed}. */
+  private void log(Level level, Throwable error, Supplier<String> text) {
+    try {
+      if (logger.isLoggable(level)) {
+        logger.log(level, line(text), error);
+      }
+    } catch (Throwable problem) {
+      LastResort.report("writing to the log", problem);
+    }
+  }
+
+  private static String line(Supplier<String> text) {
+    try {
+      return Printable.of(text.get(), LONGEST);
+    } catch (Throwable problem) {
+      return "something happened that cannot be described: " + problem.getClass().getName();
+    }
+  }
+
+  /** What else ends a connection is reported to {@link #violated} or {@link #failed}. */
   private static boolean isLoss(Throwable error) {
     return error instanceof IOException
         || error instanceof MilterException known
@@ -85,6 +124,29 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   private static String who(ConnectionInfo connection) {
-    return "connection " + connection.id() + " of " + connection.peer();
+    return connection == null
+        ? "unknown connection"
+        : "connection " + connection.id() + " of " + connection.peer();
+  }
+
+  /** Returns the message of an exception, whose class may be a user's. */
+  private static String message(Throwable error) {
+    try {
+      return error.getMessage() == null ? error.getClass().getName() : error.getMessage();
+    } catch (Throwable problem) {
+      return error.getClass().getName();
+    }
+  }
+
+  private static String description(EventType type, IPersistentMap event) {
+    try {
+      return (type == null ? Event.of(event) : Event.of(type, event)).toString();
+    } catch (Throwable problem) {
+      return type == null ? "an unknown event" : type.keyword.getName();
+    }
+  }
+
+  private static String name(Object action) {
+    return action instanceof Keyword keyword ? keyword.getName() : String.valueOf(action);
   }
 }

@@ -111,7 +111,7 @@ class ErrorPolicyTest {
         (event, connection) -> null,
         (event, connection) -> List.of(Actions.discard()),
         (event, connection) -> List.of(X, Actions.accept()),
-        (event, connection) -> List.of(Actions.replyCode(700, null, "no such code")),
+        (event, connection) -> List.of(ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 700L)),
         (event, connection) -> {
           throw new IllegalArgumentException("the policy fails, too");
         });
@@ -139,12 +139,19 @@ class ErrorPolicyTest {
   static Stream<Arguments> badThirds() {
     return Stream.of(
         Arguments.of(Actions.quarantine("not agreed"), "ACTION_NOT_NEGOTIATED"),
-        Arguments.of(Actions.addHeader("X B", "2"), "BAD_ACTION"),
-        Arguments.of(Actions.addHeader("X-B", "a\rb"), "BAD_ACTION"),
-        Arguments.of(Actions.addHeader("X-B", "a\u0000b"), "BAD_ACTION"),
-        Arguments.of(Actions.changeBody(42), "BAD_ACTION"),
-        Arguments.of(Actions.replyCode(250, null, "fine"), "BAD_ACTION"),
-        Arguments.of(Actions.replyCode(550, "4.7.1", "another class"), "BAD_ACTION"),
+        Arguments.of(
+            ScriptedHandler.typed("add-header", Keys.NAME, "X B", Keys.VALUE, "2"), "BAD_ACTION"),
+        Arguments.of(
+            ScriptedHandler.typed("add-header", Keys.NAME, "X-B", Keys.VALUE, "a\rb"),
+            "BAD_ACTION"),
+        Arguments.of(
+            ScriptedHandler.typed("add-header", Keys.NAME, "X-B", Keys.VALUE, "a\u0000b"),
+            "BAD_ACTION"),
+        Arguments.of(ScriptedHandler.typed("change-body", Keys.BODY, 42), "BAD_ACTION"),
+        Arguments.of(ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 250L), "BAD_ACTION"),
+        Arguments.of(
+            ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 550L, Keys.ENHANCED_CODE, "4.7.1"),
+            "BAD_ACTION"),
         Arguments.of(Actions.skip(), "REPLY_NOT_ALLOWED"),
         Arguments.of(Actions.proceed().assoc(Keys.ACTION, Keyword.intern("explode")), "BAD_ACTION"),
         Arguments.of(null, "NullPointerException"));

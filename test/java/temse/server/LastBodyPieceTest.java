@@ -96,7 +96,7 @@ class LastBodyPieceTest {
   @Test
   @Tag("F25")
   void aReplyToTheLastPieceThatCannotTravelDefersTheMessageOnce() {
-    handler.answering(EventType.BODY, Actions.replyCode(250, null, "no refusal"));
+    handler.answering(EventType.BODY, ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 250L));
     mta.say(MAIL, RCPT);
     handler.heard();
 

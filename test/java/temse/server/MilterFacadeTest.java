@@ -57,9 +57,12 @@ class MilterFacadeTest {
   }
 
   private static Milter.Builder<Integer> counting() {
+    return marking().on(EventType.HEADER, (event, count) -> Step.next(count + 1));
+  }
+
+  private static Milter.Builder<Integer> marking() {
     return Milter.startingWith(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
-        .on(EventType.HEADER, (event, count) -> Step.next(count + 1))
         .on(
             EventType.END_OF_MESSAGE,
             (event, count) -> Step.next(count).respond(Actions.addHeader("X-Count", "" + count)));
@@ -137,7 +140,7 @@ class MilterFacadeTest {
   @Test
   void whatIsOnlyWatchedIsNotWaitedFor() throws IOException {
     Milter<Integer> milter =
-        counting().watch(EventType.HEADER, (event, count) -> Step.next(count + 10)).build();
+        marking().watch(EventType.HEADER, (event, count) -> Step.next(count + 10)).build();
     try (MtaSession mta = connect(milter)) {
       assertTrue(mta.agreed(ProtocolFlag.NO_REPLY_HEADERS));
       assertFalse(mta.owesReply(EventType.HEADER));
@@ -215,7 +218,11 @@ class MilterFacadeTest {
   void anActionThatIsRequiredAndNotOfferedIsRefusedAndOneThatIsWantedIsNot() throws IOException {
     MtaOptions poor = MtaOptions.POSTFIX.withOffer(new Offer(6, 0x20, 0x1FFFFF));
     assertThrows(IOException.class, () -> connect(counting().build(), poor));
-    Milter<Integer> modest = Milter.startingWith(() -> 0).wants(ActionFlag.ADD_HEADER).build();
+    Milter<Integer> modest =
+        Milter.startingWith(() -> 0)
+            .wants(ActionFlag.ADD_HEADER)
+            .on(EventType.MAIL, (event, count) -> Step.next(count))
+            .build();
     try (MtaSession mta = connect(modest, poor)) {
       assertEquals(ActionType.ACCEPT, send(mta).verdict());
     }
@@ -223,7 +230,12 @@ class MilterFacadeTest {
 
   @Test
   void optionsOfTheNegotiationAreAskedFor() throws IOException {
-    Milter<Integer> milter = counting().rejectedRecipients().leadingSpace().build();
+    Milter<Integer> milter =
+        counting()
+            .rejectedRecipients()
+            .on(EventType.RECIPIENT, (event, count) -> Step.next(count))
+            .leadingSpace()
+            .build();
     try (MtaSession mta = connect(milter)) {
       assertTrue(mta.agreed(ProtocolFlag.REJECTED_RECIPIENTS));
       assertTrue(mta.agreed(ProtocolFlag.LEADING_SPACE));

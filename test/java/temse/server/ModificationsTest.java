@@ -101,7 +101,7 @@ class ModificationsTest {
             "d", Actions.discard());
     plain.forEach(
         (wire, action) ->
-            assertEquals(List.of(wire), endOfMessage(action.assoc(Keys.TEXT, "not for the wire"))));
+            assertEquals(List.of(wire), endOfMessage(action.assoc(Keys.WHY, "not for the wire"))));
   }
 
   @Test

@@ -77,17 +77,17 @@ class RandomConversationTest {
           Actions.shutdown(),
           Actions.replyCode(550, "5.7.1", "100% no\nreally"),
           Actions.replyCode(451, null, "later"),
-          Actions.replyCode(200, null, "no such code"));
+          ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 200L));
 
   private static final List<IPersistentMap> OTHERS =
       List.of(
           Actions.addHeader("X", "y"),
-          Actions.addHeader("not a name", "y"),
+          ScriptedHandler.typed("add-header", Keys.NAME, "not a name", Keys.VALUE, "y"),
           Actions.changeBody("new"),
           Actions.quarantine("why"),
           Actions.addRecipient("<c>", List.of("NOTIFY=NEVER")),
-          Actions.proceed().assoc(Keys.ACTION, Keyword.intern("progress")),
-          Actions.proceed().assoc(Keys.ACTION, Keyword.intern("nonsense")));
+          ScriptedHandler.typed("progress"),
+          ScriptedHandler.typed("nonsense"));
 
   @Test
   void everyEventIsAnsweredOnceAndEveryScopeEndsOnce() {

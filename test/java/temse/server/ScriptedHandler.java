@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
+import temse.protocol.Actions;
 import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -33,6 +34,15 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   private final List<String> heard = new ArrayList<>();
   private Answer onError;
   private Connection connection;
+
+  /** Returns an action as somebody may have typed it, right or wrong. */
+  static IPersistentMap typed(String name, Object... keysAndValues) {
+    IPersistentMap action = Actions.proceed().assoc(Keys.ACTION, Keyword.intern(name));
+    for (int i = 0; i < keysAndValues.length; i += 2) {
+      action = action.assoc(keysAndValues[i], keysAndValues[i + 1]);
+    }
+    return action;
+  }
 
   /** Hears everything but macros. */
   static ScriptedHandler hearingAll() {

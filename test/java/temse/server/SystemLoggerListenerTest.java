@@ -4,13 +4,20 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import clojure.lang.IPersistentMap;
+import clojure.lang.PersistentArrayMap;
 import java.io.IOException;
 import java.lang.System.Logger;
+import java.lang.reflect.Proxy;
 import java.text.MessageFormat;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.ResourceBundle;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
 import org.junit.jupiter.api.Test;
+import temse.protocol.Actions;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -92,12 +99,143 @@ class SystemLoggerListenerTest {
     assertEquals(false, listener.wantsExchanges());
   }
 
+  @Test
+  void withoutALoggerItWritesToTheOneNamedTemse() {
+    java.util.logging.Logger temse = java.util.logging.Logger.getLogger("temse");
+    List<String> written = new ArrayList<>();
+    Handler handler =
+        new Handler() {
+          @Override
+          public void publish(LogRecord record) {
+            written.add(record.getLevel() + " " + record.getMessage());
+          }
+
+          @Override
+          public void flush() {}
+
+          @Override
+          public void close() {}
+        };
+    temse.addHandler(handler);
+    try {
+      new SystemLoggerListener().refused("inet:1@192.0.2.1", "it's {0}");
+    } finally {
+      temse.removeHandler(handler);
+    }
+    assertEquals(List.of("WARNING connection of inet:1@192.0.2.1 refused: it's {0}"), written);
+  }
+
+  @Test
+  void whatAMailSaysCannotForgeALineOrSteerATerminal() {
+    String hostile = "\u001b]0;x\u0007\r\n2026 ERROR\u202e{0}'" + "y".repeat(100_000);
+    IPersistentMap event =
+        EventCodec.event(EventType.HEADER, Keys.NAME, hostile, Keys.VALUE, hostile);
+    listener.negotiated(named(hostile));
+    listener.closed(connection, new IOException(hostile));
+    listener.verdict(
+        connection, EventType.MAIL, Actions.reject().assoc(Keys.ACTION, hostile), Names.LOST);
+    listener.violated(
+        connection, new MilterException(MilterException.Category.UNEXPECTED_EVENT, hostile));
+    listener.failed(connection, EventType.HEADER, event, null);
+    listener.refused(hostile, hostile);
+    assertEquals(6, logger.lines.size());
+    for (String line : logger.lines) {
+      assertTrue(line.length() <= 4010, line);
+      assertTrue(line.contains("\\u001b]0;x\\u0007\\r\\n2026 ERROR\\u202e"), line);
+      assertTrue(line.chars().noneMatch(Character::isISOControl), line);
+    }
+  }
+
+  @Test
+  void nothingMissingOrBrokenMakesAMethodThrow() {
+    ConnectionInfo broken = named(null);
+    Exception nasty =
+        new IOException() {
+          @Override
+          public String getMessage() {
+            throw new StackOverflowError();
+          }
+        };
+    for (ConnectionInfo each : new ConnectionInfo[] {null, broken, connection}) {
+      listener.negotiated(each);
+      listener.closed(each, null);
+      listener.closed(each, nasty);
+      listener.verdict(each, null, null, null);
+      listener.verdict(each, EventType.MAIL, PersistentArrayMap.EMPTY, Names.LOST);
+      listener.violated(each, null);
+      listener.failed(each, null, null, null);
+      listener.failed(each, null, PersistentArrayMap.EMPTY, nasty);
+      listener.failed(
+          each,
+          EventType.MAIL,
+          EventCodec.event(EventType.MAIL, Keys.SENDER, nasty, Keys.OPTIONS, null),
+          nasty);
+      listener.refused(null, null);
+      listener.exchanged(each, null, null, -1);
+    }
+    assertEquals(3 * 10, logger.lines.size());
+  }
+
+  @Test
+  void aLoggerThatThrowsDisturbsNobody() {
+    ServerListener unlucky =
+        new SystemLoggerListener(
+            new Recorder() {
+              @Override
+              public boolean isLoggable(Level level) {
+                throw new OutOfMemoryError("for this test");
+              }
+            });
+    unlucky.negotiated(connection);
+    unlucky.closed(connection, null);
+    unlucky.verdict(connection, null, null, null);
+    unlucky.violated(connection, BROKEN);
+    unlucky.failed(connection, EventType.MAIL, null, BROKEN);
+    unlucky.refused("", "");
+  }
+
+  @Test
+  void noTextIsMadeForALevelThatIsOff() {
+    ServerListener quiet =
+        new SystemLoggerListener(
+            new Recorder() {
+              @Override
+              public boolean isLoggable(Level level) {
+                return false;
+              }
+            });
+    AtomicInteger asked = new AtomicInteger();
+    ConnectionInfo counting =
+        (ConnectionInfo)
+            Proxy.newProxyInstance(
+                getClass().getClassLoader(),
+                new Class<?>[] {ConnectionInfo.class},
+                (proxy, method, arguments) -> (long) asked.incrementAndGet());
+    quiet.negotiated(counting);
+    quiet.verdict(counting, EventType.MAIL, null, null);
+    assertEquals(0, asked.get());
+  }
+
+  /** Returns a connection that knows its peer only. */
+  private static ConnectionInfo named(String peer) {
+    return (ConnectionInfo)
+        Proxy.newProxyInstance(
+            SystemLoggerListenerTest.class.getClassLoader(),
+            new Class<?>[] {ConnectionInfo.class},
+            (proxy, method, arguments) ->
+                switch (method.getName()) {
+                  case "peer" -> peer;
+                  case "id" -> 7L;
+                  default -> null;
+                });
+  }
+
   private String who() {
     return "connection " + connection.id() + " of " + connection.peer();
   }
 
   /** Keeps what is logged. */
-  private static final class Recorder implements Logger {
+  private static class Recorder implements Logger {
     private final List<String> lines = new ArrayList<>();
     private final List<Throwable> thrown = new ArrayList<>();
 

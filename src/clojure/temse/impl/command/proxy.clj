@@ -64,9 +64,7 @@
 
 (defn- print-exchange
   [verbose? exchange]
-  (locking *out*
-    (run! println (lines verbose? exchange))
-    (flush)))
+  (console/print-lines! (lines verbose? exchange)))
 
 (defn- on-signal
   "Has the latch opened when the process is told to end."
@@ -89,8 +87,8 @@
   (let [told (CountDownLatch. 1)]
     (with-open [proxy (started options)]
       (on-signal told)
-      (println "proxy listens on" (proxy/proxy-address proxy) "for the milter at" milter)
-      (flush)
+      (console/print-lines! [(str "proxy listens on " (proxy/proxy-address proxy)
+                                  " for the milter at " milter)])
       (.await told))))
 
 (defn- serve-recording
@@ -112,5 +110,5 @@
       (if record
         (serve-recording options record redact)
         (serve options))
-      (console/flush-log!)
+      (console/flush!)
       0)))
