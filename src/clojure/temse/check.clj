@@ -117,7 +117,7 @@
             (too-late e))
           (throw e))))
     (progress [_] (.progress connection))
-    (await [_ stage whenDone] (.await connection stage whenDone))
+    (await [_ stage whenDone givenUp] (.await connection stage whenDone givenUp))
     (close [_] (.close connection))))
 
 (defn- watching

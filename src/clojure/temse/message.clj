@@ -104,8 +104,8 @@
   where nobody will see it."
   [{:keys [max-body when-exceeded]}]
   (fn [{:keys [^bytes data]} context]
-    (let [{:keys [^ByteArrayOutputStream collected truncated?]
-           :or {collected (ByteArrayOutputStream.)}} (milter/message context)
+    (let [{:keys [collected truncated?]} (milter/message context)
+          ^ByteArrayOutputStream collected (or collected (ByteArrayOutputStream.))
           room (- (long max-body) (.size collected))
           truncated? (or truncated? (< room (alength data)))]
       (if (and truncated? (not= :truncate when-exceeded))

@@ -8,8 +8,8 @@
       …)"
   (:require
    [clojure.tools.logging :as log]
-   [temse.impl.keys :as keys]
    [temse.impl.ear :as ear]
+   [temse.impl.keys :as keys]
    [temse.impl.log :as log-text]
    [temse.impl.options :as options]
    [temse.impl.passage :as passage]

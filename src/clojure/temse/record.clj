@@ -21,8 +21,8 @@
   (:require
    [clojure.java.io :as io]
    [clojure.tools.logging :as log]
-   [temse.impl.keys :as keys]
    [temse.impl.conversation :as conversation]
+   [temse.impl.keys :as keys]
    [temse.impl.recording :as recording]
    [temse.impl.redaction :as redaction]
    [temse.impl.store :as store]

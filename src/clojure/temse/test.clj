@@ -661,7 +661,7 @@
                       (macros [_] table)
                       (send [_ action] (swap! sent conj action))
                       (progress [_] (swap! sent conj {:action :progress}))
-                      (await [_ _ _])
+                      (await [_ _ _ _])
                       (close [_]))
          agreed (negotiation/agreement-map agreement)]
      (merge (dissoc given :actions :macros)

@@ -160,7 +160,7 @@
       (is (= [:accept :reject]
              [(:verdict (mt/run-message session {})) (:verdict (mt/run-message session {}))])))))
 
-(deftest answers-to-a-no-reply-event-are-told-once-and-not-sent
+(deftest an-answer-to-a-no-reply-event-defers-the-message-and-is-reported-once
   (with-logs logs
     (let [calls (atom 0)
           filter {:handlers {:header (fn [_ context]
@@ -172,8 +172,9 @@
         (reset! logs [])
         (with-open [session (mt/connect-to filter {:offer offer})]
           (dotimes [_ 3]
-            (is (= :accept (:verdict (mt/run-message session {}))))))
-        (is (= 9 @calls))
+            (is (= [:temporary-failure :end-of-message]
+                   ((juxt :verdict :at) (mt/run-message session {}))))))
+        (is (= 3 @calls) "nothing more of the message is shown to it")
         (is (= 1 (count (support/messages logs :error))))
         (is (string/includes? (first (support/messages logs :error)) ":header takes no reply"))))))
 

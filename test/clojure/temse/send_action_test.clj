@@ -71,16 +71,16 @@
     (is (= {:action :accept} (:action (awaited error))))
     (is (= ":mail was answered with :reject already" (:message (awaited error))))))
 
-(deftest a-reply-returned-after-one-sent-is-logged-and-not-sent
+(deftest a-reply-returned-after-one-sent-is-a-failure-of-the-handler
   (with-logs logs
-    (is (= [:reject [[:mail [{:action :reject}]]]]
+    (is (= [:temporary-failure [[:mail [{:action :temporary-failure}]]]]
            ((juxt :verdict :responses)
             (with-handler :mail
               (fn [_ context]
-                (send-action {:action :reject} context)
-                (respond context (act/accept)))))))
+                (send-action {:action :accept} context)
+                (respond context (act/reject)))))))
     (is (= 1 (count (support/messages logs :error))))
-    (is (string/includes? (first (support/messages logs :error)) "answered with :reject already"))))
+    (is (string/includes? (first (support/messages logs :error)) "answered with :accept already"))))
 
 (deftest a-modification-after-the-reply-is-late
   (let [error (promise)

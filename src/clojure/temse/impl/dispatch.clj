@@ -219,6 +219,7 @@
       (do (.await connection
                   stage
                   (reify java.util.function.Function
-                    (apply [_ result] (take-value holder connection event result))))
+                    (apply [_ result] (take-value holder connection event result)))
+                  #(.cancel (.toCompletableFuture stage) true))
           nil)
       (take-value holder connection event value))))

@@ -19,6 +19,7 @@ import java.util.Map;
 public final class KnownKeys {
   private static final int MOST_EDITS = 3;
   private static final int LONGEST = 64;
+  private static final int SHORTEST_CUT = 3;
 
   private final List<Keyword> keys;
 
@@ -67,7 +68,7 @@ public final class KnownKeys {
     int fewest = Math.min(MOST_EDITS, Math.max(1, word.length() / 2));
     for (T name : names) {
       String known = text(name);
-      int edits = known == null ? Integer.MAX_VALUE : distance(word, known);
+      int edits = known == null ? Integer.MAX_VALUE : edits(word, known);
       if (edits < fewest || edits == fewest && closest == null) {
         fewest = edits;
         closest = name;
@@ -84,6 +85,12 @@ public final class KnownKeys {
       return (text.startsWith(":") ? text.substring(1) : text).toLowerCase(Locale.ROOT);
     }
     return null;
+  }
+
+  /** A name that was cut short is as good as one with a wrong letter. */
+  private static int edits(String word, String known) {
+    boolean cutShort = word.length() >= SHORTEST_CUT && known.startsWith(word);
+    return cutShort ? Math.min(1, distance(word, known)) : distance(word, known);
   }
 
   /** Returns how many letters must be inserted, deleted, replaced or swapped with the next one. */

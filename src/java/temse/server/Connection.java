@@ -12,7 +12,9 @@ import java.util.function.Function;
  * <p>Handlers of one connection run one at a time, in order. The methods below belong to the
  * handler that is running, or to the work that its pending value waits for, on any thread. When the
  * event is settled the connection is dead for whoever still has it: {@link #macros} and all methods
- * that do something throw STALE_CONTEXT, whatever the connection is doing by then.
+ * that do something throw STALE_CONTEXT, whatever the connection is doing by then. The objects that
+ * the handlers of one MTA connection receive are equal, so that they can be keys of what belongs to
+ * it.
  */
 public interface Connection extends ConnectionInfo {
   /**

@@ -151,10 +151,10 @@ public final class ConnectionEngine implements Conversation {
     }
   }
 
-  /** What answers the event is written first: a listener may take its time. */
+  /** Where listeners are known to take their time, what answers the event is written before. */
   private boolean deliverReports() {
-    link.flush();
     if (!link.enter(REPORTS)) {
+      link.flush();
       return false;
     }
     try {

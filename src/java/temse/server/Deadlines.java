@@ -52,7 +52,9 @@ final class Deadlines {
     String why =
         unfinished && time - unfinishedSince >= options.packetTimeout
             ? "the MTA did not finish a packet in time"
-            : negotiated ? "the MTA was silent for too long" : "the MTA did not negotiate in time";
+            : !negotiated && time - openedAt >= options.negotiationTimeout
+                ? "the MTA did not negotiate in time"
+                : "the MTA was silent for too long";
     return new MilterException(MilterException.Category.CONNECTION_LOST, why);
   }
 }

@@ -106,10 +106,15 @@ final class EventCall implements Connection {
       progress();
       return;
     }
-    ActionCodec.check(action, state.agreement().maximumPayload());
-    synchronized (this) {
-      live();
-      add(ActionCodec.normalise(action));
+    try {
+      ActionCodec.check(action, state.agreement().maximumPayload());
+      synchronized (this) {
+        live();
+        add(ActionCodec.normalise(action));
+      }
+    } catch (Throwable e) {
+      BodyPieces.discard(action);
+      throw e;
     }
   }
 
@@ -173,6 +178,22 @@ final class EventCall implements Connection {
   public synchronized void close() {
     live();
     state.close();
+  }
+
+  /** Two calls are equal if they belong to the same connection. */
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof EventCall call && call.state == state;
+  }
+
+  @Override
+  public int hashCode() {
+    return state.hashCode();
+  }
+
+  @Override
+  public String toString() {
+    return "connection " + id() + " of " + peer();
   }
 
   private void live() {

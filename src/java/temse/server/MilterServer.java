@@ -21,16 +21,18 @@ import temse.transport.TransportListener;
  */
 public final class MilterServer implements AutoCloseable {
   private final SocketServer sockets;
+  private final ServerCounters counters;
   private final Duration stopTimeout;
 
-  private MilterServer(SocketServer sockets, Duration stopTimeout) {
+  private MilterServer(SocketServer sockets, ServerCounters counters, Duration stopTimeout) {
     this.sockets = sockets;
+    this.counters = counters;
     this.stopTimeout = stopTimeout;
   }
 
-  /** Starts a server that tells nobody what happens. */
+  /** Starts a server that logs what happens: see {@link SystemLoggerListener}. */
   public static MilterServer start(MilterFactory factory, ServerOptions options) {
-    return start(factory, options, ServerListener.SILENT);
+    return start(factory, options, new SystemLoggerListener());
   }
 
   /**
@@ -41,6 +43,7 @@ public final class MilterServer implements AutoCloseable {
   public static MilterServer start(
       MilterFactory factory, ServerOptions options, ServerListener listener) {
     AtomicLong ids = new AtomicLong();
+    ServerCounters counters = new ServerCounters(options.engine());
     try {
       SocketServer sockets =
           SocketServer.start(
@@ -48,9 +51,15 @@ public final class MilterServer implements AutoCloseable {
               options.transport(),
               link ->
                   new ConnectionEngine(
-                      factory, options.engine(), listener, link, ids.incrementAndGet()),
+                      factory,
+                      options.engine(),
+                      listener,
+                      counters,
+                      link,
+                      ids.incrementAndGet(),
+                      System::nanoTime),
               refusals(listener));
-      return new MilterServer(sockets, options.stopTimeout());
+      return new MilterServer(sockets, counters, options.stopTimeout());
     } catch (IOException e) {
       throw new MilterException(
           MilterException.Category.BIND_FAILED,
@@ -103,6 +112,11 @@ public final class MilterServer implements AutoCloseable {
   /** Returns the sockets' server, for its counters. */
   public SocketServer sockets() {
     return sockets;
+  }
+
+  /** Returns what was counted on all connections. */
+  public ServerCounters counters() {
+    return counters;
   }
 
   /**

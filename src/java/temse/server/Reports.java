@@ -13,8 +13,7 @@ import temse.protocol.MilterException;
  * may throw and may block.
  *
  * <p>Reports wait here until the engine delivers them as it calls a handler, so that a loop can
- * leave a listener that blocks, and after what answers the event has been written. Nothing that a
- * listener throws gets out of here.
+ * leave a listener that blocks. Nothing that a listener throws gets out of here.
  */
 final class Reports {
   private final ServerListener listener;
@@ -59,9 +58,8 @@ final class Reports {
   }
 
   private void failed(Throwable e) {
-    if (counters.listenerFailed()) {
-      System.err.println("temse: a listener failed, which is said once: " + e.getClass().getName());
-    }
+    counters.listenerFailed();
+    LastResort.report("a listener", e);
   }
 
   void negotiated() {

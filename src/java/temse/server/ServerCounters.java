@@ -25,10 +25,9 @@ public final class ServerCounters {
     limits.increment();
   }
 
-  /** Counts that a listener has thrown, and returns true at the first time. */
-  synchronized boolean listenerFailed() {
+  /** Counts that a listener has thrown. */
+  void listenerFailed() {
     listenerFailures.increment();
-    return listenerFailures.sum() == 1;
   }
 
   /** Returns how often a message, a packet or a connection went beyond a limit. */

@@ -3,6 +3,7 @@ package temse.server;
 import java.time.Duration;
 import java.util.List;
 import temse.transport.Endpoint;
+import temse.transport.Nanos;
 import temse.transport.TransportOptions;
 
 /**
@@ -18,6 +19,25 @@ public record ServerOptions(
     TransportOptions transport,
     EngineOptions engine,
     Duration stopTimeout) {
+
+  /**
+   * Checks the options.
+   *
+   * @throws IllegalArgumentException that names the one which is missing or wrong
+   */
+  public ServerOptions {
+    check(endpoints != null && !endpoints.isEmpty(), "endpoints must name one at least");
+    check(transport != null, "transport must not be null");
+    check(engine != null, "engine must not be null");
+    Nanos.of("stopTimeout", stopTimeout);
+    endpoints = List.copyOf(endpoints);
+  }
+
+  private static void check(boolean holds, String message) {
+    if (!holds) {
+      throw new IllegalArgumentException(message);
+    }
+  }
 
   /** Returns the defaults for one endpoint, 5 s for messages in progress. */
   public static ServerOptions at(Endpoint endpoint) {
