@@ -104,14 +104,20 @@
   where nobody will see it."
   [{:keys [max-body when-exceeded]}]
   (fn [{:keys [^bytes data]} context]
-    (let [{:keys [^ByteArrayOutputStream collected truncated?]
-           :or {collected (ByteArrayOutputStream.)}} (milter/message context)
-          room (- (long max-body) (.size collected))
-          truncated? (or truncated? (< room (alength data)))]
-      (if (and truncated? (not= :truncate when-exceeded))
+    (let [{:keys [collected truncated?]} (milter/message context)
+          ^ByteArrayOutputStream collected (or collected (ByteArrayOutputStream.))
+          room (- (long max-body) (.size collected))]
+      (cond
+        (and (not truncated?) (<= (alength data) room))
+        (do (.write collected data 0 (alength data))
+            (milter/update-message context assoc :collected collected))
+
+        (not= :truncate when-exceeded)
         (milter/update-message context assoc :collected nil :truncated? true)
+
+        :else
         (do (.write collected data 0 (int (min room (alength data))))
-            (milter/update-message context assoc :collected collected :truncated? truncated?))))))
+            (milter/update-message context assoc :collected collected :truncated? true))))))
 
 (defn- collected-message
   "Returns what was collected as a message map."

@@ -71,9 +71,9 @@
     (is (= {:action :accept} (:action (awaited error))))
     (is (= ":mail was answered with :reject already" (:message (awaited error))))))
 
-(deftest a-reply-returned-after-one-sent-is-logged-and-not-sent
+(deftest a-reply-returned-after-one-sent-is-a-failure-of-the-handler
   (with-logs logs
-    (is (= [:reject [[:mail [{:action :reject}]]]]
+    (is (= [:temporary-failure [[:mail [{:action :temporary-failure}]]]]
            ((juxt :verdict :responses)
             (with-handler :mail
               (fn [_ context]
