@@ -154,12 +154,12 @@
 
 (defn- on-open
   [context]
-  (swap! open-connections conj (:milter/connection context))
+  (swap! open-connections conj (:milter/info context))
   context)
 
 (defn- on-disconnect
   [_event context]
-  (swap! open-connections disj (:milter/connection context))
+  (swap! open-connections disj (:milter/info context))
   nil)
 
 (defn- on-connect

@@ -106,12 +106,18 @@
   (fn [{:keys [^bytes data]} context]
     (let [{:keys [collected truncated?]} (milter/message context)
           ^ByteArrayOutputStream collected (or collected (ByteArrayOutputStream.))
-          room (- (long max-body) (.size collected))
-          truncated? (or truncated? (< room (alength data)))]
-      (if (and truncated? (not= :truncate when-exceeded))
+          room (- (long max-body) (.size collected))]
+      (cond
+        (and (not truncated?) (<= (alength data) room))
+        (do (.write collected data 0 (alength data))
+            (milter/update-message context assoc :collected collected))
+
+        (not= :truncate when-exceeded)
         (milter/update-message context assoc :collected nil :truncated? true)
+
+        :else
         (do (.write collected data 0 (int (min room (alength data))))
-            (milter/update-message context assoc :collected collected :truncated? truncated?))))))
+            (milter/update-message context assoc :collected collected :truncated? true))))))
 
 (defn- collected-message
   "Returns what was collected as a message map."

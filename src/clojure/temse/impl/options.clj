@@ -131,14 +131,14 @@
    :default-reply ["a map of event to reply, such as {:unknown {:action :reject}}"
                    #(and (map? %) (every? map? (vals %))) {}]
    :on-error ["a function or var" callable? nil]
-   :handler-timeout ["milliseconds, or a map of event to milliseconds" milliseconds-by-event?
+   :handler-timeout ["milliseconds, 1 or more, or a map of event to milliseconds" milliseconds-by-event?
                      {:default 25000 :end-of-message 270000}]
-   :progress-interval ["milliseconds" keys/milliseconds? 5000]
+   :progress-interval (conj keys/milliseconds 5000)
    :progress-events ["a set of events" keywords? #{:end-of-message}]
-   :idle-timeout ["milliseconds" keys/milliseconds? 7210000]
-   :packet-timeout ["milliseconds" keys/milliseconds? 60000]
-   :negotiation-timeout ["milliseconds" keys/milliseconds? 30000]
-   :write-timeout ["milliseconds" keys/milliseconds? 30000]
+   :idle-timeout (conj keys/milliseconds 7210000)
+   :packet-timeout (conj keys/milliseconds 60000)
+   :negotiation-timeout (conj keys/milliseconds 30000)
+   :write-timeout (conj keys/milliseconds 30000)
    :max-packet-size ["a number of bytes" count? 2097152]
    :max-header-fields ["a number" count? 10000]
    :max-header-bytes ["a number of bytes" count? 4194304]
@@ -148,7 +148,7 @@
    :max-connections-per-peer ["a number, or nil for no limit" #(or (nil? %) (count? %)) nil]
    :max-connections ["a number, or nil for no limit" #(or (nil? %) (count? %)) 1000]
    :loops ["a number" count? nil]
-   :block-grace ["milliseconds" keys/milliseconds? 1]
+   :block-grace (conj keys/milliseconds 1)
    :max-blocked ["a number" count? 1000]
    :daemon? ["true or false" boolean? false]
    :join? ["true or false" boolean? false]
