@@ -162,7 +162,9 @@ final class EventLoop implements Runnable {
         });
   }
 
-  /** Closes all sockets of a loop that cannot finish: it is given up, or does not leave its thread. */
+  /**
+   * Closes all sockets of a loop that cannot finish: it is given up, or does not leave its thread.
+   */
   void cutAll() throws IOException {
     if (tasks.isClosed() || !selector.isOpen()) {
       return;
@@ -170,6 +172,7 @@ final class EventLoop implements Runnable {
     for (SelectionKey key : selector.keys()) {
       if (key.attachment() instanceof SocketLink link) {
         link.cut();
+        tasks.post(() -> attendant.inTurn(link, Errand.CLOSE));
       } else {
         ((Acceptor) key.attachment()).close(server.listener()::failed);
       }
