@@ -33,6 +33,7 @@ final class Attendant {
     try {
       link = loop.register(channel, counted);
     } catch (Throwable problem) {
+      server.check(problem);
       SocketServer.closeQuietly(channel);
       loop.forget(counted);
       if (!tasks.isClosed()) {
@@ -219,8 +220,7 @@ final class Attendant {
     loop.schedule(link, link.awayDeadline(loop.now()));
   }
 
-  /** Ends a connection at home. */
-  boolean end(SocketLink link) {
+  private boolean end(SocketLink link) {
     loop.unschedule(link);
     link.close();
     try {
@@ -231,6 +231,19 @@ final class Attendant {
       // It is done here.
     }
     return finishHere(link);
+  }
+
+  /** Ends a connection at home that an exception came from. */
+  boolean drop(SocketLink link, Throwable problem) {
+    if (link.isUnfinished()) {
+      return finishHere(link);
+    }
+    if (link.isClosed()) {
+      loop.reportFailure(problem);
+      return true;
+    }
+    link.fail(End.FAILED, problem);
+    return end(link);
   }
 
   private boolean finishHere(SocketLink link) {

@@ -58,6 +58,9 @@ final class EventLoop implements Runnable {
   private volatile boolean stopping;
   private volatile boolean abandoning;
 
+  /** For tests: what selecting throws from now on, or null. */
+  volatile RuntimeException sabotage;
+
   // Carrier.
   private final Timers timers = new Timers();
   private final List<SelectionKey> ready = new ArrayList<>();
@@ -159,18 +162,22 @@ final class EventLoop implements Runnable {
         });
   }
 
-  /** Closes all sockets of a loop that cannot finish because it does not leave its thread. */
-  void cutAll() {
+  /**
+   * Closes all sockets of a loop that cannot finish: it is given up, or does not leave its thread.
+   */
+  void cutAll() throws IOException {
     if (tasks.isClosed() || !selector.isOpen()) {
       return;
     }
     for (SelectionKey key : selector.keys()) {
       if (key.attachment() instanceof SocketLink link) {
         link.cut();
+        tasks.post(() -> attendant.inTurn(link, Errand.CLOSE));
       } else {
         ((Acceptor) key.attachment()).close(server.listener()::failed);
       }
     }
+    selector.selectNow();
   }
 
   // Carrier.
@@ -262,9 +269,13 @@ final class EventLoop implements Runnable {
     nextReady = 0;
     current = null;
     failedSelects++;
+    if (sabotage != null) {
+      throw sabotage;
+    }
     tasks.select(collector, timers.millisToNext(now));
     failedSelects = 0;
     now = System.nanoTime();
+    server.reserve().refill();
   }
 
   private boolean serveReady(SelectionKey key) {
@@ -288,7 +299,7 @@ final class EventLoop implements Runnable {
       if (failedSelects >= FAILED_SELECTS) {
         return giveUp(problem);
       }
-      if (link == null || link.isClosed()) {
+      if (link == null) {
         reportFailure(problem);
         return true;
       }
@@ -296,8 +307,7 @@ final class EventLoop implements Runnable {
         link.breakOff(End.FAILED, problem);
         return true;
       }
-      link.fail(End.FAILED, problem);
-      return attendant.end(link);
+      return attendant.drop(link, problem);
     } catch (Throwable another) {
       return giveUp(another);
     }

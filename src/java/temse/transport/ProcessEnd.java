@@ -7,48 +7,63 @@ import java.nio.charset.StandardCharsets;
 import java.util.function.Consumer;
 
 /**
- * Ends the process because a loop cannot go on, with a line on the standard error and a code of its
- * own. For the usual cause, memory, all is prepared. A standard error that nobody reads holds it up
- * for a second at most.
+ * Ends the process because a thread that mail depends on cannot go on: with a line on the standard
+ * error and a code of its own. A standard error that nobody reads holds it up for a second at most.
+ *
+ * <p>The usual cause is that there is no memory, so what is needed then is made beforehand.
  */
-final class ProcessEnd implements Consumer<Throwable> {
+final class ProcessEnd implements Consumer<Throwable>, Runnable {
   /** The exit code: an internal software error, as in sysexits.h. */
   static final int CODE = 70;
 
   private static final long PATIENCE_MILLIS = 1000;
 
+  private final FileOutputStream error = new FileOutputStream(FileDescriptor.err);
   private final String server;
   private final byte[] outOfMemory;
+  private volatile Throwable problem;
 
   ProcessEnd(String server) {
     this.server = server;
     this.outOfMemory = line(OutOfMemoryError.class.getName());
+    load("java.lang.Shutdown");
+  }
+
+  private static void load(String name) {
+    try {
+      Class.forName(name);
+    } catch (ClassNotFoundException e) {
+      // This JDK ends without it.
+    }
   }
 
   @Override
   public void accept(Throwable problem) {
+    this.problem = problem;
     try {
-      printInTime(problem);
+      printInTime();
     } finally {
       Runtime.getRuntime().halt(CODE);
     }
   }
 
-  private void printInTime(Throwable problem) {
+  private void printInTime() {
     try {
-      Thread printer = new Thread(() -> print(problem));
+      Thread printer = new Thread(this);
       printer.setDaemon(true);
       printer.start();
       printer.join(PATIENCE_MILLIS);
     } catch (OutOfMemoryError noThread) {
-      print(problem);
+      run();
     } catch (InterruptedException hurry) {
       // The end comes all the same.
     }
   }
 
-  private void print(Throwable problem) {
-    try (FileOutputStream error = new FileOutputStream(FileDescriptor.err)) {
+  /** Prints the line. */
+  @Override
+  public void run() {
+    try {
       error.write(
           problem instanceof OutOfMemoryError ? outOfMemory : line(problem.getClass().getName()));
     } catch (IOException nobodyReads) {

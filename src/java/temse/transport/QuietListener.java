@@ -18,34 +18,46 @@ final class QuietListener implements TransportListener {
 
   @Override
   public void opened(String peer) {
-    quietly(() -> listener.opened(peer));
+    try {
+      listener.opened(peer);
+    } catch (Throwable another) {
+      thrown.accept(another);
+    }
   }
 
   @Override
   public void closed(String peer, Conversation.End how, Throwable cause) {
-    quietly(() -> listener.closed(peer, how, cause));
+    try {
+      listener.closed(peer, how, cause);
+    } catch (Throwable another) {
+      thrown.accept(another);
+    }
   }
 
   @Override
   public void refused(String peer, String why) {
-    quietly(() -> listener.refused(peer, why));
+    try {
+      listener.refused(peer, why);
+    } catch (Throwable another) {
+      thrown.accept(another);
+    }
   }
 
   @Override
   public void failed(Throwable problem) {
-    quietly(() -> listener.failed(problem));
+    try {
+      listener.failed(problem);
+    } catch (Throwable another) {
+      thrown.accept(another);
+    }
   }
 
   @Override
   public void leftBehind(List<String> threads) {
-    quietly(() -> listener.leftBehind(threads));
-  }
-
-  private void quietly(Runnable report) {
     try {
-      report.run();
-    } catch (Throwable problem) {
-      thrown.accept(problem);
+      listener.leftBehind(threads);
+    } catch (Throwable another) {
+      thrown.accept(another);
     }
   }
 }

@@ -38,6 +38,7 @@ final class SocketLink extends Timers.Timed implements Link {
   private final Queue<Tasks.Task> postponed = new ArrayDeque<>(1);
   private boolean away;
   private boolean closed;
+  private boolean finished;
   private Runnable awaited;
   private long starvesAt = Long.MAX_VALUE;
 
@@ -194,8 +195,8 @@ final class SocketLink extends Timers.Timed implements Link {
     } catch (IOException problem) {
       fail(Sender.endBy(problem), problem);
     } catch (Throwable problem) {
-      fail(End.FAILED, problem);
       server.check(problem);
+      fail(End.FAILED, problem);
     }
     afterCall();
     noticeFailure();
@@ -236,6 +237,7 @@ final class SocketLink extends Timers.Timed implements Link {
 
   /** Tells the conversation and the listener that the connection is over. */
   void finish() {
+    finished = true;
     try {
       input = Inlet.NOTHING;
       output = Spares.output();
@@ -423,6 +425,11 @@ final class SocketLink extends Timers.Timed implements Link {
 
   boolean isClosed() {
     return closed;
+  }
+
+  /** Returns true if it is closed, but its conversation does not know yet. */
+  boolean isUnfinished() {
+    return closed && !finished;
   }
 
   void leaveHome() {

@@ -13,7 +13,6 @@ import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
@@ -73,6 +72,8 @@ public final class SocketServer implements AutoCloseable {
   private final ReadBuffers buffers;
   private final ReportLane reportLane;
   private final Peers peers;
+  private final Reserve reserve = new Reserve();
+  private final Reserve lastReserve = new Reserve();
   private final Watcher watcher;
   private final Thread watcherThread;
   private final long writeTimeout;
@@ -81,9 +82,9 @@ public final class SocketServer implements AutoCloseable {
   private final List<Acceptor> acceptors = new ArrayList<>();
   private final Queue<SocketLink> leftBehind = new ConcurrentLinkedQueue<>();
   private final AtomicInteger running;
-  private final AtomicBoolean doomed = new AtomicBoolean();
   private final StopClock stopClock = new StopClock();
   private final CountDownLatch stopped = new CountDownLatch(1);
+  private boolean doomed;
   private final LongAdder accepted = new LongAdder();
   private final LongAdder refused = new LongAdder();
   private final LongAdder refusedPerPeer = new LongAdder();
@@ -257,7 +258,13 @@ public final class SocketServer implements AutoCloseable {
 
   /** Closes the sockets that threads in user code still hold, and reports the threads. */
   private void leaveBehind() {
-    forEachLoop(EventLoop::cutAll);
+    for (EventLoop loop : loops) {
+      try {
+        loop.cutAll();
+      } catch (IOException | RuntimeException e) {
+        listener.failed(e);
+      }
+    }
     leftBehind.forEach(SocketLink::cut);
     watcher.stop();
     spares.shutdown();
@@ -342,17 +349,26 @@ public final class SocketServer implements AutoCloseable {
     listener.failed(problem);
   }
 
-  /** An error of the virtual machine that is not about memory or the stack is fatal. */
+  /**
+   * To be called with whatever was thrown before anything is done about it: short memory gives the
+   * reserve away, an error of the virtual machine that is not about memory or the stack is fatal.
+   */
   void check(Throwable problem) {
-    if (problem instanceof VirtualMachineError
-        && !(problem instanceof OutOfMemoryError || problem instanceof StackOverflowError)) {
+    if (problem instanceof OutOfMemoryError) {
+      reserve.release();
+    } else if (problem instanceof VirtualMachineError && !(problem instanceof StackOverflowError)) {
       fatal(problem);
     }
   }
 
+  Reserve reserve() {
+    return reserve;
+  }
+
   /** A thread that the others depend on cannot go on. */
   void fatal(Throwable problem) {
-    if (doomed.compareAndSet(false, true)) {
+    lastReserve.release();
+    if (isFirstFatal()) {
       try {
         options.onFatal().accept(problem);
       } catch (Throwable another) {
@@ -360,6 +376,12 @@ public final class SocketServer implements AutoCloseable {
       }
       new Thread(this::close, options.name() + "-stop").start();
     }
+  }
+
+  private synchronized boolean isFirstFatal() {
+    boolean first = !doomed;
+    doomed = true;
+    return first;
   }
 
   void leaveBehind(SocketLink link) {

@@ -30,20 +30,29 @@ final class Spares {
   /** A thread of the server, with its own buffer for answers. */
   private static final class Carrier extends Thread {
     private final Output output = Output.direct();
-    private final Set<Thread> alive;
+    private final Spares spares;
 
-    Carrier(Runnable work, String name, Set<Thread> alive) {
+    Carrier(Runnable work, String name, Spares spares) {
       super(work, name);
-      this.alive = alive;
+      this.spares = spares;
     }
 
     @Override
     public void run() {
-      alive.add(this);
       try {
+        register();
         super.run();
       } finally {
-        alive.remove(this);
+        spares.alive.remove(this);
+      }
+    }
+
+    /** Work that is handed to a new thread must not be lost, even if memory is short. */
+    private void register() {
+      try {
+        spares.alive.add(this);
+      } catch (OutOfMemoryError unknown) {
+        // A stop will not interrupt it.
       }
     }
   }
@@ -74,7 +83,7 @@ final class Spares {
             work -> {
               int number = made.getAndIncrement() - options.loops();
               String role = number < 0 ? "-loop-" + (number + options.loops()) : "-spare-" + number;
-              Thread thread = new Carrier(work, options.name() + role, alive);
+              Thread thread = new Carrier(work, options.name() + role, this);
               thread.setDaemon(options.daemon());
               return thread;
             });
@@ -225,7 +234,7 @@ final class Spares {
   }
 
   boolean isCurrentThread() {
-    return alive.contains(Thread.currentThread());
+    return Thread.currentThread() instanceof Carrier carrier && carrier.spares == this;
   }
 
   void interruptAll() {

@@ -125,7 +125,7 @@ class OutputTest {
   @ValueSource(booleans = {false, true})
   void forgetsWhatComesAfterAPlaceWhereverItIs(boolean direct) throws Exception {
     Random random = new Random(3);
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 40; round++) {
       Output output = output(direct);
       byte[] bytes = new byte[random.nextInt(400_000)];
       random.nextBytes(bytes);

@@ -72,6 +72,15 @@ final class ToyServer implements AutoCloseable {
     assertTrue(latch.await(20, TimeUnit.SECONDS), "in vain waited for a latch");
   }
 
+  /** Waits for a latch, in code that may not throw. */
+  static void awaitUninterrupted(CountDownLatch latch) {
+    try {
+      await(latch);
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
   static void sendAll(Client client, String text) {
     try {
       client.send(text);
