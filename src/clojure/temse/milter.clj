@@ -344,6 +344,7 @@
     :join?                 ; whether to block until stopped (default: false, true with port and init)
     :loops                 ; event loops (default: half the cores)
     :block-grace           ; a handler that runs longer gives its loop away (default: 1)
+    :max-blocked-wait      ; for a thread, longer defers the mail (default: 20000)
     :max-blocked           ; handlers that may block at once (default: 1000)
     :on-fatal              ; what a lost event loop means: :exit, code 70, or a function of the
                            ; Throwable (default: :exit)

@@ -7,6 +7,7 @@
   (:import
    (clojure.lang MultiFn)
    (java.util Collection EnumSet)
+   (java.util.function Consumer)
    (temse.protocol ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category PacketSink ProtocolFlag)
    (temse.server EngineOptions EngineOptions$Builder ServerOptions)
    (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
@@ -149,6 +150,7 @@
    :max-connections ["a number, or nil for no limit" #(or (nil? %) (count? %)) 1000]
    :loops ["a number" count? nil]
    :block-grace (conj keys/milliseconds 1)
+   :max-blocked-wait ["milliseconds" keys/milliseconds? 20000]
    :max-blocked ["a number" count? 1000]
    :daemon? ["true or false" boolean? false]
    :join? ["true or false" boolean? false]
@@ -259,6 +261,11 @@
       (.handlerTimeout builder (keys/duration timeout)))
     (.build ^EngineOptions$Builder builder)))
 
+(defn- consumer
+  ^Consumer [f]
+  (reify Consumer
+    (accept [_ x] (f x))))
+
 (defn server
   "Returns the ServerOptions of checked options."
   ^ServerOptions [options]
@@ -266,13 +273,17 @@
                   (.name (:name options))
                   (.blockGrace (keys/duration (:block-grace options)))
                   (.maxBlocked (int (:max-blocked options)))
+                  (.maxBlockedWait (keys/duration (:max-blocked-wait options)))
                   (.maxConnections (int (or (:max-connections options) Integer/MAX_VALUE)))
+                  (.maxConnectionsPerPeer (int (or (:max-connections-per-peer options) 0)))
                   (.writeTimeout (keys/duration (:write-timeout options)))
                   (.daemon (boolean (:daemon? options)))
                   (.unixMode (:socket-permissions options))
                   (.unixGroup (:socket-group options)))]
     (when-let [loops (:loops options)]
       (.loops ^TransportOptions$Builder builder (int loops)))
+    (when-not (= :exit (:on-fatal options))
+      (.onFatal ^TransportOptions$Builder builder (consumer (:on-fatal options))))
     (ServerOptions. [(endpoint options)]
                     (.build ^TransportOptions$Builder builder)
                     (engine options)
