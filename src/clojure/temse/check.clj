@@ -61,7 +61,7 @@
   [^Throwable error]
   (into []
         (comp (take-while (fn [^StackTraceElement frame]
-                            (not= ["temse.server.StepRunner" "answer"]
+                            (not= ["temse.server.Settlement" "run"]
                                   [(.getClassName frame) (.getMethodName frame)])))
               (remove #(re-find foreign-frame (.getClassName ^StackTraceElement %)))
               (partition-by #(.getClassName ^StackTraceElement %))

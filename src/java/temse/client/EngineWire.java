@@ -51,7 +51,7 @@ final class EngineWire implements Wire, Link {
   public Packet read(Duration timeout) throws IOException {
     long end = System.nanoTime() + timeout.toNanos();
     while (true) {
-      Packet packet = decoder.next(replies);
+      Packet packet = next();
       if (packet != null) {
         return packet;
       }
@@ -63,6 +63,10 @@ final class EngineWire implements Wire, Link {
         waitFor(end);
       }
     }
+  }
+
+  private synchronized Packet next() {
+    return decoder.next(replies);
   }
 
   private void waitFor(long end) throws IOException {
@@ -111,15 +115,19 @@ final class EngineWire implements Wire, Link {
   }
 
   @Override
-  public void flush() {
-    ByteBuffer joined = ByteBuffer.allocate(replies.remaining() + output.size());
-    replies = joined.put(replies).put(output.toByteArray()).flip();
+  public synchronized void flush() {
+    append(output.toByteArray());
     output.clear();
   }
 
   @Override
-  public void writeNow(byte[] packets) {
-    throw new UnsupportedOperationException("no handler holds the connection of its caller");
+  public synchronized void writeNow(byte[] packets) {
+    append(packets);
+  }
+
+  private void append(byte[] packets) {
+    replies =
+        ByteBuffer.allocate(replies.remaining() + packets.length).put(replies).put(packets).flip();
   }
 
   @Override

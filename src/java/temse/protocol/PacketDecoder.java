@@ -17,6 +17,10 @@ import java.util.Arrays;
  */
 public final class PacketDecoder {
   private static final int PREFIX = 5;
+
+  /** Macros that are said again and again are small; larger ones are not kept. */
+  private static final int LARGEST_KEPT = 4096;
+
   private static final byte[] EMPTY = {};
 
   private final int maximumPayload;
@@ -149,7 +153,7 @@ public final class PacketDecoder {
 
   private Packet packet(byte[] whole) {
     Packet packet = new Packet((byte) prefix, whole);
-    if (packet.code() == EventType.DEFINE_MACRO.code) {
+    if (packet.code() == EventType.DEFINE_MACRO.code && whole.length <= LARGEST_KEPT) {
       macros = packet;
       macroPrefix = prefix;
     }

@@ -12,7 +12,7 @@ import java.util.Arrays;
  */
 public final class Text {
   /** What a text of a packet must not hold, in words. */
-  static final String NUL = "a NUL, which ends strings on the wire";
+  static final String NUL = "a NUL, a control character that ends strings on the wire";
 
   private static final int ESCAPE = 0xDC00;
 

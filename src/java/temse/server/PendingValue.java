@@ -62,9 +62,13 @@ final class PendingValue<T> {
     return whenDone.apply(result);
   }
 
-  /** Nobody waits for the value any more: the work for it may be stopped. */
+  /** Nobody waits for the value any more: the work for it may be stopped. Never throws. */
   void giveUp() {
-    givenUp.run();
+    try {
+      givenUp.run();
+    } catch (Throwable e) {
+      LastResort.report("giving up a pending value", e);
+    }
   }
 
   static Throwable unwrapped(Throwable error) {

@@ -7,11 +7,12 @@ import temse.protocol.EventType;
 import temse.protocol.MilterException;
 
 /**
- * Hears what happens in a server: for logs, metrics, recordings. Its methods are called in the
- * connection's turn and must neither block nor throw.
+ * Receives what happens in a server: for logs, metrics, recordings. Its methods are called in the
+ * connection's turn, as its handlers are: one that blocks holds up this connection and no other.
+ * What they throw is counted and reported on stderr, and changes no answer.
  */
 public interface ServerListener {
-  /** A listener that hears nothing. */
+  /** A listener that does nothing. */
   ServerListener SILENT = new ServerListener() {};
 
   /** An MTA has negotiated. */

@@ -253,7 +253,7 @@ final class Settlement {
    */
   private void settle() {
     over = true;
-    if (state.reports.wantExchanges()) {
+    if (state.reports.wantExchanges() && state.agreement() != null) {
       state.reports.exchanged(entry.event(), answer.actions(), System.nanoTime() - startedAt);
     }
     IPersistentMap reply = answer.reply();
