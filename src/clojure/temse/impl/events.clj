@@ -42,7 +42,8 @@
    :body {:data anything}
    :end-of-message {:data anything}
    :unknown {:command text}
-   :message-end {:reason ["a keyword" keyword?]}
+   :abort {:at ["a keyword" keyword?]}
+   :message-end {:reason ["a keyword" keyword?], :at ["a keyword" keyword?]}
    :disconnect {:reason ["a keyword" keyword?]}})
 
 (defn check

@@ -122,6 +122,11 @@ public final class Event {
     return ((Keyword) value(Keys.REASON)).getName();
   }
 
+  /** Returns the event that a message had reached when it was aborted, or ended. */
+  public EventType at() {
+    return EventType.ofKeyword(value(Keys.AT));
+  }
+
   private Object value(Keyword key) {
     Object value = map.valAt(key);
     if (value == null) {

@@ -5,7 +5,6 @@ import java.net.ProtocolFamily;
 import java.net.StandardProtocolFamily;
 import java.net.StandardSocketOptions;
 import java.nio.channels.SelectionKey;
-import java.nio.channels.Selector;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.TimeUnit;
@@ -71,9 +70,9 @@ final class Acceptor extends Timers.Timed {
     return endpoint;
   }
 
-  void register(Selector selector, EventLoop loop) throws IOException {
+  void register(EventLoop loop) throws IOException {
     this.loop = loop;
-    key = channel.register(selector, SelectionKey.OP_ACCEPT, this);
+    key = loop.sockets().register(channel, SelectionKey.OP_ACCEPT, this);
   }
 
   /** Accepts the connections that are waiting, within limits. */
@@ -85,7 +84,7 @@ final class Acceptor extends Timers.Timed {
           return;
         }
         failing = false;
-        loop.server().admit(accepted, loop);
+        loop.server().admission().admit(accepted, loop);
       }
     } catch (IOException e) {
       key.interestOps(0);

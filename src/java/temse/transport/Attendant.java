@@ -31,7 +31,7 @@ final class Attendant {
   boolean adopt(SocketChannel channel, InetAddress counted) {
     SocketLink link;
     try {
-      link = loop.register(channel, counted);
+      link = new SocketLink(loop, channel, counted);
     } catch (Throwable problem) {
       server.check(problem);
       SocketServer.closeQuietly(channel);
@@ -52,8 +52,8 @@ final class Attendant {
     loop.setCurrent(link);
     int ready = link.readiness();
     if ((ready & SelectionKey.OP_WRITE) != 0) {
-      link.drain(loop.now());
-      if (!link.isAway()) {
+      link.sender().drain(loop.now());
+      if (!link.absence().isAway()) {
         return settle(link);
       }
       link.disable();
@@ -96,21 +96,21 @@ final class Attendant {
       return true;
     }
     loop.setCurrent(link);
-    if (link.isAway()) {
-      link.postpone(() -> inTurn(link, errand));
+    if (link.absence().isAway()) {
+      link.absence().postpone(() -> inTurn(link, errand));
       return true;
     }
-    return link.isClosing() ? settle(link) : serve(link, link.takeRest(), errand);
+    return link.isClosing() ? settle(link) : serve(link, link.inlet().take(), errand);
   }
 
   private boolean serve(SocketLink link, ByteBuffer bytes, Errand errand) {
     loop.setCurrent(link);
     ByteBuffer mine = buffer.mine();
     link.serve(errand, bytes, loop.now());
-    if (!link.isLent()) {
+    if (!link.userCode().isLent()) {
       return settle(link);
     }
-    if (link.keptBuffer()) {
+    if (link.userCode().keptBuffer()) {
       server.buffers().give(mine);
     }
     giveBack(link);
@@ -130,7 +130,7 @@ final class Attendant {
       }
       link.fail(End.FAILED, new IllegalStateException("no thread can be started"));
     }
-    if (link.isDrained()) {
+    if (!link.sender().isCongested()) {
       if (link.wish() == Wish.READ && link.inlet().hasEnded()) {
         link.fail(End.PEER_CLOSED, null);
       }
@@ -152,7 +152,10 @@ final class Attendant {
   /** The peer has taken all that a conversation wanted to be taken first. */
   private boolean goOn(SocketLink link) {
     boolean waits =
-        !link.isClosed() && !link.isAway() && link.wish() == Wish.DRAIN && link.isDrained();
+        !link.isClosed()
+            && !link.absence().isAway()
+            && link.wish() == Wish.DRAIN
+            && !link.sender().isCongested();
     return !waits || inTurn(link, Errand.RECEIVE);
   }
 
@@ -161,7 +164,7 @@ final class Attendant {
     if (link.isClosed() || tasks.isClosed()) {
       return true;
     }
-    if (!link.isAway()) {
+    if (!link.absence().isAway()) {
       return settle(link);
     }
     loop.setCurrent(link);
@@ -171,16 +174,16 @@ final class Attendant {
 
   /** Something is due, or was when the timer was set. */
   boolean expire(SocketLink link) {
-    if (link.isAway()) {
+    if (link.absence().isAway()) {
       return expireAway(link);
     }
     if (link.isClosed()) {
       return true;
     }
     loop.setCurrent(link);
-    link.giveUpWriting(loop.now());
+    link.sender().giveUp(loop.now());
     link.noticeFailure();
-    return link.isDue(loop.now()) ? serve(link, link.takeRest(), Errand.EXPIRE) : settle(link);
+    return link.isDue(loop.now()) ? serve(link, link.inlet().take(), Errand.EXPIRE) : settle(link);
   }
 
   private boolean expireAway(SocketLink link) {
@@ -191,10 +194,10 @@ final class Attendant {
         loop.schedule(link, Nanos.after(now, server.maxBlockedWait()));
         return true;
       }
-      return !link.starves(now) || finishHere(link);
+      return !link.absence().starves(now) || finishHere(link);
     }
-    link.giveUpWriting(now);
-    if (link.starves(now)) {
+    link.sender().giveUp(now);
+    if (link.absence().starves(now)) {
       return starve(link);
     }
     link.look(now);
@@ -209,7 +212,7 @@ final class Attendant {
       link.fail(End.FAILED, new IllegalStateException("no thread came free in time"));
       return settle(link);
     }
-    return serve(link, link.takeRest(), Errand.STARVE);
+    return serve(link, link.inlet().take(), Errand.STARVE);
   }
 
   /** Has the selector and the timers look after a connection that is away. */
@@ -217,7 +220,7 @@ final class Attendant {
     if (!link.isClosed()) {
       link.enable();
     }
-    loop.schedule(link, link.awayDeadline(loop.now()));
+    loop.schedule(link, link.absence().deadline(loop.now()));
   }
 
   private boolean end(SocketLink link) {
@@ -250,7 +253,7 @@ final class Attendant {
     link.comeHome();
     loop.setCurrent(link);
     link.finish();
-    return !link.isLent();
+    return !link.userCode().isLent();
   }
 
   // Lending.
@@ -285,7 +288,7 @@ final class Attendant {
         loop.isAbandoning()
             ? Errand.CLOSE
             : link.isOpen() ? Errand.RECEIVE : loop.isStopping() ? Errand.STOP : Errand.OPEN;
-    link.serve(errand, link.takeRest(), System.nanoTime());
+    link.serve(errand, link.inlet().take(), System.nanoTime());
     giveBack(link);
   }
 
@@ -327,7 +330,7 @@ final class Attendant {
 
   private void comeHome(SocketLink link) {
     link.comeHome();
-    for (Tasks.Task task; (task = link.pollPostponed()) != null; ) {
+    for (Tasks.Task task; (task = link.absence().pollPostponed()) != null; ) {
       tasks.post(task);
     }
   }

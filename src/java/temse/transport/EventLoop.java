@@ -5,10 +5,7 @@ import java.net.InetAddress;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.Consumer;
 import temse.transport.Conversation.End;
 
 /**
@@ -22,53 +19,24 @@ import temse.transport.Conversation.End;
  * back through the tasks and becomes a spare. User code that is suspected to block is not even
  * begun on the carrier: its connection is lent to a spare beforehand.
  *
- * <h2>Who may touch what, and when</h2>
- *
- * <ul>
- *   <li>What is marked "carrier", here and in {@link SocketLink}: the carrier. While user code runs
- *       on it, {@link Turn} decides whether it still is the carrier afterwards. If not it may not
- *       touch any of that again; {@link SocketLink#isLent} tells it so.
- *   <li>What is marked "serving thread" in {@code SocketLink} and the conversation: the carrier
- *       while the connection is at home, the thread it is lent to while it is away. Tasks of a
- *       connection that is away wait for its return; its timers go on.
- *   <li>Writing: the serving thread, the carrier and {@link Link#writeNow}, under the lock of
- *       {@link Sender}.
- *   <li>The rest: any thread.
- * </ul>
- *
- * <p>All code that is not the transport's counts as user code: the listener and the factory of
- * conversations too. Reports that belong to no connection are made as tasks, by the carrier or,
- * once they were caught blocking, in the {@link ReportLane}.
- *
- * <p>A loop that cannot go on, because even ending the connection that a problem came from fails,
- * reports it as {@link TransportOptions#onFatal fatal}.
- *
- * <p>Memory effects pass from carrier to carrier with the turn, to a spare with its start, and back
- * with the tasks.
+ * <p>The package's description says who may touch what. A loop that cannot go on, because even
+ * ending the connection that a problem came from fails, reports it as {@link
+ * TransportOptions#onFatal fatal}.
  */
 final class EventLoop implements Runnable {
-  /** A selector that fails so many times in a row will not recover. */
-  private static final int FAILED_SELECTS = 16;
-
   private final SocketServer server;
   private final Selector selector = Selector.open();
+  private final Sockets sockets = new Sockets(selector);
   private final Tasks tasks = new Tasks(selector);
   private final Turn turn = new Turn();
   private final AtomicInteger connections = new AtomicInteger();
   private volatile boolean stopping;
   private volatile boolean abandoning;
 
-  /** For tests: what selecting throws from now on, or null. */
-  volatile RuntimeException sabotage;
-
   // Carrier.
   private final Timers timers = new Timers();
-  private final List<SelectionKey> ready = new ArrayList<>();
-  private final Consumer<SelectionKey> collector = ready::add;
   private final LoopBuffer buffer;
   private final Attendant attendant;
-  private int nextReady;
-  private int failedSelects;
   private long now;
   private boolean abandoned;
   private SocketLink current;
@@ -88,6 +56,10 @@ final class EventLoop implements Runnable {
   /** Says whether user code runs on the carrier. */
   Turn turn() {
     return turn;
+  }
+
+  Sockets sockets() {
+    return sockets;
   }
 
   int connections() {
@@ -166,33 +138,27 @@ final class EventLoop implements Runnable {
    * Closes all sockets of a loop that cannot finish: it is given up, or does not leave its thread.
    */
   void cutAll() throws IOException {
-    if (tasks.isClosed() || !selector.isOpen()) {
+    if (tasks.isClosed()) {
       return;
     }
-    for (SelectionKey key : selector.keys()) {
-      if (key.attachment() instanceof SocketLink link) {
-        link.cut();
-        tasks.post(() -> attendant.inTurn(link, Errand.CLOSE));
-      } else {
-        ((Acceptor) key.attachment()).close(server.listener()::failed);
-      }
-    }
-    selector.selectNow();
+    sockets.forEach(
+        link -> {
+          link.cut();
+          tasks.post(() -> attendant.inTurn(link, Errand.CLOSE));
+        },
+        acceptor -> acceptor.close(server.listener()::failed));
+    sockets.flush();
   }
 
   // Carrier.
 
   /** Listens; before the loop runs for the first time. */
   void add(Acceptor acceptor) throws IOException {
-    acceptor.register(selector, this);
+    acceptor.register(this);
   }
 
   void closeUnstarted() {
     SocketServer.closeQuietly(selector);
-  }
-
-  SocketLink register(SocketChannel channel, InetAddress counted) throws IOException {
-    return new SocketLink(this, channel, selector, counted);
   }
 
   Attendant attendant() {
@@ -236,8 +202,8 @@ final class EventLoop implements Runnable {
   /** Goes on with the round where it was left; returns whether this thread still is the carrier. */
   private boolean goRound() {
     try {
-      while (nextReady < ready.size()) {
-        if (!serveReady(ready.get(nextReady++))) {
+      for (SelectionKey key; (key = sockets.pollReady()) != null; ) {
+        if (!serveReady(key)) {
           return false;
         }
       }
@@ -265,15 +231,8 @@ final class EventLoop implements Runnable {
   }
 
   private void select() throws IOException {
-    ready.clear();
-    nextReady = 0;
     current = null;
-    failedSelects++;
-    if (sabotage != null) {
-      throw sabotage;
-    }
-    tasks.select(collector, timers.millisToNext(now));
-    failedSelects = 0;
+    sockets.select(tasks, timers.millisToNext(now));
     now = System.nanoTime();
     server.reserve().refill();
   }
@@ -296,15 +255,15 @@ final class EventLoop implements Runnable {
     current = null;
     try {
       server.check(problem);
-      if (failedSelects >= FAILED_SELECTS) {
+      if (sockets.haveFailed()) {
         return giveUp(problem);
       }
       if (link == null) {
         reportFailure(problem);
         return true;
       }
-      if (link.isAway()) {
-        link.breakOff(End.FAILED, problem);
+      if (link.absence().isAway()) {
+        link.sender().breakOff(End.FAILED, problem);
         return true;
       }
       return attendant.drop(link, problem);
@@ -365,9 +324,9 @@ final class EventLoop implements Runnable {
     now = System.nanoTime();
     server.countHandOver();
     SocketLink link = current;
-    server.suspicion().raise(link == null ? Suspicion.REPORTS : link.kind());
+    server.suspicion().raise(link == null ? Suspicion.REPORTS : link.userCode().kind());
     if (link != null) {
-      link.leaveHome();
+      link.absence().begin();
       attendant.watch(link);
     }
   }
@@ -376,17 +335,12 @@ final class EventLoop implements Runnable {
 
   private boolean stopAll(Errand errand) {
     stopping = true;
-    if (tasks.isClosed()) {
-      return true;
-    }
-    for (SelectionKey key : selector.keys()) {
-      if (key.attachment() instanceof SocketLink link) {
-        tasks.post(() -> attendant.readOnce(link));
-        tasks.post(() -> attendant.inTurn(link, errand));
-      } else {
-        ((Acceptor) key.attachment()).close(this::reportFailure);
-      }
-    }
+    sockets.forEach(
+        link -> {
+          tasks.post(() -> attendant.readOnce(link));
+          tasks.post(() -> attendant.inTurn(link, errand));
+        },
+        acceptor -> acceptor.close(this::reportFailure));
     return true;
   }
 
@@ -395,17 +349,19 @@ final class EventLoop implements Runnable {
   }
 
   private void finish() throws IOException {
-    for (SelectionKey key : selector.keys()) {
-      if (key.attachment() instanceof SocketLink link && !link.isClosed()) {
-        server.leaveBehind(link);
-      }
-    }
+    sockets.forEach(this::leaveBehind, acceptor -> {});
     try {
-      selector.close();
+      sockets.close();
     } finally {
       tasks.close();
       current = null;
       server.loopFinished();
+    }
+  }
+
+  private void leaveBehind(SocketLink link) {
+    if (!link.isClosed()) {
+      server.stop().leaveBehind(link);
     }
   }
 }

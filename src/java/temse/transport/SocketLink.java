@@ -2,16 +2,10 @@ package temse.transport;
 
 import java.io.IOException;
 import java.net.InetAddress;
-import java.net.SocketOption;
-import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
-import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
-import java.util.ArrayDeque;
 import java.util.Objects;
-import java.util.Queue;
-import java.util.Set;
 import jdk.net.ExtendedSocketOptions;
 import temse.transport.Conversation.End;
 import temse.transport.Conversation.Wish;
@@ -21,9 +15,6 @@ import temse.transport.Conversation.Wish;
  * EventLoop} says which thread may call what.
  */
 final class SocketLink extends Timers.Timed implements Link {
-  /** How often a connection that is away is looked after if nothing else is due. */
-  private static final long LOOK = 500_000_000;
-
   private final SocketServer server;
   private final EventLoop loop;
   private final SocketChannel channel;
@@ -35,47 +26,35 @@ final class SocketLink extends Timers.Timed implements Link {
 
   // Carrier.
   private final SelectionKey key;
-  private final Queue<Tasks.Task> postponed = new ArrayDeque<>(1);
-  private boolean away;
+  private final Absence absence;
   private boolean closed;
   private boolean finished;
-  private Runnable awaited;
-  private long starvesAt = Long.MAX_VALUE;
 
   // Serving thread.
   private final Inlet inlet = new Inlet();
+  private final UserCode userCode;
   private Wish wish = Wish.READ;
   private End how;
   private Throwable cause;
   private ByteBuffer input;
   private Output output;
   private boolean wrote;
-  private boolean lent;
-  private boolean keptBuffer;
-  private boolean inUserCode;
-  private int kind;
-  private long turn;
-  private long entered;
 
   /**
    * @param counted the address that the connection is counted for, or null
    */
-  SocketLink(EventLoop loop, SocketChannel channel, Selector selector, InetAddress counted)
-      throws IOException {
+  SocketLink(EventLoop loop, SocketChannel channel, InetAddress counted) throws IOException {
     this.server = loop.server();
     this.loop = loop;
     this.channel = channel;
     this.counted = counted;
     this.peer = Endpoint.describe(channel.getRemoteAddress());
     this.sender = new Sender(channel, server.writeTimeout());
-    channel.configureBlocking(false);
-    Set<SocketOption<?>> supported = channel.supportedOptions();
-    if (supported.contains(StandardSocketOptions.TCP_NODELAY)) {
-      channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
-      channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
-    }
-    this.quickAck = supported.contains(ExtendedSocketOptions.TCP_QUICKACK);
-    this.key = channel.register(selector, SelectionKey.OP_READ, this);
+    this.absence = new Absence(this, server.spares());
+    this.userCode = new UserCode(loop, server.suspicion());
+    Sockets.configure(channel);
+    this.quickAck = channel.supportedOptions().contains(ExtendedSocketOptions.TCP_QUICKACK);
+    this.key = loop.sockets().register(channel, SelectionKey.OP_READ, this);
   }
 
   // Any thread.
@@ -107,19 +86,14 @@ final class SocketLink extends Timers.Timed implements Link {
   }
 
   /** Returns when {@link #look} is wanted at the latest. */
-  private long heldDeadline() {
+  long heldDeadline() {
     Conversation present = conversation;
     return present == null ? Long.MAX_VALUE : present.heldDeadline();
   }
 
-  /** Returns true if it will end as soon as the thread that serves it lets it. */
-  boolean isBroken() {
-    return sender.isBroken();
-  }
-
-  /** Ends it when the thread that serves it comes to its end. */
-  void breakOff(End how, Throwable cause) {
-    sender.breakOff(how, cause);
+  /** If it breaks, the connection ends when the thread that serves it has done its part. */
+  Sender sender() {
+    return sender;
   }
 
   /** Closes the socket though a thread may still serve the connection. */
@@ -145,43 +119,27 @@ final class SocketLink extends Timers.Timed implements Link {
 
   @Override
   public boolean enter(int kind) {
-    if (!lent && !closed && server.suspicion().of(kind)) {
-      return false;
-    }
-    this.kind = kind;
-    inUserCode = true;
-    if (!lent) {
-      turn = loop.enterUserCode();
-      return true;
-    }
-    entered = System.nanoTime();
-    if (heldDeadline() != Long.MAX_VALUE) {
+    boolean enters = userCode.enter(kind, closed);
+    if (enters && userCode.isLent() && heldDeadline() != Long.MAX_VALUE) {
       loop.attend(this);
     }
-    return true;
+    return enters;
   }
 
   @Override
   public void leave() {
-    inUserCode = false;
-    Thread.interrupted();
-    if (lent) {
-      server.suspicion().ran(kind, System.nanoTime() - entered);
-    } else if (!loop.turn().take(turn)) {
-      lent = true;
-      keptBuffer = input.isDirect() && input.hasRemaining();
-    }
+    userCode.leave(input);
   }
 
   /** Calls the conversation, writes the answers and keeps what remains of the input. */
   void serve(Errand errand, ByteBuffer bytes, long now) {
     input = bytes;
     wrote = false;
-    keptBuffer = false;
+    userCode.begin();
     try {
       output = Spares.output();
       wish = isOpen() || open() ? errand.run(conversation, bytes, now) : Wish.MOVE;
-      while (wish == Wish.MOVE && lent) {
+      while (wish == Wish.MOVE && userCode.isLent()) {
         wish = conversation.receive(bytes, now);
       }
       Objects.requireNonNull(wish, "wish");
@@ -267,9 +225,7 @@ final class SocketLink extends Timers.Timed implements Link {
   }
 
   private void afterCall() {
-    if (inUserCode) {
-      leave();
-    }
+    userCode.end(input);
     input.position(input.limit());
     if (output != null) {
       output.clear();
@@ -292,17 +248,8 @@ final class SocketLink extends Timers.Timed implements Link {
     }
   }
 
-  boolean isLent() {
-    return lent;
-  }
-
-  /** Returns whether this thread took the read buffer with it when it lost the loop. */
-  boolean keptBuffer() {
-    return keptBuffer;
-  }
-
-  int kind() {
-    return kind;
+  UserCode userCode() {
+    return userCode;
   }
 
   // Carrier, while the connection is at home.
@@ -321,11 +268,6 @@ final class SocketLink extends Timers.Timed implements Link {
     }
   }
 
-  /** Returns the bytes that were kept for the conversation. */
-  ByteBuffer takeRest() {
-    return inlet.take();
-  }
-
   Inlet inlet() {
     return inlet;
   }
@@ -338,10 +280,6 @@ final class SocketLink extends Timers.Timed implements Link {
     return wish == Wish.CLOSE;
   }
 
-  boolean isDrained() {
-    return !sender.isCongested();
-  }
-
   boolean isDue(long now) {
     return !isClosing() && conversation.deadline() <= now;
   }
@@ -351,15 +289,10 @@ final class SocketLink extends Timers.Timed implements Link {
     return Math.min(deadline, sender.deadline());
   }
 
-  /**
-   * @param work what is to be done on another thread
-   * @param starvesAt when it has waited too long for one
-   */
+  /** Has it served on another thread; see {@link Absence}. */
   void lend(Runnable work, long starvesAt) {
-    this.awaited = work;
-    this.starvesAt = starvesAt;
-    away = true;
-    lent = true;
+    absence.begin(work, starvesAt);
+    userCode.lend(true);
   }
 
   void close() {
@@ -372,19 +305,10 @@ final class SocketLink extends Timers.Timed implements Link {
 
   // Carrier, at any time.
 
-  /** Writes what the socket did not take before. */
-  void drain(long now) {
-    sender.drain(now);
-  }
-
-  void giveUpWriting(long now) {
-    sender.giveUp(now);
-  }
-
   /** Returns the operations that are wanted now. */
   int interest() {
     int writing = sender.isCongested() ? SelectionKey.OP_WRITE : 0;
-    if (away || inlet.hasEnded()) {
+    if (absence.isAway() || inlet.hasEnded()) {
       return writing;
     }
     return switch (wish) {
@@ -419,10 +343,6 @@ final class SocketLink extends Timers.Timed implements Link {
     return loop.attendant().expire(this);
   }
 
-  boolean isAway() {
-    return away;
-  }
-
   boolean isClosed() {
     return closed;
   }
@@ -432,13 +352,8 @@ final class SocketLink extends Timers.Timed implements Link {
     return closed && !finished;
   }
 
-  void leaveHome() {
-    away = true;
-  }
-
-  /** Returns true, and it waits no more, if it has waited too long for a thread. */
-  boolean starves(long now) {
-    return starvesAt <= now && server.spares().withdraw(awaited);
+  Absence absence() {
+    return absence;
   }
 
   /** Lets the conversation do what is due while it is held. */
@@ -448,34 +363,13 @@ final class SocketLink extends Timers.Timed implements Link {
         conversation.held(now);
       }
     } catch (Throwable problem) {
-      breakOff(End.FAILED, problem);
+      sender.breakOff(End.FAILED, problem);
       server.check(problem);
     }
   }
 
-  /** Returns when something is due, at the latest, while it is away. */
-  long awayDeadline(long now) {
-    long starving = starvesAt <= now ? Long.MAX_VALUE : starvesAt;
-    if (closed) {
-      return starving;
-    }
-    long next = Math.min(heldDeadline(), sender.deadline());
-    return Math.min(Math.min(next, starving), now + LOOK);
-  }
-
   void comeHome() {
-    away = false;
-    lent = false;
-    awaited = null;
-    starvesAt = Long.MAX_VALUE;
-  }
-
-  void postpone(Tasks.Task task) {
-    postponed.add(task);
-  }
-
-  /** Returns a task that waited for its return, or null. */
-  Tasks.Task pollPostponed() {
-    return postponed.poll();
+    absence.end();
+    userCode.lend(false);
   }
 }

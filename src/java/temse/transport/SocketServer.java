@@ -2,17 +2,10 @@ package temse.transport;
 
 import java.io.Closeable;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.InetSocketAddress;
-import java.nio.channels.SocketChannel;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
@@ -35,9 +28,6 @@ import java.util.stream.Stream;
  * }</pre>
  */
 public final class SocketServer implements AutoCloseable {
-  /** How long {@link #stop} waits, after the grace, for threads it has interrupted. */
-  private static final long LAST_GRACE = TimeUnit.SECONDS.toNanos(1);
-
   /**
    * What has happened so far.
    *
@@ -71,7 +61,7 @@ public final class SocketServer implements AutoCloseable {
   private final Suspicion suspicion;
   private final ReadBuffers buffers;
   private final ReportLane reportLane;
-  private final Peers peers;
+  private final Admission admission;
   private final Reserve reserve = new Reserve();
   private final Reserve lastReserve = new Reserve();
   private final Watcher watcher;
@@ -80,14 +70,9 @@ public final class SocketServer implements AutoCloseable {
   private final long maxBlockedWait;
   private final EventLoop[] loops;
   private final List<Acceptor> acceptors = new ArrayList<>();
-  private final Queue<SocketLink> leftBehind = new ConcurrentLinkedQueue<>();
   private final AtomicInteger running;
-  private final StopClock stopClock = new StopClock();
-  private final CountDownLatch stopped = new CountDownLatch(1);
+  private final Stop stop;
   private boolean doomed;
-  private final LongAdder accepted = new LongAdder();
-  private final LongAdder refused = new LongAdder();
-  private final LongAdder refusedPerPeer = new LongAdder();
   private final LongAdder handOvers = new LongAdder();
   private final LongAdder starved = new LongAdder();
 
@@ -103,13 +88,14 @@ public final class SocketServer implements AutoCloseable {
     suspicion = new Suspicion(grace, spares::isCrowded);
     buffers = new ReadBuffers(2 * options.loops());
     reportLane = new ReportLane(spares, suspicion);
-    peers = new Peers(options.maxConnectionsPerPeer());
+    admission = new Admission(this, options);
     loops = new EventLoop[options.loops()];
     watcher = new Watcher(loops, spares, grace, this::fatal);
     watcherThread = new Thread(watcher, options.name() + "-watcher");
     writeTimeout = Nanos.of("writeTimeout", options.writeTimeout());
     maxBlockedWait = Nanos.of("maxBlockedWait", options.maxBlockedWait());
     running = new AtomicInteger(loops.length);
+    stop = new Stop(this, watcherThread);
   }
 
   /**
@@ -180,9 +166,9 @@ public final class SocketServer implements AutoCloseable {
   /** Returns what has happened so far. */
   public Counters counters() {
     return new Counters(
-        accepted.sum(),
-        refused.sum(),
-        refusedPerPeer.sum(),
+        admission.accepted(),
+        admission.refused(),
+        admission.refusedPerPeer(),
         handOvers.sum(),
         spares.lent(),
         spares.waits(),
@@ -205,16 +191,14 @@ public final class SocketServer implements AutoCloseable {
   public void stop(Duration grace) {
     long deadline = Nanos.after(System.nanoTime(), Nanos.of("the grace", grace));
     boolean here = !spares.isCurrentThread();
-    Thread stopper = here ? null : new Thread(this::stopNow, options.name() + "-stop");
-    boolean first = stopClock.stopBy(deadline);
-    if (!here) {
-      if (first) {
-        stopper.start();
-      }
+    Thread stopper = here ? null : new Thread(stop, options.name() + "-stop");
+    boolean first = stop.by(deadline);
+    if (here && first) {
+      stop.run();
+    } else if (here) {
+      stop.awaitQuietly();
     } else if (first) {
-      stopNow();
-    } else {
-      awaitStopped();
+      stopper.start();
     }
   }
 
@@ -233,58 +217,12 @@ public final class SocketServer implements AutoCloseable {
     if (spares.isCurrentThread()) {
       throw new IllegalStateException("a thread of the server cannot wait for its end");
     }
-    stopped.await();
-  }
-
-  private void stopNow() {
-    try {
-      forEachLoop(EventLoop::stop);
-      if (!stopClock.awaitFinish()) {
-        spares.interruptAll();
-        forEachLoop(EventLoop::abandon);
-        spares.liftLimit();
-      }
-      boolean finished = stopClock.awaitFinish(LAST_GRACE);
-      if (!finished || !spares.awaitEnd(LAST_GRACE)) {
-        leaveBehind();
-      }
-      watcherThread.join(TimeUnit.NANOSECONDS.toMillis(LAST_GRACE));
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    } finally {
-      stopped.countDown();
-    }
-  }
-
-  /** Closes the sockets that threads in user code still hold, and reports the threads. */
-  private void leaveBehind() {
-    for (EventLoop loop : loops) {
-      try {
-        loop.cutAll();
-      } catch (IOException | RuntimeException e) {
-        listener.failed(e);
-      }
-    }
-    leftBehind.forEach(SocketLink::cut);
-    watcher.stop();
-    spares.shutdown();
-    List<String> threads = spares.running();
-    if (!threads.isEmpty()) {
-      listener.leftBehind(threads);
-    }
+    stop.await();
   }
 
   private void forEachLoop(Consumer<EventLoop> action) {
     for (EventLoop loop : loops) {
       action.accept(loop);
-    }
-  }
-
-  private void awaitStopped() {
-    try {
-      stopped.await();
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
     }
   }
 
@@ -310,8 +248,16 @@ public final class SocketServer implements AutoCloseable {
     return reportLane;
   }
 
+  Admission admission() {
+    return admission;
+  }
+
   Peers peers() {
-    return peers;
+    return admission.peers();
+  }
+
+  Stop stop() {
+    return stop;
   }
 
   Suspicion suspicion() {
@@ -384,78 +330,12 @@ public final class SocketServer implements AutoCloseable {
     return first;
   }
 
-  void leaveBehind(SocketLink link) {
-    leftBehind.add(link);
-  }
-
-  /**
-   * Gives an accepted connection to the loop that has the fewest, or refuses it.
-   *
-   * @param acceptor the loop that has accepted it
-   */
-  void admit(SocketChannel channel, EventLoop acceptor) {
-    accepted.increment();
-    InetAddress peer = null;
-    boolean entered = false;
-    try {
-      if (connections() >= options.maxConnections()) {
-        refuse(channel, acceptor, "there are " + options.maxConnections() + " connections already");
-        return;
-      }
-      peer = peers.areLimited() ? addressOf(channel) : null;
-      entered = peers.enter(peer);
-      if (!entered) {
-        refusedPerPeer.increment();
-        refuse(channel, acceptor, tooMany(peer));
-        return;
-      }
-      leastLoop().add(channel, peer);
-    } catch (Throwable problem) {
-      closeQuietly(channel);
-      if (entered) {
-        peers.leave(peer);
-      }
-      acceptor.reportFailure(problem);
-    }
-  }
-
-  private String tooMany(InetAddress peer) {
-    int limit = options.maxConnectionsPerPeer();
-    return "there are " + limit + " connections from " + peer.getHostAddress() + " already";
-  }
-
-  private EventLoop leastLoop() {
-    EventLoop choice = loops[0];
-    for (EventLoop loop : loops) {
-      if (loop.connections() < choice.connections()) {
-        choice = loop;
-      }
-    }
-    return choice;
-  }
-
-  private static InetAddress addressOf(SocketChannel channel) throws IOException {
-    return channel.getRemoteAddress() instanceof InetSocketAddress inet ? inet.getAddress() : null;
-  }
-
-  /** Closes it in a task of its own, after the report or while the listener blocks. */
-  private void refuse(SocketChannel channel, EventLoop acceptor, String why) throws IOException {
-    refused.increment();
-    String peer = Endpoint.describe(channel.getRemoteAddress());
-    acceptor.report(() -> listener.refused(peer, why));
-    acceptor.post(
-        () -> {
-          closeQuietly(channel);
-          return true;
-        });
-  }
-
   void loopFinished() {
     if (running.decrementAndGet() == 0) {
       watcher.stop();
       spares.shutdown();
       buffers.clear();
-      stopClock.finish();
+      stop.finished();
     }
   }
 

@@ -22,6 +22,7 @@ final class Watcher implements Runnable {
   private final EventLoop[] loops;
   private final Spares spares;
   private final long grace;
+  private final long seldom;
   private final Consumer<Throwable> fatal;
   private final long[] seen;
   private final long[] asked;
@@ -40,6 +41,7 @@ final class Watcher implements Runnable {
     this.loops = loops;
     this.spares = spares;
     this.grace = grace;
+    this.seldom = grace > Long.MAX_VALUE / SELDOM ? Long.MAX_VALUE : SELDOM * grace;
     this.fatal = fatal;
     seen = new long[loops.length];
     asked = new long[loops.length];
@@ -89,7 +91,7 @@ final class Watcher implements Runnable {
   private void watch() {
     long quietSince = System.nanoTime();
     while (!stopped) {
-      sleep(metUserCode ? grace : SELDOM * grace);
+      sleep(metUserCode ? grace : seldom);
       if (look()) {
         quietSince = System.nanoTime();
       } else if (System.nanoTime() - quietSince >= LINGER) {

@@ -149,7 +149,7 @@ class CongestionTest {
         (line, link) -> {
           link.output().put((LARGE.repeat(200) + "\n").getBytes());
           link.flush();
-          ToyServer.await("it is given up", () -> ((SocketLink) link).isBroken());
+          ToyServer.await("it is given up", () -> ((SocketLink) link).sender().isBroken());
           release.await();
           return "never";
         };
@@ -206,7 +206,7 @@ class CongestionTest {
     CountDownLatch release = new CountDownLatch(1);
     ToyConversation.Handler handler =
         (line, link) -> {
-          ToyServer.await("writing fails", () -> ((SocketLink) link).isBroken());
+          ToyServer.await("writing fails", () -> ((SocketLink) link).sender().isBroken());
           release.await();
           return line;
         };

@@ -33,7 +33,7 @@ class FatalTest {
     try (ToyServer toy = server((line, link) -> line);
         ToyServer.Client client = toy.connect()) {
       assertEquals("x", client.ask("x"));
-      toy.server.loops()[0].sabotage = sabotage;
+      toy.server.loops()[0].sockets().sabotage = sabotage;
       client.send("y\n");
       toy.server.join();
       assertEquals(List.of(sabotage), List.copyOf(problems));
