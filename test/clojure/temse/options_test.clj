@@ -47,6 +47,7 @@
    :loops [0 nil 0.5]
    :block-grace [0 nil]
    :max-blocked [0 nil]
+   :max-blocked-wait [0 nil 1.5]
    :daemon? [nil 1]
    :join? [nil "no"]
    :stop-timeout [-1 nil 0.5]

@@ -196,7 +196,7 @@
   (are [options problem] (let [{:keys [milter/error message]} (support/thrown (record/recorder options))]
                            (and (= :bad-options error) (re-find problem message)))
     {:max-bytes -1} #":max-bytes must be a number of bytes, not -1"
-    {:dir "x"} #"there is no key :dir in the options of a recorder. Its keys are :directory"
+    {:dir "x"} #"there is no key :dir in the options of a recorder; did you mean :directory"
     {:redact {:bodies true}} #":redact must be a map of :addresses\?, :bodies\?, :headers and :key"
     {:directory "/dev/null/x"} #"recordings cannot be written to /dev/null/x"))
 

@@ -68,13 +68,13 @@ public final class KnownKeys {
     int fewest = Math.min(MOST_EDITS, Math.max(1, word.length() / 2));
     for (T name : names) {
       String known = text(name);
-      int edits = known == null ? Integer.MAX_VALUE : edits(word, known);
+      int edits = known == null ? Integer.MAX_VALUE : distance(word, known);
       if (edits < fewest || edits == fewest && closest == null) {
         fewest = edits;
         closest = name;
       }
     }
-    return closest;
+    return closest != null ? closest : completed(word, names);
   }
 
   private static String text(Object name) {
@@ -87,10 +87,17 @@ public final class KnownKeys {
     return null;
   }
 
-  /** A name that was cut short is as good as one with a wrong letter. */
-  private static int edits(String word, String known) {
-    boolean cutShort = word.length() >= SHORTEST_CUT && known.startsWith(word);
-    return cutShort ? Math.min(1, distance(word, known)) : distance(word, known);
+  /** Returns the first name that begins with the word, or null. */
+  private static <T> T completed(String word, Collection<T> names) {
+    if (word.length() >= SHORTEST_CUT) {
+      for (T name : names) {
+        String known = text(name);
+        if (known != null && known.startsWith(word)) {
+          return name;
+        }
+      }
+    }
+    return null;
   }
 
   /** Returns how many letters must be inserted, deleted, replaced or swapped with the next one. */
