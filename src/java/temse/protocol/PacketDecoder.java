@@ -8,7 +8,7 @@ import java.util.Arrays;
  *
  * <p>Memory follows the bytes that have arrived, never the length that was announced; what an
  * unfinished packet holds is taken from a {@link Budget}. MTAs repeat the same macro packet before
- * every header field; a repeated packet is returned as the identical object.
+ * every header field; a repeated packet of usual size is returned as the identical object.
  *
  * <pre>{@code
  * PacketDecoder decoder = new PacketDecoder(65535);
@@ -17,6 +17,10 @@ import java.util.Arrays;
  */
 public final class PacketDecoder {
   private static final int PREFIX = 5;
+
+  /** A macro packet that takes more is not kept to be compared with the next. */
+  private static final int LARGEST_REPEATED = 4096;
+
   private static final byte[] EMPTY = {};
 
   private final int maximumPayload;
@@ -149,7 +153,7 @@ public final class PacketDecoder {
 
   private Packet packet(byte[] whole) {
     Packet packet = new Packet((byte) prefix, whole);
-    if (packet.code() == EventType.DEFINE_MACRO.code) {
+    if (packet.code() == EventType.DEFINE_MACRO.code && whole.length <= LARGEST_REPEATED) {
       macros = packet;
       macroPrefix = prefix;
     }
