@@ -411,23 +411,41 @@
   (str (.endpoint (java-server milter))))
 
 (defn milter-status
-  "Returns a map describing the server: :name, :address, :connections (open ones) and what has been
-  counted since its start: connections :accepted and, among them, :refused; how often a loop left
-  its thread to a blocking handler (:hand-overs), or a connection was lent to another thread because
-  its handler was expected to block (:lent); how often that had to wait (:waits) or a loop stood
-  still (:stalls) because :max-blocked handlers were blocking."
+  "Returns a map describing the server:
+
+    :name :address
+    :connections         ; open ones
+  and what has been counted since its start:
+    :accepted            ; connections
+    :refused             ; of these, closed at once because there were too many
+    :refused-per-peer    ; of these, because their peer had too many
+    :limits-exceeded     ; messages, recipients, packets and connections that went beyond a limit
+    :listener-failures   ; reports of what happens that failed
+    :hand-overs          ; a loop left its thread to a blocking handler
+    :lent                ; a connection was lent to another thread, since its handler was expected to
+                         ; block
+    :waits               ; that had to wait because :max-blocked handlers were blocking
+    :starved             ; mails that were deferred, since that took longer than :max-blocked-wait
+    :stalls              ; a loop stood still because no thread could be had
+    :dropped-reports     ; refusals and failures that were not reported, since the log blocked"
   [milter]
   (let [server (java-server milter)
-        counters (.counters (.sockets server))]
+        counters (.counters server)
+        transport (.counters (.sockets server))]
     {:name (:name (.-options ^Milter milter))
      :address (milter-address milter)
      :connections (.connections server)
-     :accepted (.accepted counters)
-     :refused (.refused counters)
-     :hand-overs (.handOvers counters)
-     :lent (.lent counters)
-     :waits (.waits counters)
-     :stalls (.stalls counters)}))
+     :accepted (.accepted transport)
+     :refused (.refused transport)
+     :refused-per-peer (.refusedPerPeer transport)
+     :limits-exceeded (.limitsExceeded counters)
+     :listener-failures (.listenerFailures counters)
+     :hand-overs (.handOvers transport)
+     :lent (.lent transport)
+     :waits (.waits transport)
+     :starved (.starved transport)
+     :stalls (.stalls transport)
+     :dropped-reports (.droppedReports transport)}))
 
 (defn join-milter
   "Blocks until the server is stopped, and returns nil."

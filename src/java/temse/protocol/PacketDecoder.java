@@ -8,7 +8,7 @@ import java.util.Arrays;
  *
  * <p>Memory follows the bytes that have arrived, never the length that was announced; what an
  * unfinished packet holds is taken from a {@link Budget}. MTAs repeat the same macro packet before
- * every header field; a repeated packet is returned as the identical object.
+ * every header field; a repeated packet of usual size is returned as the identical object.
  *
  * <pre>{@code
  * PacketDecoder decoder = new PacketDecoder(65535);

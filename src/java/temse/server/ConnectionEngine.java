@@ -36,6 +36,9 @@ public final class ConnectionEngine implements Conversation {
   private Settlement atHand;
   private boolean stopping;
 
+  /** The peer has closed its sending half, and may have gone. */
+  private boolean doubtful;
+
   /** Makes the engine of a new connection, with counters of its own. */
   public ConnectionEngine(
       MilterFactory factory, EngineOptions options, ServerListener listener, Link link, long id) {
@@ -102,6 +105,11 @@ public final class ConnectionEngine implements Conversation {
       } else if (atHand != null) {
         if (atHand.isPending()) {
           return Wish.WAIT;
+        }
+        if (doubtful) {
+          doubtful = false;
+          state.writeProgress();
+          continue;
         }
         done = goOnWith(atHand);
       } else if (ledger.next() != null) {
@@ -254,7 +262,8 @@ public final class ConnectionEngine implements Conversation {
 
   /**
    * A peer that has closed its sending half within a message takes no answer to it any more. After
-   * the end of a message it may wait for one: progress shows whether anybody reads.
+   * the end of a message it may wait for one: progress shows whether anybody reads. It is sent once
+   * more before a value that has come meanwhile decides about the message.
    */
   @Override
   public Wish peerClosed(long time) {
@@ -265,6 +274,7 @@ public final class ConnectionEngine implements Conversation {
       return Wish.CLOSE;
     }
     if (state.allowsProgress(EventType.END_OF_MESSAGE)) {
+      doubtful = true;
       state.writeProgress();
       atHand.call().pending().probing(time);
     }

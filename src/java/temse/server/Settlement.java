@@ -83,7 +83,7 @@ final class Settlement {
   private void begun() {
     state.ledger.begin();
     startedAt = state.reports.wantExchanges() ? System.nanoTime() : 0;
-    if (entry.way() == Way.EXCEED) {
+    if (refused || fault != null && fault == entry.excess()) {
       state.counters.limitExceeded();
       if (state.isFirst(type)) {
         state.reports.failed(type, entry.decoded(), entry.excess());
