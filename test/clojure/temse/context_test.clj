@@ -3,7 +3,9 @@
   back, and what is let go."
   (:require
    [clojure.test :refer [deftest is]]
-   [temse.milter :as milter])
+   [temse.milter :as milter]
+   [temse.support :as support]
+   [temse.test :as mt])
   (:import
    (java.lang.ref WeakReference)
    (temse.protocol EventType MacroTable Negotiation Offer)
@@ -20,7 +22,7 @@
     (macros [_] MacroTable/EMPTY)
     (send [_ _])
     (progress [_])
-    (await [_ _ _])
+    (await [_ _ _ _])
     (close [_] (swap! closed inc))))
 
 (defn- negotiated
@@ -100,3 +102,45 @@
       (fire handler (connection (atom 0)) :header)
       (.scopeEnded handler end)
       (is (let-go? large)))))
+
+(def ^:private silent
+  "The offer of an MTA that can do without replies, and sends every event."
+  {:protocol #{:no-reply-connect :no-reply-hello :no-reply-mail :no-reply-recipient :no-reply-data
+               :no-reply-unknown :no-reply-headers :no-reply-end-of-headers :no-reply-body}})
+
+(deftest a-watcher-that-fails-defers-the-mail-also-where-nothing-but-its-end-is-answered
+  (doseq [event [:connect :hello :mail :recipient :data :header :end-of-headers :body]]
+    (support/with-logs _logs
+      (is (= [:temporary-failure :end-of-message]
+             ((juxt :verdict :at)
+              (mt/run-message {:handlers {event ^:no-reply (fn [_ _] (throw (Error. "no memory")))}}
+                              {:body "text\r\n"}
+                              {:offer silent})))
+          event))))
+
+(deftest what-on-error-sees-of-a-limit-is-the-context-of-the-last-good-event
+  (let [seen (atom [])
+        filter {:handlers {:header (fn [_ context]
+                                     (milter/update-message context update :fields (fnil inc 0)))
+                           :message-end (fn [_ context]
+                                          (swap! seen conj (:fields (milter/message context)))
+                                          nil)}
+                :max-header-fields 2
+                :on-error (fn [_ _ context]
+                            (swap! seen conj (:fields (milter/message context)))
+                            nil)}]
+    (support/with-logs _logs
+      (is (= :temporary-failure
+             (:verdict (mt/run-message filter {:headers [["A" "1"] ["B" "2"] ["C" "3"]]})))))
+    (is (= [2 2] @seen))))
+
+(deftest a-failure-at-connect-concerns-every-message-and-keeps-the-context-of-the-client
+  (let [inits (atom 0)
+        filter {:init (fn [context] (assoc context :number (swap! inits inc)))
+                :handlers {:connect ^:no-reply (fn [_ _] (throw (Error. "no memory")))
+                           :end-of-message (fn [_ _] nil)}}]
+    (support/with-logs _logs
+      (with-open [session (mt/connect-to filter)]
+        (is (= [:temporary-failure :temporary-failure :temporary-failure]
+               (repeatedly 3 #(:verdict (mt/run-message session {})))))))
+    (is (= 1 @inits))))

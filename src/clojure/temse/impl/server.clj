@@ -179,6 +179,7 @@
 (deftype ^:private ContextHandler [options
                                    ^:unsynchronized-mutable context
                                    ^:unsynchronized-mutable before
+                                   ^:unsynchronized-mutable called
                                    ^:unsynchronized-mutable owned
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
@@ -207,11 +208,13 @@
 
   (onEvent [this connection type event]
     (set! before nil)
+    (set! called nil)
     (when (nil? context)
       (set! context (agreed-context options (initial-context options connection) agreement))
       (set! owned (dispatch/owned context)))
     (set! context (dispatch/at-event context connection))
     (set! before context)
+    (set! called event)
     (let [current (current-handlers context)
           found (if (identical? current handlers) table (table-or-failure options current))]
       (if (instance? MilterException found)
@@ -226,12 +229,13 @@
               (dispatch/settle this connection event (handler event context)))))))
 
   (onError [_ connection error _type event]
-    (set! context before)
+    (when (identical? event called)
+      (set! context before))
     (if-let [on-error (:on-error options)]
       (error-answer (on-error error
                               event
                               (dispatch/at-event
-                                (or before
+                                (or context
                                     (agreed-context options
                                                     (base-context options connection)
                                                     agreement))
@@ -240,6 +244,7 @@
 
   (scopeEnded [_ type]
     (set! before nil)
+    (set! called nil)
     (if (identical? type EventType/DISCONNECT)
       (set! context nil)
       (when (contains? context :milter/message)
@@ -259,4 +264,4 @@
                                                  (Negotiation/agree offer request)))))]
     (reify MilterFactory
       (open [_ _connection]
-        (ContextHandler. options nil nil nil ::none nil nil)))))
+        (ContextHandler. options nil nil nil nil ::none nil nil)))))

@@ -29,8 +29,9 @@ final class Answer {
 
   /** Answers by what the handler's call has collected, or by the default reply. */
   void give(EventCall call) {
-    IPersistentMap reply = state.mayAnswer(entry.type()) ? chosen(call) : Actions.proceed();
-    write(reply, call.modifications(), call.newBody());
+    Response response = call.response();
+    IPersistentMap reply = state.mayAnswer(entry.type()) ? chosen(response) : Actions.proceed();
+    write(reply, response.modifications(), response.newBody());
   }
 
   /** Answers by the reply to an event that no handler has answered. */
@@ -40,11 +41,12 @@ final class Answer {
 
   /** Answers by what the error policy's call has collected, or by the default reply. */
   void decide(EventCall call) {
-    write(chosen(call), call.modifications(), call.newBody());
+    Response response = call.response();
+    write(chosen(response), response.modifications(), response.newBody());
   }
 
-  private IPersistentMap chosen(EventCall call) {
-    return call.reply() != null ? call.reply() : state.options.defaultReply(entry.type());
+  private IPersistentMap chosen(Response response) {
+    return response.reply() != null ? response.reply() : state.options.defaultReply(entry.type());
   }
 
   private void write(IPersistentMap given, List<IPersistentMap> changes, BodyPieces newBody) {

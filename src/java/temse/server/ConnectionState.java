@@ -31,7 +31,7 @@ final class ConnectionState implements ConnectionInfo {
   /** Whether something was written for the last packet. */
   boolean answered = true;
 
-  /** The call whose handler may hold the connection while the MTA wants to hear of it. */
+  /** The call whose handler may hold the connection while the MTA wants progress. */
   volatile EventCall holding;
 
   private int reportedOnce;
@@ -88,11 +88,12 @@ final class ConnectionState implements ConnectionInfo {
   }
 
   /**
-   * Returns true if the error policy may answer the event: also an end of message that the handler
-   * only watches, since there is no later event that could defer the message.
+   * Returns true if the error policy can answer the event: the MTA waits for a reply, and the event
+   * is not only watched. An end of message it can answer in any case, since no later event could
+   * defer the message.
    */
   boolean mayDecide(EventType type) {
-    return mayAnswer(type) || type == EventType.END_OF_MESSAGE && owesReply(type);
+    return owesReply(type) && (mayAnswer(type) || type == EventType.END_OF_MESSAGE);
   }
 
   /** Returns true if the MTA waits for a reply to the event. */

@@ -32,7 +32,7 @@ record Entry(
     CALL_BEFORE_END,
     /** Nobody handles it: by the reply that the entry holds. */
     DEFAULT,
-    /** It belongs to what a reply has settled: by that reply again, and nobody hears of it. */
+    /** It belongs to what a reply has settled: by that reply again; no handler is called. */
     REPEAT,
     /** It goes beyond a limit: no handler is called. */
     EXCEED

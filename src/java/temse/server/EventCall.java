@@ -1,7 +1,6 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletionStage;
 import java.util.function.Function;
@@ -11,7 +10,6 @@ import temse.protocol.Agreement;
 import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
-import temse.protocol.Legality;
 import temse.protocol.MacroTable;
 import temse.protocol.MilterException;
 import temse.transport.Nanos;
@@ -35,14 +33,12 @@ final class EventCall implements Connection {
   /** The thread that runs the handler, or null while it does not run. */
   private volatile Thread runner;
 
-  /** When the MTA wants to hear of a handler that still runs. */
+  /** When the MTA wants progress of a handler that still runs. */
   private volatile long progressAt;
 
   // Guarded by this.
   private boolean over;
-  private List<IPersistentMap> modifications = List.of();
-  private IPersistentMap reply;
-  private BodyPieces newBody;
+  private Response response = Response.NONE;
 
   // Written by the serving thread while this is locked.
   private PendingValue<?> pending;
@@ -237,59 +233,10 @@ final class EventCall implements Connection {
   }
 
   private void add(IPersistentMap action) {
-    ActionType actionType = ActionCodec.type(action);
-    if (!answerable) {
-      if (actionType != ActionType.CONTINUE) {
-        throw unanswerable(action);
-      }
-      return;
+    if (response == Response.NONE) {
+      response = new Response(type, answerable, state.agreement());
     }
-    if (reply != null) {
-      throw afterReply(actionType, action);
-    }
-    Legality.check(type, actionType, action, state.agreement());
-    if (actionType.kind == ActionType.Kind.REPLY) {
-      reply = action;
-      return;
-    }
-    if (actionType == ActionType.CHANGE_BODY) {
-      if (newBody != null) {
-        throw new MilterException(
-            MilterException.Category.BAD_ACTION,
-            ":change-body may come once in a response; give it a sequence of pieces instead",
-            Keys.EVENT,
-            type.keyword);
-      }
-      newBody = BodyPieces.of(action);
-    }
-    if (modifications.isEmpty()) {
-      modifications = new ArrayList<>(4);
-    }
-    modifications.add(action);
-  }
-
-  private MilterException unanswerable(IPersistentMap action) {
-    return new MilterException(
-        MilterException.Category.REPLY_NOT_ALLOWED,
-        type.keyword + " takes no reply, " + action.valAt(Keys.ACTION) + " cannot answer it",
-        Keys.ACTION,
-        action,
-        Keys.EVENT,
-        type.keyword);
-  }
-
-  private MilterException afterReply(ActionType second, IPersistentMap action) {
-    Object first = reply.valAt(Keys.ACTION);
-    boolean twice = second.kind == ActionType.Kind.REPLY;
-    return new MilterException(
-        twice ? MilterException.Category.DOUBLE_REPLY : MilterException.Category.LATE_ACTION,
-        twice
-            ? type.keyword + " was answered with " + first + " already"
-            : second.keyword + " comes after the reply " + first + "; the reply goes last",
-        Keys.ACTION,
-        action,
-        Keys.EVENT,
-        type.keyword);
+    response.add(action);
   }
 
   /** Ends the life of this call; returns what it waited for and waits for no more, or null. */
@@ -304,23 +251,12 @@ final class EventCall implements Connection {
 
   /** Forgets what was collected, once the response has been made of it. */
   synchronized void forget() {
-    modifications = List.of();
-    reply = null;
-    newBody = null;
+    response = Response.NONE;
   }
 
-  List<IPersistentMap> modifications() {
-    return modifications;
-  }
-
-  /** Returns the reply, or null if none was given. */
-  IPersistentMap reply() {
-    return reply;
-  }
-
-  /** Returns the new body, or null if none was given. */
-  BodyPieces newBody() {
-    return newBody;
+  /** Returns what was collected. */
+  Response response() {
+    return response;
   }
 
   // ---- the value that it waits for

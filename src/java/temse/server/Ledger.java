@@ -42,7 +42,7 @@ final class Ledger {
   private Session session = Session.START;
   private MacroTable macros = MacroTable.EMPTY;
   private Agreement agreement;
-  private Set<EventType> heard = Set.of();
+  private Set<EventType> asked = Set.of();
   private boolean observed;
   private IPersistentMap settledReply;
   private int skipped;
@@ -57,28 +57,24 @@ final class Ledger {
 
   // ---- the negotiation
 
-  /** A handler is there that must hear of the end. */
+  /** A handler is there, for which the end is an event. */
   void negotiating() {
     clientOpen = true;
   }
 
   /** The events for which a handler has asked, until there is an agreement. */
   void asked(Set<EventType> events) {
-    heard = events;
+    asked = events;
   }
 
-  /**
-   * The negotiation is over.
-   *
-   * @param observed whether events are decoded although nobody handles them
-   */
+  /** The negotiation is over; all events are decoded if they are observed. */
   void agreed(Agreement agreement, boolean observed) {
     this.agreement = agreement;
     this.observed = observed;
   }
 
   boolean handles(EventType type) {
-    return agreement != null ? agreement.handles(type) : heard.contains(type);
+    return agreement != null ? agreement.handles(type) : asked.contains(type);
   }
 
   // ---- packets in
@@ -127,7 +123,6 @@ final class Ledger {
     }
   }
 
-  /** The macros of an SMTP client hold until its end was told: {@link #told}. */
   private MacroTable macrosAfter(EventType type, Packet packet) {
     if (type != EventType.DEFINE_MACRO) {
       return type == EventType.QUIT || type == EventType.DISCONNECT ? macros : macros.after(type);
@@ -344,7 +339,6 @@ final class Ledger {
     return session.inMessage();
   }
 
-  /** Returns true if the MTA has said goodbye. */
   boolean isOver() {
     return session == Session.CLOSED;
   }

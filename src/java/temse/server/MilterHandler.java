@@ -17,7 +17,7 @@ public interface MilterHandler {
    */
   Request request(Connection connection, IPersistentMap offer) throws Exception;
 
-  /** Hears what was agreed. */
+  /** Receives what was agreed. */
   default void negotiated(Agreement agreement) {}
 
   /**
@@ -40,7 +40,7 @@ public interface MilterHandler {
   }
 
   /**
-   * Hears that a message (MESSAGE_END) or an SMTP client (DISCONNECT) is over, after its event was
+   * Called when a message (MESSAGE_END) or an SMTP client (DISCONNECT) is over, after its event was
    * handled: what belongs to it can be dropped.
    */
   default void scopeEnded(EventType type) {}

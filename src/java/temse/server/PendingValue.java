@@ -8,7 +8,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import temse.transport.Nanos;
 
-/** A value that a handler waits for, with the times at which the MTA wants to hear of it. */
+/** A value that a handler waits for, with the times at which the MTA wants progress. */
 final class PendingValue<T> {
   /** What comes between the two packets that show whether a peer still listens. */
   private static final long PROBE = TimeUnit.MILLISECONDS.toNanos(100);

@@ -41,7 +41,7 @@ final class Settlement {
     this.answer = new Answer(state, entry);
     Throwable noted = state.ledger.fault(type);
     boolean exceeds = noted == null && entry.way() == Way.EXCEED;
-    this.refused = exceeds && type == EventType.RECIPIENT && state.mayAnswer(type);
+    this.refused = exceeds && type == EventType.RECIPIENT && state.mayDecide(type);
     this.fault = exceeds && !refused ? entry.excess() : noted;
   }
 
@@ -225,8 +225,8 @@ final class Settlement {
   }
 
   private static void discard(EventCall unsent, List<IPersistentMap> returned) {
-    if (unsent.newBody() != null) {
-      unsent.newBody().close();
+    if (unsent.response().newBody() != null) {
+      unsent.response().newBody().close();
     }
     if (returned != null) {
       returned.stream().filter(Objects::nonNull).forEach(BodyPieces::discard);
