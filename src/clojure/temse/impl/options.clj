@@ -87,7 +87,7 @@
 
 (defn- count?
   [x]
-  (and (int? x) (< 0 (long x) Integer/MAX_VALUE)))
+  (and (int? x) (<= 1 (long x) Integer/MAX_VALUE)))
 
 (defn- size?
   [x]
@@ -142,9 +142,9 @@
    :write-timeout (conj keys/milliseconds 30000)
    :max-packet-size ["a number of bytes" count? 2097152]
    :max-header-fields ["a number" count? 10000]
-   :max-header-bytes ["a number of bytes" count? 4194304]
+   :max-header-bytes ["a number of bytes" size? 4194304]
    :max-recipients ["a number" count? 50000]
-   :max-macro-bytes ["a number of bytes" count? 1048576]
+   :max-macro-bytes ["a number of bytes" size? 1048576]
    :max-unfinished-bytes ["a number of bytes" size? 67108864]
    :max-connections-per-peer ["a number, or nil for no limit" #(or (nil? %) (count? %)) nil]
    :max-connections ["a number, or nil for no limit" #(or (nil? %) (count? %)) 1000]

@@ -32,14 +32,18 @@
     (not (.isDirectory ^File programs))
     "Sendmail is not unpacked; run test/clojure/temse/harness/sendmail-setup.sh"))
 
-(defn- mc-text [{:keys [milters failure sink] :or {failure "T"}} port]
+(defn- mc-text
+  [{:keys [milters failure timeouts sink]
+    :or {failure "T", timeouts "C:30s;S:30s;R:30s;E:5m"}}
+   port]
   (str "define(`_PORT_', `" port "')dnl\n"
        "define(`_SINK_PORT_', `" (:port sink) "')dnl\n"
        (when (mta/ipv6?) "define(`_IPV6_')dnl\n")
        (slurp (io/resource "temse/harness/sendmail.mc"))
        (str/join (for [[index milter] (map-indexed vector milters)]
-                   (str "INPUT_MAIL_FILTER(`milter" index "', `S=" milter ", F=" failure ","
-                        " T=C:30s;S:30s;R:30s;E:5m')dnl\n")))))
+                   (str "INPUT_MAIL_FILTER(`milter" index "', `S=" milter ", F=" failure
+                        (when timeouts (str ", T=" timeouts))
+                        "')dnl\n")))))
 
 (defn- options-text [{:keys [options]}]
   (str/join (for [[option value] (sort options)]
@@ -52,6 +56,8 @@
     :milters   ; Their sockets, as [\"inet:20025@127.0.0.1\" \"unix:/run/x.sock\"]
     :failure   ; What becomes of mail when a milter fails: \"T\" it is deferred (the default),
                ; \"4\" so too and the connection ends, \"R\" it is refused, \"\" it passes
+    :timeouts  ; How long a milter may take, as Sendmail writes it; nil for Sendmail's own limits, of
+               ; 10 s to send and to read (default: \"C:30s;S:30s;R:30s;E:5m\")
     :options   ; Further options of sendmail.cf, name to value, stronger than ours
 
   A mail is at the sink when its client sees that it is accepted, since Sendmail is told to deliver

@@ -174,13 +174,13 @@ public final class RawMta implements AutoCloseable {
 
   /** Returns true if the milter has closed the connection by now. */
   public boolean isClosed() {
+    input.compact();
     try {
-      input.clear();
-      int count = channel.read(input);
-      input.flip();
-      return count < 0;
+      return channel.read(input) < 0;
     } catch (IOException reset) {
       return true;
+    } finally {
+      input.flip();
     }
   }
 
