@@ -88,11 +88,12 @@ final class ConnectionState implements ConnectionInfo {
   }
 
   /**
-   * Returns true if the error policy may answer the event: also an end of message that the handler
-   * only watches, since there is no later event that could defer the message.
+   * Returns true if the error policy may answer the event, so that the MTA hears of it: also an end
+   * of message that the handler only watches, since there is no later event that could defer the
+   * message.
    */
   boolean mayDecide(EventType type) {
-    return mayAnswer(type) || type == EventType.END_OF_MESSAGE && owesReply(type);
+    return owesReply(type) && (mayAnswer(type) || type == EventType.END_OF_MESSAGE);
   }
 
   /** Returns true if the MTA waits for a reply to the event. */
