@@ -18,6 +18,7 @@ final class Faults {
       ofMessage = ofMessage == null ? error : ofMessage;
     } else if (type.compareTo(EventType.HELLO) <= 0 || type == EventType.UNKNOWN) {
       ofClient = ofClient == null ? error : ofClient;
+      clientDecided = false;
     }
   }
 
@@ -33,12 +34,13 @@ final class Faults {
   }
 
   /**
-   * The error policy has answered the event; only about a recipient it has decided nothing more.
+   * The error policy has answered the event: it has decided about the client at its HELLO, and
+   * about the message at an event of it, except at a recipient, which it decides about alone.
    */
   void decided(EventType type) {
     if (type == EventType.HELLO) {
       ofClient = null;
-    } else if (type != EventType.RECIPIENT) {
+    } else if (type.inMessage() && type != EventType.RECIPIENT) {
       ofMessage = null;
       clientDecided = true;
     }

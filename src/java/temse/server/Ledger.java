@@ -147,7 +147,7 @@ final class Ledger {
       if (excess == null) {
         add(type, Way.CALL, decode(type, packet), packet, null);
       } else {
-        agenda.add(new Entry(type, Way.EXCEED, null, packet, null, excess));
+        agenda.add(new Entry(type, Way.EXCEED, EventCodec.decode(packet), packet, null, excess));
       }
     } else {
       IPersistentMap reply = skips(type) ? Actions.proceed() : options.defaultReply(type);
