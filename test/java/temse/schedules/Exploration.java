@@ -3,7 +3,6 @@ package temse.schedules;
 import java.lang.reflect.Constructor;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
-import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.extension.ExtensionContext;
 import org.junit.jupiter.api.extension.InvocationInterceptor;
@@ -127,7 +126,7 @@ public final class Exploration implements InvocationInterceptor {
   }
 
   private Scheduler scheduler(Strategy strategy, Trace trace) {
-    return new Scheduler(strategy, TimeUnit.MILLISECONDS.toNanos(how.slack()), met, trace);
+    return new Scheduler(strategy, how, met, trace);
   }
 
   private void check(int number, Supplier<Strategy> strategy) {

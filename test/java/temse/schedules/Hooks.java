@@ -20,6 +20,11 @@ public final class Hooks {
     Scheduler.current().point(where);
   }
 
+  /** Comes before an access to a field that is neither final nor volatile. */
+  public static void plainPoint(String where) {
+    Scheduler.current().plainPoint(where);
+  }
+
   public static void quiet() {
     Scheduler.currentThread().quiet++;
   }

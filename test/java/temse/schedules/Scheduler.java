@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 
@@ -21,6 +22,7 @@ final class Scheduler {
   }
 
   private final Strategy strategy;
+  private final boolean plainFields;
   private final Met met;
   private final Trace trace;
   private final Network network = new Network();
@@ -37,12 +39,12 @@ final class Scheduler {
   private volatile Throwable failure;
 
   /**
-   * @param slack how many nanoseconds may pass while threads could go on
    * @param trace receives what happens, or null
    */
-  Scheduler(Strategy strategy, long slack, Met met, Trace trace) {
+  Scheduler(Strategy strategy, Schedules how, Met met, Trace trace) {
     this.strategy = strategy;
-    this.slack = slack;
+    this.slack = TimeUnit.MILLISECONDS.toNanos(how.slack());
+    this.plainFields = how.plainFields();
     this.met = met;
     this.trace = trace;
   }
@@ -121,6 +123,12 @@ final class Scheduler {
     me.where = where;
     if (me.quiet == 0) {
       reschedule();
+    }
+  }
+
+  void plainPoint(String where) {
+    if (plainFields) {
+      point(where);
     }
   }
 

@@ -42,4 +42,11 @@ public @interface Schedules {
 
   /** How many milliseconds may pass altogether while threads could go on. */
   int slack() default 50;
+
+  /**
+   * Whether threads are changed before accesses to fields that are not volatile and calls of
+   * collections that need not be concurrent. Without, there are far fewer schedules; it is for code
+   * that is guarded by monitors.
+   */
+  boolean plainFields() default true;
 }

@@ -4,10 +4,8 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import org.objectweb.asm.ClassReader;
 import org.objectweb.asm.ClassVisitor;
 import org.objectweb.asm.ClassWriter;
@@ -32,8 +30,8 @@ final class Weaver extends ClassLoader {
 
   private static final String THREAD = "java/lang/Thread";
 
-  /** Finals, by class, in the internal form of names. */
-  private final Map<String, Set<String>> finals = new HashMap<>();
+  /** The modifiers of fields, by class, in the internal form of names. */
+  private final Map<String, Map<String, Integer>> fields = new HashMap<>();
 
   Weaver(ClassLoader parent) {
     super(parent);
@@ -75,28 +73,27 @@ final class Weaver extends ClassLoader {
     }
   }
 
-  /** Says whether others can notice an access to a field: it is in woven code and not final. */
-  boolean isShared(String owner, String field) {
+  /** Returns the modifiers of a field of a woven class; those of a final one for all others. */
+  int modifiers(String owner, String field) {
     return weaves(owner.replace('/', '.'))
-        && !finals.computeIfAbsent(owner, this::finalFields).contains(field);
+        ? fields.computeIfAbsent(owner, this::fields).getOrDefault(field, 0)
+        : Opcodes.ACC_FINAL;
   }
 
-  private Set<String> finalFields(String owner) {
-    Set<String> names = new HashSet<>();
+  private Map<String, Integer> fields(String owner) {
+    Map<String, Integer> modifiers = new HashMap<>();
     new ClassReader(bytes(owner))
         .accept(
             new ClassVisitor(Opcodes.ASM9) {
               @Override
               public FieldVisitor visitField(
                   int access, String name, String descriptor, String signature, Object value) {
-                if ((access & Opcodes.ACC_FINAL) != 0) {
-                  names.add(name);
-                }
+                modifiers.put(name, access);
                 return null;
               }
             },
             ClassReader.SKIP_CODE);
-    return names;
+    return modifiers;
   }
 
   private final class WovenClass extends ClassVisitor {

@@ -61,11 +61,6 @@ final class WovenMethod extends MethodVisitor {
   private static final Set<String> ATOMIC =
       Set.of(
           "java/lang/invoke/VarHandle",
-          "java/util/Collection",
-          "java/util/Deque",
-          "java/util/Map",
-          "java/util/Queue",
-          "java/util/Set",
           CONCURRENT + "CompletableFuture",
           CONCURRENT + "CompletionStage",
           CONCURRENT + "ConcurrentHashMap",
@@ -76,6 +71,15 @@ final class WovenMethod extends MethodVisitor {
           CONCURRENT + "CountDownLatch",
           CONCURRENT + "Future",
           CONCURRENT + "ThreadPoolExecutor");
+
+  /** Types of objects that may be concurrent collections; often they are not. */
+  private static final Set<String> COLLECTIONS =
+      Set.of(
+          "java/util/Collection",
+          "java/util/Deque",
+          "java/util/Map",
+          "java/util/Queue",
+          "java/util/Set");
 
   /** Classes that have nothing to do with threads. */
   private static final Set<String> HARMLESS =
@@ -186,9 +190,11 @@ final class WovenMethod extends MethodVisitor {
   @Override
   public void visitFieldInsn(int opcode, String owner, String name, String descriptor) {
     boolean makes = place.method().equals("<init>") && owner.equals(place.owner());
-    if (!makes && weaver.isShared(owner, name)) {
+    int modifiers = makes ? Opcodes.ACC_FINAL : weaver.modifiers(owner, name);
+    if ((modifiers & Opcodes.ACC_FINAL) == 0) {
       boolean reads = opcode == Opcodes.GETFIELD || opcode == Opcodes.GETSTATIC;
-      point((reads ? "reads " : "writes ") + name);
+      boolean isVolatile = (modifiers & Opcodes.ACC_VOLATILE) != 0;
+      point(isVolatile ? "point" : "plainPoint", (reads ? "reads " : "writes ") + name);
     }
     super.visitFieldInsn(opcode, owner, name, descriptor);
   }
@@ -217,6 +223,8 @@ final class WovenMethod extends MethodVisitor {
     if (isUnsupported(owner, name)) {
       super.visitLdcInsn(owner + "." + name);
       hook("unsupported", "(Ljava/lang/String;)V");
+    } else if (COLLECTIONS.contains(owner)) {
+      point("plainPoint", name);
     } else if (!name.equals("<init>") && isStep(owner, name)) {
       point(name);
     }
@@ -274,9 +282,13 @@ final class WovenMethod extends MethodVisitor {
   }
 
   private void point(String what) {
+    point("point", what);
+  }
+
+  private void point(String hook, String what) {
     if (!place.isInitializer()) {
       super.visitLdcInsn(place.at(line) + " " + what);
-      hook("point", "(Ljava/lang/String;)V");
+      hook(hook, "(Ljava/lang/String;)V");
     }
   }
 
