@@ -1,0 +1,178 @@
+package temse.schedules;
+
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.Socket;
+import java.net.SocketAddress;
+import java.net.SocketOption;
+import java.nio.ByteBuffer;
+import java.nio.channels.ClosedChannelException;
+import java.nio.channels.SelectionKey;
+import java.nio.channels.SocketChannel;
+import java.util.Set;
+
+/** The server's end of a connection of a {@link Network}. */
+final class MemorySocket extends SocketChannel implements MemoryChannel {
+  private static final int CAPACITY = 64 * 1024;
+
+  private final InetSocketAddress peer;
+  final Pipe toServer = new Pipe(CAPACITY);
+  final Pipe toClient = new Pipe(CAPACITY);
+
+  /** The bytes on their way in one direction. */
+  static final class Pipe {
+    private final ByteBuffer bytes;
+    boolean closed;
+
+    Pipe(int capacity) {
+      bytes = ByteBuffer.allocate(capacity);
+    }
+
+    int size() {
+      return bytes.position();
+    }
+
+    int room() {
+      return bytes.remaining();
+    }
+
+    int put(ByteBuffer from) {
+      int length = Math.min(from.remaining(), bytes.remaining());
+      bytes.put(from.slice(from.position(), length));
+      from.position(from.position() + length);
+      return length;
+    }
+
+    int take(ByteBuffer to) {
+      int length = Math.min(to.remaining(), bytes.position());
+      bytes.flip();
+      to.put(bytes.slice(0, length));
+      bytes.position(length);
+      bytes.compact();
+      return length;
+    }
+  }
+
+  MemorySocket(InetSocketAddress peer) {
+    super(null);
+    this.peer = peer;
+  }
+
+  void reset() {
+    toServer.closed = true;
+    toClient.closed = true;
+  }
+
+  @Override
+  public int readyOps() {
+    boolean readable = toServer.size() > 0 || toServer.closed;
+    boolean writable = toClient.room() > 0 || toServer.closed;
+    return (readable ? SelectionKey.OP_READ : 0) | (writable ? SelectionKey.OP_WRITE : 0);
+  }
+
+  @Override
+  public int read(ByteBuffer into) throws IOException {
+    if (!isOpen()) {
+      throw new ClosedChannelException();
+    }
+    int length = toServer.take(into);
+    return length == 0 && toServer.closed ? -1 : length;
+  }
+
+  @Override
+  public int write(ByteBuffer from) throws IOException {
+    if (!isOpen()) {
+      throw new ClosedChannelException();
+    }
+    if (toServer.closed) {
+      throw new IOException("Broken pipe");
+    }
+    return toClient.put(from);
+  }
+
+  @Override
+  public SocketAddress getRemoteAddress() {
+    return peer;
+  }
+
+  @Override
+  public Set<SocketOption<?>> supportedOptions() {
+    return Set.of();
+  }
+
+  @Override
+  public SocketChannel shutdownOutput() {
+    toClient.closed = true;
+    return this;
+  }
+
+  @Override
+  protected void implCloseSelectableChannel() {
+    reset();
+  }
+
+  @Override
+  protected void implConfigureBlocking(boolean block) {}
+
+  @Override
+  public boolean isConnected() {
+    return true;
+  }
+
+  @Override
+  public boolean isConnectionPending() {
+    return false;
+  }
+
+  // ---- what a server does not use
+
+  @Override
+  public SocketChannel bind(SocketAddress local) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public <T> SocketChannel setOption(SocketOption<T> name, T value) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public <T> T getOption(SocketOption<T> name) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public SocketChannel shutdownInput() {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public Socket socket() {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public boolean connect(SocketAddress remote) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public boolean finishConnect() {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public long read(ByteBuffer[] into, int offset, int length) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public long write(ByteBuffer[] from, int offset, int length) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public SocketAddress getLocalAddress() {
+    throw new UnsupportedOperationException();
+  }
+}
