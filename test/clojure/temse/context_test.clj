@@ -41,11 +41,11 @@
 (deftest each-event-has-the-connection-it-came-with
   (let [seen (atom [])
         handler (negotiated {:handlers {:header (fn [_ context]
-                                                  (swap! seen conj ((juxt :milter/connection :socket) context))
+                                                  (swap! seen conj (:milter/connection context))
                                                   (first (shuffle [context nil []])))}})
         connections (repeatedly 20 #(connection (atom 0)))]
     (run! #(fire handler % :header) connections)
-    (is (= (map #(vector % %) connections) @seen))))
+    (is (= connections @seen))))
 
 (deftest a-context-of-an-event-that-is-over-is-mended
   (let [seen (atom [])
@@ -54,19 +54,20 @@
                                                   (assoc (first @seen) :n (count @seen)))}})
         connections (doall (repeatedly 3 #(connection (atom 0))))]
     (run! #(fire handler % :header) connections)
-    (is (= connections (map :milter/connection @seen) (map :socket @seen)))
+    (is (= connections (map :milter/connection @seen)))
+    (is (apply = (map :socket @seen)) "which is the same object for a whole connection")
     (is (= [nil 1 2] (map :n @seen)))))
 
 (deftest on-error-gets-the-connection-it-was-called-with
   (let [seen (promise)
         handler (negotiated {:handlers {:mail (fn [_ _] (throw (Exception. "no luck")))}
                              :on-error (fn [_ _ context]
-                                         (deliver seen ((juxt :milter/connection :socket) context))
+                                         (deliver seen (:milter/connection context))
                                          nil)})
         [one another] (repeatedly #(connection (atom 0)))]
     (is (thrown? Exception (fire handler one :mail)))
     (.onError handler another (Exception.) EventType/MAIL {:event :mail})
-    (is (= [another another] @seen))))
+    (is (= another @seen))))
 
 (deftest the-connection-that-closes-is-that-of-the-event
   (let [kept (atom nil)

@@ -150,7 +150,7 @@
       (is (= #{:add-header} (:actions context)))
       (is (= #{:mail :end-of-message :abort :quit :disconnect} (:events context)))
       (is (= forgetful (:handlers context)))
-      (is (identical? (:socket context) (:milter/connection context)))
+      (is (= (:socket context) (:milter/connection context)))
       (is (= 6 (:version (:milter/agreement context)))))))
 
 (deftest a-handler-may-exchange-the-handlers
@@ -167,12 +167,12 @@
                                        (swap! calls inc)
                                        (respond context (act/reject)))}
                   :no-reply-events #{:header}}]
-      (doseq [offer [mt/postfix {:protocol #{:no-connect}}]]
+      (doseq [[offer at] {mt/postfix :end-of-message, {:protocol #{:no-connect}} :end-of-headers}]
         (reset! calls 0)
         (reset! logs [])
         (with-open [session (mt/connect-to filter {:offer offer})]
           (dotimes [_ 3]
-            (is (= [:temporary-failure :end-of-message]
+            (is (= [:temporary-failure at]
                    ((juxt :verdict :at) (mt/run-message session {}))))))
         (is (= 3 @calls) "nothing more of the message is shown to it")
         (is (= 1 (count (support/messages logs :error))))

@@ -27,12 +27,16 @@
                      (str who " returned " problem)
                      (object-array (cond-> ["value" value] event (conj "event" event))))))
 
+(defn- handler-of
+  [{:keys [event]}]
+  (str "the handler of " event))
+
 (defn- bad-answer
-  [{:keys [event] :as e} value problem]
-  (bad-return (str "the handler of " event) value
+  [event value problem]
+  (bad-return (handler-of event) value
               (str problem "; return a context, a sequence of actions, nil, or a value that will"
                    " yield one of these")
-              e))
+              event))
 
 ;; ---- contexts
 
@@ -43,7 +47,7 @@
 
 (def ^:private owned-keys
   "Keys of a context that belong to the library, put back if a handler drops or changes them."
-  [:milter/info :milter/agreement :events :actions])
+  [:milter/info :milter/agreement :events :actions :socket])
 
 (defn owned
   "Returns the values of the keys of a context that belong to the library."
@@ -61,15 +65,16 @@
 
 (defn check-context
   "Returns the map if it is a context. Throws :bad-handler-return if it lacks its connection, or has
-  an unknown key in the namespace milter."
+  an unknown key in the namespace milter. Who returned it is a text, or nil for the handler of the
+  event."
   [who ^IPersistentMap context event]
   (when-not (.containsKey context :milter/connection)
-    (throw (bad-return who context
+    (throw (bad-return (or who (handler-of event)) context
                        (str "a map that is no context: it lacks :milter/connection; return the"
                             " context, or nil")
                        event)))
   (when-let [k (reduce-kv unknown-key nil context)]
-    (throw (bad-return who context
+    (throw (bad-return (or who (handler-of event)) context
                        (str "a context with the key " k ", which means nothing"
                             (when-let [meant (keys/closest k context-keys)]
                               (str "; did you mean " meant "?"))
@@ -85,14 +90,13 @@
        (identical? (aget owned 0) (.valAt after :milter/info))
        (identical? (aget owned 1) (.valAt after :milter/agreement))
        (identical? (aget owned 2) (.valAt after :events))
-       (identical? (aget owned 3) (.valAt after :actions))))
+       (identical? (aget owned 3) (.valAt after :actions))
+       (identical? (aget owned 4) (.valAt after :socket))))
 
 (defn at-event
   "Returns the context with the connection of an event."
   ^IPersistentMap [^IPersistentMap context connection]
-  (-> context
-      (.assoc :milter/connection connection)
-      (.assoc :socket connection)))
+  (.assoc context :milter/connection connection))
 
 (defn- with-owned
   [before after]
@@ -158,7 +162,7 @@
     (if (and (not (contains? value :milter/connection)) (contains? value :action))
       (throw (bad-answer event value
                          "one action map: return [action] or (respond context action)"))
-      (response-of event (check-context (str "the handler of " (:event event)) value event)))
+      (response-of event (check-context nil value event)))
 
     (instance? List value)
     (checked event value)

@@ -10,21 +10,27 @@ import temse.protocol.BodyPieces;
 import temse.server.Entry.Way;
 
 /**
- * What is written in answer to one event.
+ * What is written in answer to the event at hand.
  *
  * <p>The last piece of a body shares its reply with the end of message: only a verdict answers
  * both.
  */
 final class Answer {
   private final ConnectionState state;
-  private final Entry entry;
+  private Entry entry;
   private List<IPersistentMap> modifications = List.of();
   private IPersistentMap reply;
   private ResponseWriter writer;
 
-  Answer(ConnectionState state, Entry entry) {
+  Answer(ConnectionState state) {
     this.state = state;
-    this.entry = entry;
+  }
+
+  /** The turn of an entry begins: it has no answer yet. */
+  void begin(Entry next) {
+    entry = next;
+    modifications = List.of();
+    reply = null;
   }
 
   /** Answers by what the handler's call has collected, or by the default reply. */
@@ -118,11 +124,12 @@ final class Answer {
     return actions;
   }
 
-  /** Gives up what is not written yet. */
+  /** Gives up what is not written yet, and keeps nothing of the event. */
   void close() {
     if (writer != null) {
       writer.close();
       writer = null;
     }
+    begin(null);
   }
 }

@@ -22,6 +22,7 @@ final class ConnectionState implements ConnectionInfo {
   final Link link;
   final Ledger ledger;
   final Reports reports;
+  final Answer answer = new Answer(this);
   private final long id;
   private final LongSupplier clock;
 

@@ -38,7 +38,7 @@ final class Settlement {
     this.state = state;
     this.entry = entry;
     this.type = entry.type();
-    this.answer = new Answer(state, entry);
+    this.answer = state.answer;
     Throwable noted = state.ledger.fault(type);
     boolean exceeds = noted == null && entry.way() == Way.EXCEED;
     this.refused = exceeds && type == EventType.RECIPIENT && state.mayDecide(type);
@@ -82,6 +82,7 @@ final class Settlement {
 
   private void begun() {
     state.ledger.begin();
+    answer.begin(entry);
     startedAt = state.reports.wantExchanges() ? System.nanoTime() : 0;
     if (refused || fault != null && fault == entry.excess()) {
       state.counters.limitExceeded();
@@ -106,14 +107,7 @@ final class Settlement {
     if (holdable) {
       state.holding = opened;
     }
-    run(
-        type == EventType.OPTIONS
-            ? () -> {
-              startedAt = System.nanoTime();
-              answer.isOffer(state.negotiate(opened, entry.event()));
-              return null;
-            }
-            : () -> state.handler.onEvent(opened, type, entry.event()));
+    run(null);
   }
 
   /** Goes on as the value has come or the peer takes more, or returns false if it must move. */
@@ -134,13 +128,25 @@ final class Settlement {
     return true;
   }
 
-  /** Runs work of the handler and, unless a value is pending then, makes the response of it. */
-  private void run(EventCall.Outcome work) {
+  private List<IPersistentMap> handle() throws Exception {
+    if (type == EventType.OPTIONS) {
+      startedAt = System.nanoTime();
+      answer.isOffer(state.negotiate(call, entry.event()));
+      return null;
+    }
+    return state.handler.onEvent(call, type, entry.event());
+  }
+
+  /**
+   * Calls the handler, or takes what its value has come to, and makes the response of it unless a
+   * value is pending then.
+   */
+  private void run(EventCall.Outcome arrived) {
     List<IPersistentMap> actions = null;
     call.running();
     EventCall running = call;
     try {
-      actions = work.actions();
+      actions = arrived == null ? handle() : arrived.actions();
       if (running.isPending()) {
         requireNone(actions);
         return;
@@ -286,13 +292,13 @@ final class Settlement {
         giveUp(value);
       }
     }
-    answer.close();
     state.endScope(entry);
     letGo();
   }
 
   /** Keeps nothing of the event: whoever has its call may have it for long. */
   private void letGo() {
+    answer.close();
     if (state.holding != null) {
       state.holding = null;
     }
