@@ -112,8 +112,8 @@ final class SocketLink extends Timers.Timed implements Link {
     return present == null ? Long.MAX_VALUE : present.heldDeadline();
   }
 
-  /** Returns true if it will end as soon as the thread that serves it lets it. */
-  boolean isBroken() {
+  @Override
+  public boolean isBroken() {
     return sender.isBroken();
   }
 
