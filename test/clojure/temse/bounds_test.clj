@@ -208,7 +208,7 @@
 
 (def ^:private new-body (apply str (repeat 100000 "x")))
 
-(def ^:private many 500)
+(def ^:private many 300)
 
 (defn- answer
   "Returns what a handler that replaces the body returns, in one of several ways."
@@ -302,10 +302,10 @@
                            (is (= \a (.readVerdict ^RawMta %))))]
             (with-open [^RawMta first-one (connect)]
               (sends first-one))
-            (let [peers (vec (repeatedly 25 connect))
+            (let [peers (vec (repeatedly 12 connect))
                   before (used-heap)]
               (run! sends peers)
-              (let [kept (quot (- (long (used-heap)) (long before)) 25)]
+              (let [kept (quot (- (long (used-heap)) (long before)) 12)]
                 (println "an idle connection of" what "keeps" kept "bytes of its last message")
                 (is (< kept (* 20 1024))))
               (run! #(.close ^RawMta %) peers))))))))
