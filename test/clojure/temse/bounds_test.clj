@@ -4,11 +4,13 @@
   (:require
    [clojure.test :refer [deftest is testing]]
    [temse.action :as act]
+   [temse.message :as message]
    [temse.milter :as milter]
    [temse.support :as support]
    [temse.test :as mt])
   (:import
    (java.io IOException)
+   (java.lang.management ManagementFactory)
    (java.nio ByteBuffer)
    (java.util.concurrent CompletableFuture CountDownLatch TimeUnit)
    (java.util.concurrent.atomic AtomicLong)
@@ -206,7 +208,7 @@
 
 (def ^:private new-body (apply str (repeat 100000 "x")))
 
-(def ^:private many 500)
+(def ^:private many 300)
 
 (defn- answer
   "Returns what a handler that replaces the body returns, in one of several ways."
@@ -253,3 +255,57 @@
               (is (= many (count (filter #(= \a %)
                                          (repeatedly many #(.readVerdict peer))))))
               (is (= (inc (long many)) (.get calls))))))))))
+
+;; ---- connections that do nothing
+
+(defn- used-heap
+  []
+  (dotimes [_ 3]
+    (System/gc))
+  (.getUsed (.getHeapMemoryUsage (ManagementFactory/getMemoryMXBean))))
+
+(defn- large-message
+  "A message of 9,000 header fields, a body of 1 MB and macros of 600 KB."
+  ^bytes []
+  (byte-array (concat (RawMta/packet \D (str "Mi\u0000" (apply str (repeat 300000 "q")) "\u0000"))
+                      (RawMta/packet \M "<a@example.org>\u0000")
+                      (RawMta/packet \R "<b@example.com>\u0000")
+                      (mapcat #(RawMta/packet \L (str "X-Field-" % "\u0000some value of it\u0000"))
+                              (range 9000))
+                      (RawMta/packet \N "")
+                      (mapcat (fn [_] (RawMta/packet \B (apply str (repeat 50000 "b")))) (range 20))
+                      (RawMta/packet \D (str "Ei\u0000" (apply str (repeat 300000 "q")) "\u0000"))
+                      (RawMta/packet \E ""))))
+
+(deftest an-idle-connection-keeps-nothing-of-its-last-message
+  (let [all (large-message)
+        filters {"a filter that remembers what it sees"
+                 {:handlers {:header (fn [event context]
+                                       (milter/update-message context update :fields conj event))
+                             :body (fn [event context]
+                                     (milter/update-message context update :pieces conj event))
+                             :end-of-message (fn [_ context]
+                                               (let [{:keys [fields pieces]} (milter/message context)]
+                                                 (if (= [9000 20] [(count fields) (count pieces)])
+                                                   [(act/accept)]
+                                                   [(act/discard)])))}}
+                 "a filter that gets whole messages"
+                 {:handlers (message/message-filter (fn [{:keys [headers]} _]
+                                                      (if (= 9000 (count headers))
+                                                        [(act/accept)]
+                                                        [(act/discard)])))}}]
+    (doseq [[what options] filters]
+      (testing what
+        (milter/with-milter [server (assoc options :port 0)]
+          (let [connect #(.negotiate (RawMta/connect (int (milter/milter-port server))))
+                sends #(do (.sendBytes ^RawMta % all)
+                           (is (= \a (.readVerdict ^RawMta %))))]
+            (with-open [^RawMta first-one (connect)]
+              (sends first-one))
+            (let [peers (vec (repeatedly 12 connect))
+                  before (used-heap)]
+              (run! sends peers)
+              (let [kept (quot (- (long (used-heap)) (long before)) 12)]
+                (println "an idle connection of" what "keeps" kept "bytes of its last message")
+                (is (< kept (* 20 1024))))
+              (run! #(.close ^RawMta %) peers))))))))

@@ -136,9 +136,11 @@
               (is (#{"y" "t" "r"} bad))
               (is (= ["c" "r" "c" "r"] good)))))))))
 
-(deftest failures-of-the-log-are-counted
-  (milter/with-milter [server {:port 0, :on-exchange (fn [_] (throw (Error. "made up")))
-                               :handlers accepting}]
-    (with-redefs [log/*logger-factory* (failing-logs :get-logger)]
-      (is (= :accept (:verdict (mt/run-message server {}))))
-      (is (nat-int? (:listener-failures (milter/milter-status server)))))))
+(deftest reports-that-a-log-does-not-take-are-counted
+  (doseq [broken [:get-logger :enabled? :write!]]
+    (testing broken
+      (with-redefs [log/*logger-factory* (failing-logs broken)]
+        (milter/with-milter [server {:port 0, :handlers {:mail (fn [_ _] (throw (Exception. "made up")))}}]
+          (is (= :temporary-failure (:verdict (mt/run-message server {}))))
+          (is (<= 2 (:listener-failures (milter/milter-status server)))
+              "that an MTA has negotiated, and that the handler has failed"))))))

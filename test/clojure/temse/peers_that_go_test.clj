@@ -9,7 +9,7 @@
   (:import
    (java.nio.file Files Path)
    (java.nio.file.attribute FileAttribute)
-   (java.util.concurrent BlockingQueue CompletableFuture LinkedBlockingQueue TimeUnit)
+   (java.util.concurrent BlockingQueue CompletableFuture CountDownLatch LinkedBlockingQueue TimeUnit)
    (temse.limits RawMta)))
 
 (set! *warn-on-reflection* true)
@@ -176,3 +176,35 @@
             (deliver gate nil)
             (is (= [:abort :mail] (next-of queue)))
             (is (= [:message-end :lost :mail] (next-of queue)))))))))
+
+(deftest a-peer-that-goes-while-a-handler-of-end-of-message-blocks-has-lost-its-message
+  (doseq [transport [:tcp :unix]
+          way [:resets :closes]
+          answer [:accept :reject :replace]
+          :when (not= [:unix :resets] [transport way])]
+    (testing [transport way answer]
+      (let [queue (LinkedBlockingQueue.)
+            gate (promise)
+            stream-closed (promise)
+            stream (proxy [java.io.InputStream] []
+                     (read ([] -1) ([_] -1) ([_ _ _] -1))
+                     (close [] (deliver stream-closed true)))
+            waiting #(do @gate
+                         (case answer
+                           :accept [(act/add-header "X-Seen" "yes") (act/accept)]
+                           :reject [(act/reject)]
+                           :replace [(act/change-body stream) (act/accept)]))]
+        (with-peer transport (assoc (filter-waiting-at :end-of-message waiting queue)
+                                    :actions #{:add-header :change-body}
+                                    :progress-interval 50)
+          (fn [peer]
+            (sends-up-to peer :end-of-message)
+            (is (= [:waits] (next-of queue)))
+            (is (= "pp" (str (read-but peer "c") (read-but peer "c"))))
+            ((ways way) peer)
+            (.await (CountDownLatch. 1) 400 TimeUnit/MILLISECONDS)
+            (deliver gate nil)
+            (is (= [:abort :end-of-message] (next-of queue)))
+            (is (= [:message-end :lost :end-of-message] (next-of queue)))
+            (when (= :replace answer)
+              (is (support/awaited stream-closed)))))))))

@@ -117,32 +117,28 @@
 
 (defn listener
   "Returns a listener that writes under the server's name, and calls `on-exchange` (or nil) with a
-  map of each exchange. None of its methods throws."
+  map of each exchange. They throw nothing but what the logging back end throws, which the server
+  counts and reports on stderr."
   ^ServerListener [server on-exchange]
   (let [on-exchanged (guarded server (fn [[connection event response nanos]]
                                        (on-exchange (exchange connection event response nanos))))]
     (reify ServerListener
       (negotiated [_ connection]
-        (quietly
-          (log/debug (line server connection " connected"))))
+        (log/debug (line server connection " connected")))
       (verdict [_ connection event reply ended]
-        (quietly
-          (log/debug (line server connection (verdict-text event reply ended)))))
+        (log/debug (line server connection (verdict-text event reply ended))))
       (closed [_ connection error]
-        (quietly
-          (if (told? error)
-            (log/debug (line server connection " closed"))
-            (log/info (line server connection " closed: " (problem-text error))))))
+        (if (told? error)
+          (log/debug (line server connection " closed"))
+          (log/info (line server connection " closed: " (problem-text error)))))
       (violated [_ connection error]
-        (quietly
-          (log/warn (line server connection " protocol error, closing: " (problem-text error) " "
-                          (data-text (dissoc (ex-data error) :action))))))
+        (log/warn (line server connection " protocol error, closing: " (problem-text error) " "
+                        (data-text (dissoc (ex-data error) :action)))))
       (failed [_ connection type event error]
-        (quietly
-          (log/log :error error (line server connection " the handler of "
-                                      (some-> ^EventType type .-keyword)
-                                      " failed: " (problem-text error) " "
-                                      (data-text (dissoc event :data))))))
+        (log/log :error error (line server connection " the handler of "
+                                    (some-> ^EventType type .-keyword)
+                                    " failed: " (problem-text error) " "
+                                    (data-text (dissoc event :data)))))
       (refused [_ peer why]
         (quietly
           (log/warn (line server nil "refused " peer " " why))))

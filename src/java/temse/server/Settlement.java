@@ -247,8 +247,10 @@ final class Settlement {
 
   // ---- the end
 
+  /** What nobody takes any more is no answer: the event then ends with its connection. */
   private void settleIfDone() {
-    if (!answer.isWriting() && !isPending()) {
+    boolean taken = !type.owesReply() || !state.link.isBroken();
+    if (taken && !answer.isWriting() && !isPending()) {
       settle();
     }
   }

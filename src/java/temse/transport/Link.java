@@ -28,6 +28,14 @@ public interface Link {
   }
 
   /**
+   * Any thread: returns true if the connection has failed, so that nothing can be sent any more. It
+   * ends as soon as the call of the conversation returns.
+   */
+  default boolean isBroken() {
+    return false;
+  }
+
+  /**
    * Any thread: writes whole packets behind what was flushed before, at once and without blocking.
    * What {@link #output} holds is not written. Does nothing once the connection has ended.
    */

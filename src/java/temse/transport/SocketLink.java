@@ -96,6 +96,11 @@ final class SocketLink extends Timers.Timed implements Link {
     return sender;
   }
 
+  @Override
+  public boolean isBroken() {
+    return sender.isBroken();
+  }
+
   /** Closes the socket though a thread may still serve the connection. */
   void cut() {
     sender.breakOff(End.STOPPED, null);
