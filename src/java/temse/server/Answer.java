@@ -115,12 +115,4 @@ final class Answer {
     }
     return actions;
   }
-
-  /** Gives up what is not written yet. */
-  void close() {
-    if (writer != null) {
-      writer.close();
-      writer = null;
-    }
-  }
 }

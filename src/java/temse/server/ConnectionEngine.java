@@ -199,11 +199,17 @@ public final class ConnectionEngine implements Conversation {
     PendingValue<?> value = call.pending();
     if (value.expired(time)) {
       EventType type = atHand.type();
+      MilterException late =
+          timeout(type, "the pending value of " + type.keyword + " did not come in time");
       call.arrived(
           value,
           () -> {
-            value.giveUp();
-            throw timeout(type, "the pending value of " + type.keyword + " did not come in time");
+            try {
+              value.giveUp();
+            } catch (Throwable e) {
+              late.addSuppressed(e);
+            }
+            throw late;
           });
       return receive(NOTHING, time);
     }
@@ -289,17 +295,20 @@ public final class ConnectionEngine implements Conversation {
   @Override
   public void ended(End how, Throwable cause) {
     state.close();
-    abandon(true);
-    ledger.ended(reason(how));
-    while (ledger.next() != null) {
-      take(ledger.next());
-      abandon(false);
+    try {
+      abandon(true);
+      ledger.ended(reason(how));
+      while (ledger.next() != null) {
+        take(ledger.next());
+        abandon(false);
+      }
+      reports.closed(state.failure() != null ? state.failure() : cause);
+      if (reports.areWaiting()) {
+        deliverReports();
+      }
+    } finally {
+      decoder.release();
     }
-    reports.closed(state.failure() != null ? state.failure() : cause);
-    if (reports.areWaiting()) {
-      deliverReports();
-    }
-    decoder.release();
   }
 
   /** Ends the event at hand; work for it at the end of a connection is left to itself. */

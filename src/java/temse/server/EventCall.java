@@ -102,20 +102,28 @@ final class EventCall implements Connection {
 
   @Override
   public void send(IPersistentMap action) {
-    if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
-      progress();
-      return;
-    }
     try {
-      ActionCodec.check(action, state.agreement().maximumPayload());
+      checkLive();
+      if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
+        progress();
+        return;
+      }
+      if (answerable) {
+        ActionCodec.check(action, state.agreement().maximumPayload());
+      }
+      IPersistentMap own = ForeignActions.own(action);
       synchronized (this) {
         live();
-        add(ActionCodec.normalise(action));
+        add(own);
       }
     } catch (Throwable e) {
-      BodyPieces.discard(action);
+      ForeignActions.discard(action);
       throw e;
     }
+  }
+
+  private synchronized void checkLive() {
+    live();
   }
 
   @Override
@@ -228,9 +236,9 @@ final class EventCall implements Connection {
       if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
         progress();
       } else {
-        IPersistentMap normal = ActionCodec.normalise(action);
+        IPersistentMap own = ForeignActions.own(action);
         synchronized (this) {
-          add(normal);
+          add(own);
         }
       }
     }

@@ -53,8 +53,8 @@ final class Settlement {
     if (foreign && !state.link.enter(type.ordinal())) {
       return false;
     }
-    begun();
     try {
+      begun();
       if (calls) {
         callHandler();
       } else if (decides) {
@@ -86,7 +86,7 @@ final class Settlement {
     if (entry.way() == Way.EXCEED) {
       state.counters.limitExceeded();
       if (state.isFirst(type)) {
-        state.reports.failed(type, entry.decoded(), entry.excess());
+        state.reports.failed(type, entry.event(), entry.excess());
       }
       if (!refused) {
         state.ledger.fault(type, entry.excess());
@@ -97,15 +97,7 @@ final class Settlement {
   // ---- the handler
 
   private void callHandler() {
-    boolean holdable = state.allowsProgress(entry.answered());
-    if (holdable) {
-      state.link.flush();
-    }
-    EventCall opened = new EventCall(state, type, state.mayAnswer(type), holdable, true);
-    call = opened;
-    if (holdable) {
-      state.holding = opened;
-    }
+    EventCall opened = open(state.mayAnswer(type), true);
     run(
         type == EventType.OPTIONS
             ? () -> {
@@ -114,6 +106,19 @@ final class Settlement {
               return null;
             }
             : () -> state.handler.onEvent(opened, type, entry.event()));
+  }
+
+  /** Makes a call; progress may leave at once while it runs, behind what was written before. */
+  private EventCall open(boolean answerable, boolean mayWait) {
+    boolean holdable = state.allowsProgress(entry.answered());
+    if (holdable) {
+      state.link.flush();
+    }
+    call = new EventCall(state, type, answerable, holdable, mayWait);
+    if (holdable) {
+      state.holding = call;
+    }
+    return call;
   }
 
   /** Goes on as the value has come or the peer takes more, or returns false if it must move. */
@@ -152,8 +157,7 @@ final class Settlement {
       answer.give(running);
       state.endScope(entry);
     } catch (Throwable e) {
-      discard(running, actions);
-      fail(e);
+      fail(e, actions);
     } finally {
       running.returned();
     }
@@ -170,8 +174,9 @@ final class Settlement {
   // ---- failures
 
   /** The handler has failed: the error policy answers, now or at the next event that can say so. */
-  private void fail(Throwable error) {
+  private void fail(Throwable error, List<IPersistentMap> returned) {
     giveUp(call.end());
+    ForeignActions.discard(call.newBody(), returned);
     state.report(entry, error);
     if (type == EventType.OPTIONS) {
       state.close(error);
@@ -186,9 +191,7 @@ final class Settlement {
 
   /** Has the error policy answer, with a call of its own. */
   private void decide(Throwable error) {
-    EventCall deciding =
-        new EventCall(state, type, true, state.allowsProgress(entry.answered()), false);
-    call = deciding;
+    EventCall deciding = open(true, false);
     List<IPersistentMap> actions = null;
     deciding.running();
     try {
@@ -197,8 +200,8 @@ final class Settlement {
       deciding.end();
       answer.decide(deciding);
     } catch (Throwable e) {
-      discard(deciding, actions);
       deciding.end();
+      ForeignActions.discard(deciding.newBody(), actions);
       state.report(entry, e);
       answer.give(Actions.temporaryFailure());
     } finally {
@@ -213,6 +216,10 @@ final class Settlement {
       begun();
     } else {
       call.end();
+      BodyPieces unsent = call.newBody();
+      if (unsent != null) {
+        state.reports.cleanUp(() -> ForeignActions.discard(unsent, null));
+      }
     }
     state.report(entry, error);
     if (state.mayDecide(type)) {
@@ -224,18 +231,13 @@ final class Settlement {
     settle();
   }
 
-  private static void discard(EventCall unsent, List<IPersistentMap> returned) {
-    if (unsent.newBody() != null) {
-      unsent.newBody().close();
-    }
-    if (returned != null) {
-      returned.stream().filter(Objects::nonNull).forEach(BodyPieces::discard);
-    }
-  }
-
-  private static void giveUp(PendingValue<?> value) {
+  private void giveUp(PendingValue<?> value) {
     if (value != null) {
-      value.giveUp();
+      try {
+        value.giveUp();
+      } catch (Throwable e) {
+        state.report(entry, e);
+      }
     }
   }
 
@@ -285,8 +287,8 @@ final class Settlement {
       if (giveUp) {
         giveUp(value);
       }
+      ForeignActions.discard(call.newBody(), null);
     }
-    answer.close();
     state.endScope(entry);
     letGo();
   }
