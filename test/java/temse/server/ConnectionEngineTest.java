@@ -128,8 +128,7 @@ class ConnectionEngineTest {
         });
 
     assertEquals(List.of("c", "p", "p", "a"), mta.say(MAIL, EOM));
-    assertEquals(
-        List.of(5, 5), flushed.subList(1, 3), "the answer before, and the progress, left already");
+    assertEquals(List.of(5, 5), flushed, "the answer before, and the progress, left already");
   }
 
   @Test
