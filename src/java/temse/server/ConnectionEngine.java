@@ -288,8 +288,14 @@ public final class ConnectionEngine implements Conversation {
     if (isPending()) {
       return Wish.WAIT;
     }
+    if (idle()) {
+      return Wish.CLOSE;
+    }
+    if (link.isCongested()) {
+      return Wish.DRAIN;
+    }
     boolean due = atHand != null || ledger.next() != null || reports.areWaiting();
-    return idle() ? Wish.CLOSE : due ? Wish.MOVE : Wish.READ;
+    return due ? Wish.MOVE : Wish.READ;
   }
 
   @Override
