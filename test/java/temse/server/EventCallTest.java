@@ -29,11 +29,9 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
-import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.MilterException.Category;
 import temse.transport.Conversation.Wish;
@@ -367,6 +365,32 @@ class EventCallTest {
     }
   }
 
+  @Test
+  void aValueThatComesTwiceDoesNotEndTheWaitForTheNext() {
+    CompletableFuture<String> next = new CompletableFuture<>();
+    ScriptedHandler handler =
+        handler()
+            .on(
+                EventType.MAIL,
+                (event, call) -> {
+                  call.await(
+                      new TrapStage<>(2, "", null),
+                      first -> {
+                        call.await(next, second -> List.of(Actions.reject()));
+                        return null;
+                      });
+                  return null;
+                });
+    DrivenEngine mta = DrivenEngine.negotiated(handler);
+
+    mta.say(MAIL);
+    assertEquals(List.of(), mta.runTasks());
+    assertEquals(Wish.WAIT, mta.wish());
+    next.complete("");
+    assertEquals(List.of("r"), mta.runTasks());
+    assertEquals(List.of(), mta.reports());
+  }
+
   // ---- progress
 
   @Test
@@ -405,88 +429,7 @@ class EventCallTest {
     assertEquals(Long.MAX_VALUE, mta[0].engine.heldDeadline());
   }
 
-  // ---- what is sent
-
-  static Object[][] wrong() {
-    return new Object[][] {
-      {EventType.MAIL, MARK, Category.REPLY_NOT_ALLOWED},
-      {EventType.MAIL, Actions.skip(), Category.REPLY_NOT_ALLOWED},
-      {EventType.CONNECT, Actions.discard(), Category.REPLY_NOT_ALLOWED},
-      {EventType.ABORT, Actions.accept(), Category.REPLY_NOT_ALLOWED},
-      {EventType.OPTIONS, Actions.accept(), Category.REPLY_NOT_ALLOWED},
-      {EventType.DISCONNECT, MARK, Category.REPLY_NOT_ALLOWED},
-      {EventType.END_OF_MESSAGE, Actions.quarantine("why"), Category.ACTION_NOT_NEGOTIATED},
-      {
-        EventType.END_OF_MESSAGE,
-        ScriptedHandler.typed("add-header", Keys.NAME, "a:b", Keys.VALUE, "c"),
-        Category.BAD_ACTION
-      },
-      {
-        EventType.END_OF_MESSAGE,
-        Actions.changeHeader("Subject", 1, "x").assoc(Keys.REASON, "y"),
-        Category.BAD_ACTION
-      },
-      {
-        EventType.END_OF_MESSAGE,
-        Actions.changeHeader("Subject", 1, "x").without(Keys.VALUE),
-        Category.BAD_ACTION
-      },
-      {EventType.END_OF_MESSAGE, ScriptedHandler.typed("acept"), Category.BAD_ACTION},
-      {
-        EventType.END_OF_MESSAGE,
-        ScriptedHandler.typed("change-body", Keys.BODY, 7L),
-        Category.BAD_ACTION
-      }
-    };
-  }
-
-  @ParameterizedTest
-  @MethodSource("wrong")
-  void whatCannotBeSentIsRefusedAtOnceAndLeavesNoTrace(
-      EventType type, IPersistentMap action, Category category) {
-    List<Category> refused = new ArrayList<>();
-    ScriptedHandler handler =
-        handler()
-            .on(
-                type,
-                (event, call) -> {
-                  refused.add(refusal(() -> call.send(action)));
-                  return null;
-                });
-    DrivenEngine mta = new DrivenEngine(handler);
-    mta.say(DrivenEngine.OFFER);
-
-    assertEquals(
-        List.of("c", "c", "c", "c"),
-        mta.say(CONNECT, MAIL, RCPT, MAIL, DrivenEngine.ABORT, MAIL).subList(0, 4));
-    assertEquals("c", mta.say(EOM, QUIT).get(0));
-    assertEquals(category, refused.get(0));
-    assertEquals(List.of("closed"), mta.reports());
-  }
-
-  @ParameterizedTest
-  @ValueSource(booleans = {true, false})
-  void anActionOfSomebodysOwnClassMayThrowAtAnyUse(boolean once) {
-    for (IPersistentMap action : List.of(MARK, Actions.reject(), Actions.changeBody("new"))) {
-      for (int use = 1; use < 60; use++) {
-        IPersistentMap trap = new TrapAction(action, use, once, new OutOfMemoryError("at will"));
-        ScriptedHandler handler = handler().answering(EventType.END_OF_MESSAGE, trap);
-        DrivenEngine mta = DrivenEngine.negotiated(handler);
-        List<String> replies = mta.say(MAIL, EOM, MAIL);
-        String last = replies.get(replies.size() - 2);
-        assertTrue(last.equals("t") && replies.size() == 3 || "cr".contains(last), "" + replies);
-        assertEquals("c", replies.get(replies.size() - 1));
-        assertFalse(mta.isClosed());
-      }
-    }
-  }
-
-  @Test
-  void anActionIsTakenAsItIsWhenItIsGiven() {
-    IPersistentMap trap = new TrapAction(MARK, 1000, true, new AssertionError("never"));
-    DrivenEngine mta = DrivenEngine.negotiated(handler().answering(EventType.END_OF_MESSAGE, trap));
-    assertEquals(List.of("c", "hX-Late|yes|", "c"), mta.say(MAIL, EOM));
-  }
+  // ---- the end
 
   @Test
   void aConnectionThatEndsWithoutMemoryKeepsNoBytesOfTheServersBudget() {

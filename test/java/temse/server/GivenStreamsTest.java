@@ -237,6 +237,17 @@ class GivenStreamsTest {
   }
 
   @Test
+  void ifItFailsAtItsFirstPieceNothingOfTheResponseLeaves() {
+    Body broken = new Body(10, 0, new IOException("at will"));
+    DrivenEngine mta =
+        DrivenEngine.negotiated(
+            handler((event, call) -> List.of(Actions.quarantine("why"), Actions.changeBody(broken)))
+                .asking(wishes -> wishes.actions(ActionFlag.QUARANTINE)));
+    assertEquals(List.of("c", "t"), mta.say(MAIL, EOM));
+    assertEquals(1, broken.closed);
+  }
+
+  @Test
   void ifTheMtaGoesInTheMidstOfIt() {
     Body large = new Body(1_000_000, Integer.MAX_VALUE, null);
     DrivenEngine mta = mta((event, call) -> List.of(Actions.changeBody(large)));

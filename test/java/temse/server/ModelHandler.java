@@ -148,6 +148,9 @@ final class ModelHandler implements MilterFactory, MilterHandler {
     if (chaos.oneIn(10)) {
       elsewhere(meanwhile);
     }
+    if (chaos.oneIn(4)) {
+      call.send(given(anyAction(now.reply)));
+    }
     return act(now);
   }
 
@@ -241,7 +244,8 @@ final class ModelHandler implements MilterFactory, MilterHandler {
 
   private IPersistentMap anyAction(int reply) {
     IPersistentMap action =
-        switch (chaos.random.nextInt(5)) {
+        switch (chaos.random.nextInt(6)) {
+          case 5 -> trap();
           case 0, 1 -> Actions.addHeader("X-Event", "" + reply);
           case 2 -> Actions.changeBody(anyBody());
           case 3 -> chaos.any(OTHERS);
@@ -251,6 +255,15 @@ final class ModelHandler implements MilterFactory, MilterHandler {
         ? new TrapAction(
             action, 1 + chaos.random.nextInt(30), chaos.random.nextBoolean(), chaos.anything())
         : action;
+  }
+
+  private IPersistentMap trap() {
+    return ScriptedHandler.typed(
+        "add-recipient",
+        Keys.ADDRESS,
+        "<c>",
+        Keys.PARAMETERS,
+        new TrapList(1 + chaos.random.nextInt(30), chaos.anything()));
   }
 
   private Object anyBody() {

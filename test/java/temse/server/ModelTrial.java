@@ -151,7 +151,8 @@ final class ModelTrial {
     feed(DrivenEngine.bytes(packets.toArray(String[]::new)));
     handler.useKept();
     wire.came(link.take());
-    mayEnd |= handler.closed || wire.violated || wire.isOver() || stopped && !wire.inMessage();
+    mayEnd |= handler.closed || wire.violated || wire.isOver();
+    mayEnd |= stopped && (pipelined || !wire.inMessage());
     if (ended) {
       chaos.check(mayEnd || listener.violated > 0 && said.toString().contains("D"), "it closes");
     } else {
@@ -197,6 +198,12 @@ final class ModelTrial {
       follow(call(engine::stopping));
       wire.came(link.take());
     }
+    if (!ended && chaos.oneIn(80)) {
+      now = engine.deadline();
+      chaos.check(call(() -> engine.expired(now)) == Wish.CLOSE, "silence ends a connection");
+      mayEnd = true;
+      follow(Wish.CLOSE);
+    }
   }
 
   // ---- what the engine wants
@@ -228,12 +235,29 @@ final class ModelTrial {
 
   private Wish drained() {
     cut(60);
+    if (!ended && chaos.oneIn(40)) {
+      return stopInTheMidst();
+    }
     link.congested = false;
     return receiveMore();
   }
 
+  /** The server stops while there is work that cannot go on now. */
+  private Wish stopInTheMidst() {
+    stopped = true;
+    Wish wish = call(engine::stopping);
+    if (wish == Wish.CLOSE) {
+      mayEnd = true;
+      cutShort = true;
+    }
+    return wish;
+  }
+
   private Wish moved() {
     cut(60);
+    if (!ended && chaos.oneIn(40)) {
+      return stopInTheMidst();
+    }
     if (chaos.oneIn(8)) {
       return ended ? Wish.CLOSE : call(() -> engine.starved(now));
     }
