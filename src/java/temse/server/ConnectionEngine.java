@@ -111,7 +111,10 @@ public final class ConnectionEngine implements Conversation {
           state.writeProgress();
           continue;
         }
-        done = goOnWith(atHand);
+        done = atHand.goOn();
+        if (atHand.isOver()) {
+          atHand = null;
+        }
       } else if (ledger.next() != null) {
         done = take(ledger.next());
       } else if (state.isClosing() || ledger.isOver() || stopping && !ledger.inMessage()) {
@@ -137,16 +140,6 @@ public final class ConnectionEngine implements Conversation {
       return false;
     }
     atHand = settlement.isOver() ? null : settlement;
-    return true;
-  }
-
-  private boolean goOnWith(Settlement settlement) {
-    if (!settlement.goOn()) {
-      return false;
-    }
-    if (settlement.isOver()) {
-      atHand = null;
-    }
     return true;
   }
 
@@ -207,11 +200,17 @@ public final class ConnectionEngine implements Conversation {
     PendingValue<?> value = call.pending();
     if (value.expired(time)) {
       EventType type = atHand.type();
+      MilterException late =
+          timeout(type, "the pending value of " + type.keyword + " did not come in time");
       call.arrived(
           value,
           () -> {
-            value.giveUp();
-            throw timeout(type, "the pending value of " + type.keyword + " did not come in time");
+            try {
+              value.giveUp();
+            } catch (Throwable e) {
+              late.addSuppressed(e);
+            }
+            throw late;
           });
       return receive(NOTHING, time);
     }
@@ -292,24 +291,33 @@ public final class ConnectionEngine implements Conversation {
     if (isPending()) {
       return Wish.WAIT;
     }
+    if (idle()) {
+      return Wish.CLOSE;
+    }
+    if (link.isCongested()) {
+      return Wish.DRAIN;
+    }
     boolean due = atHand != null || ledger.next() != null || reports.areWaiting();
-    return idle() ? Wish.CLOSE : due ? Wish.MOVE : Wish.READ;
+    return due ? Wish.MOVE : Wish.READ;
   }
 
   @Override
   public void ended(End how, Throwable cause) {
     state.close();
-    abandon(true);
-    ledger.ended(reason(how));
-    while (ledger.next() != null) {
-      take(ledger.next());
-      abandon(false);
+    try {
+      abandon(true);
+      ledger.ended(reason(how));
+      while (ledger.next() != null) {
+        take(ledger.next());
+        abandon(false);
+      }
+      reports.closed(state.failure() != null ? state.failure() : cause);
+      if (reports.areWaiting()) {
+        deliverReports();
+      }
+    } finally {
+      decoder.release();
     }
-    reports.closed(state.failure() != null ? state.failure() : cause);
-    if (reports.areWaiting()) {
-      deliverReports();
-    }
-    decoder.release();
   }
 
   /** Ends the event at hand; work for it at the end of a connection is left to itself. */

@@ -7,7 +7,6 @@ import java.util.function.Function;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.Agreement;
-import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MacroTable;
@@ -98,20 +97,28 @@ final class EventCall implements Connection {
 
   @Override
   public void send(IPersistentMap action) {
-    if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
-      progress();
-      return;
-    }
     try {
-      ActionCodec.check(action, state.agreement().maximumPayload());
+      checkLive();
+      if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
+        progress();
+        return;
+      }
+      if (answerable) {
+        ActionCodec.check(action, state.agreement().maximumPayload());
+      }
+      IPersistentMap own = ForeignActions.own(action);
       synchronized (this) {
         live();
-        add(ActionCodec.normalise(action));
+        add(own);
       }
     } catch (Throwable e) {
-      BodyPieces.discard(action);
+      ForeignActions.discard(action);
       throw e;
     }
+  }
+
+  private synchronized void checkLive() {
+    live();
   }
 
   @Override
@@ -224,9 +231,9 @@ final class EventCall implements Connection {
       if (action.valAt(Keys.ACTION) == ActionType.PROGRESS.keyword) {
         progress();
       } else {
-        IPersistentMap normal = ActionCodec.normalise(action);
+        IPersistentMap own = ForeignActions.own(action);
         synchronized (this) {
-          add(normal);
+          add(own);
         }
       }
     }

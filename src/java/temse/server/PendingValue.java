@@ -62,13 +62,9 @@ final class PendingValue<T> {
     return whenDone.apply(result);
   }
 
-  /** Nobody waits for the value any more: the work for it may be stopped. Never throws. */
+  /** Nobody waits for the value any more: the work for it may be stopped. */
   void giveUp() {
-    try {
-      givenUp.run();
-    } catch (Throwable e) {
-      LastResort.report("giving up a pending value", e);
-    }
+    givenUp.run();
   }
 
   static Throwable unwrapped(Throwable error) {

@@ -99,12 +99,16 @@ final class Reports {
   }
 
   private void add(Runnable report) {
-    if (listener == ServerListener.SILENT) {
-      return;
+    if (listener != ServerListener.SILENT) {
+      cleanUp(report);
     }
+  }
+
+  /** Has other foreign code run where reports are delivered, in its turn. */
+  void cleanUp(Runnable work) {
     if (waiting == null) {
       waiting = new ArrayDeque<>(4);
     }
-    waiting.add(report);
+    waiting.add(work);
   }
 }

@@ -53,8 +53,8 @@ final class Settlement {
     if (foreign && !state.link.enter(type.ordinal())) {
       return false;
     }
-    begun();
     try {
+      begun();
       if (calls) {
         callHandler();
       } else if (decides) {
@@ -87,7 +87,7 @@ final class Settlement {
     if (refused || fault != null && fault == entry.excess()) {
       state.counters.limitExceeded();
       if (state.isFirst(type)) {
-        state.reports.failed(type, entry.decoded(), entry.excess());
+        state.reports.failed(type, entry.event(), entry.excess());
       }
       if (!refused) {
         state.ledger.fault(type, entry.excess());
@@ -98,16 +98,21 @@ final class Settlement {
   // ---- the handler
 
   private void callHandler() {
+    open(state.mayAnswer(type), true);
+    run(null);
+  }
+
+  /** Makes a call; progress may leave at once while it runs, behind what was written before. */
+  private EventCall open(boolean answerable, boolean mayWait) {
     boolean holdable = state.allowsProgress(entry.answered());
     if (holdable) {
       state.link.flush();
     }
-    EventCall opened = new EventCall(state, type, state.mayAnswer(type), holdable, true);
-    call = opened;
+    call = new EventCall(state, type, answerable, holdable, mayWait);
     if (holdable) {
-      state.holding = opened;
+      state.holding = call;
     }
-    run(null);
+    return call;
   }
 
   /** Goes on as the value has come or the peer takes more, or returns false if it must move. */
@@ -158,8 +163,7 @@ final class Settlement {
       answer.give(running);
       state.endScope(entry);
     } catch (Throwable e) {
-      discard(running, actions);
-      fail(e);
+      fail(e, actions);
     } finally {
       running.returned();
     }
@@ -176,8 +180,9 @@ final class Settlement {
   // ---- failures
 
   /** The handler has failed: the error policy answers, now or at the next event that can say so. */
-  private void fail(Throwable error) {
+  private void fail(Throwable error, List<IPersistentMap> returned) {
     giveUp(call.end());
+    ForeignActions.discard(call.response().newBody(), returned);
     state.report(entry, error);
     if (type == EventType.OPTIONS) {
       state.close(error);
@@ -192,9 +197,7 @@ final class Settlement {
 
   /** Has the error policy answer, with a call of its own. */
   private void decide(Throwable error) {
-    EventCall deciding =
-        new EventCall(state, type, true, state.allowsProgress(entry.answered()), false);
-    call = deciding;
+    EventCall deciding = open(true, false);
     List<IPersistentMap> actions = null;
     deciding.running();
     try {
@@ -203,8 +206,8 @@ final class Settlement {
       deciding.end();
       answer.decide(deciding);
     } catch (Throwable e) {
-      discard(deciding, actions);
       deciding.end();
+      ForeignActions.discard(deciding.response().newBody(), actions);
       state.report(entry, e);
       answer.give(Actions.temporaryFailure());
     } finally {
@@ -219,6 +222,10 @@ final class Settlement {
       begun();
     } else {
       call.end();
+      BodyPieces unsent = call.response().newBody();
+      if (unsent != null) {
+        state.reports.cleanUp(() -> ForeignActions.discard(unsent, null));
+      }
     }
     state.report(entry, error);
     if (state.mayDecide(type)) {
@@ -230,18 +237,13 @@ final class Settlement {
     settle();
   }
 
-  private static void discard(EventCall unsent, List<IPersistentMap> returned) {
-    if (unsent.response().newBody() != null) {
-      unsent.response().newBody().close();
-    }
-    if (returned != null) {
-      returned.stream().filter(Objects::nonNull).forEach(BodyPieces::discard);
-    }
-  }
-
-  private static void giveUp(PendingValue<?> value) {
+  private void giveUp(PendingValue<?> value) {
     if (value != null) {
-      value.giveUp();
+      try {
+        value.giveUp();
+      } catch (Throwable e) {
+        state.report(entry, e);
+      }
     }
   }
 
@@ -293,6 +295,7 @@ final class Settlement {
       if (giveUp) {
         giveUp(value);
       }
+      ForeignActions.discard(call.response().newBody(), null);
     }
     state.endScope(entry);
     letGo();

@@ -214,6 +214,20 @@ class ConnectionEngineTest {
   }
 
   @Test
+  void aStopAsksForNoThreadWhileThePeerIsYetToTakeWhatWasWritten() {
+    DrivenEngine mta = DrivenEngine.negotiated(handler);
+    mta.say(MAIL);
+    mta.link.congested = true;
+    ByteBuffer more = ByteBuffer.wrap(DrivenEngine.bytes(RCPT));
+    assertEquals(Wish.DRAIN, mta.engine.receive(more, 0));
+    assertEquals(Wish.DRAIN, mta.engine.stopping());
+
+    mta.link.congested = false;
+    assertEquals(Wish.READ, mta.engine.receive(more, 0));
+    assertEquals(List.of("c"), mta.replies());
+  }
+
+  @Test
   void aPendingAnswerIsGivenBeforeTheConnectionStops() {
     CompletableFuture<List<IPersistentMap>> value = new CompletableFuture<>();
     handler.on(

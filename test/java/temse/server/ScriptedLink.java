@@ -21,6 +21,9 @@ final class ScriptedLink implements Link {
   /** The sizes of what was flushed before the call of the conversation returned. */
   final Queue<Integer> flushed = new ArrayDeque<>();
 
+  /** The kinds of foreign code that was entered, in order. */
+  final Queue<Integer> kinds = new ArrayDeque<>();
+
   private final Output output = new Output();
   private final ByteArrayOutputStream written = new ByteArrayOutputStream();
   private IntPredicate refusal = entry -> false;
@@ -87,6 +90,7 @@ final class ScriptedLink implements Link {
       return false;
     }
     entries++;
+    kinds.add(kind);
     inside = true;
     return true;
   }
