@@ -368,14 +368,16 @@ class EventCallTest {
   @Test
   void aValueThatComesTwiceDoesNotEndTheWaitForTheNext() {
     CompletableFuture<String> next = new CompletableFuture<>();
+    List<String> came = new ArrayList<>();
     ScriptedHandler handler =
         handler()
             .on(
                 EventType.MAIL,
                 (event, call) -> {
                   call.await(
-                      new TrapStage<>(2, "", null),
+                      new TrapStage<>(2, "first", null),
                       first -> {
+                        came.add(first);
                         call.await(next, second -> List.of(Actions.reject()));
                         return null;
                       });
@@ -388,6 +390,7 @@ class EventCallTest {
     assertEquals(Wish.WAIT, mta.wish());
     next.complete("");
     assertEquals(List.of("r"), mta.runTasks());
+    assertEquals(List.of("first"), came);
     assertEquals(List.of(), mta.reports());
   }
 
