@@ -313,7 +313,7 @@ public final class BodyPieces implements AutoCloseable {
   private static void closeQuietly(InputStream stream) {
     try {
       stream.close();
-    } catch (IOException | RuntimeException | Error e) {
+    } catch (Throwable e) {
       // Nothing is read from it any more.
     }
   }
