@@ -32,7 +32,8 @@ class ExplorationTest {
         "monitors",
         "timeout",
         "longTimeout",
-        "sleepingThreadsWakeInOrder"
+        "sleepingThreadsWakeInOrder",
+        "waitingForAMonitor"
       })
   void passesWhatIsRight(String sample) {
     assertTrue(exploration(sample).explore() > 1);
@@ -48,6 +49,7 @@ class ExplorationTest {
         "checkThenPoll | somebody else has polled it",
         "lostWakeUp | all threads wait",
         "monitorsInAnyOrder | all threads wait",
+        "notifyingOneOfTwo | all threads wait",
         "twoCompletions | completed twice",
         "threadThatDies | it dies",
         "threadThatIsLeftBehind | all threads wait",

@@ -4,6 +4,7 @@ import java.net.ProtocolFamily;
 import java.nio.channels.Selector;
 import java.nio.channels.ServerSocketChannel;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -57,7 +58,8 @@ public final class Hooks {
 
   public static void join(Thread thread, long millis) throws InterruptedException {
     ScheduledThread other = (ScheduledThread) thread;
-    awaitInterruptibly(() -> other.done, millis == 0 ? FOREVER : millis * 1_000_000);
+    awaitInterruptibly(
+        () -> other.done, millis == 0 ? FOREVER : TimeUnit.MILLISECONDS.toNanos(millis));
   }
 
   public static boolean isAlive(Thread thread) {
@@ -69,7 +71,11 @@ public final class Hooks {
   }
 
   public static void sleep(long millis) throws InterruptedException {
-    awaitInterruptibly(() -> false, millis * 1_000_000);
+    sleep(TimeUnit.MILLISECONDS, millis);
+  }
+
+  public static void sleep(TimeUnit unit, long time) throws InterruptedException {
+    awaitInterruptibly(() -> false, unit.toNanos(time));
   }
 
   public static void yield() {}
@@ -135,29 +141,17 @@ public final class Hooks {
 
   public static void enter(Object object) {
     ScheduledThread me = Scheduler.currentThread();
-    if (me.quiet > 0) {
-      return;
+    if (me.quiet == 0) {
+      me.scheduler().monitor(object).enter(me);
+      me.entered.add(object);
     }
-    Scheduler.Monitor monitor = me.scheduler().monitor(object);
-    if (monitor.owner != me) {
-      if (monitor.owner != null) {
-        me.scheduler().await(() -> monitor.owner == null, FOREVER);
-      }
-      monitor.owner = me;
-    }
-    monitor.entries++;
-    me.entered.add(object);
   }
 
   public static void exit(Object object) {
     ScheduledThread me = Scheduler.currentThread();
-    if (me.quiet > 0) {
-      return;
-    }
-    me.entered.remove(me.entered.size() - 1);
-    Scheduler.Monitor monitor = me.scheduler().monitor(object);
-    if (--monitor.entries == 0) {
-      monitor.owner = null;
+    if (me.quiet == 0) {
+      me.entered.remove(me.entered.size() - 1);
+      me.scheduler().monitor(object).exit();
     }
   }
 
@@ -167,6 +161,36 @@ public final class Hooks {
     if (me.quiet == 0) {
       exit(me.entered.get(me.entered.size() - 1));
     }
+  }
+
+  public static void await(Object object) throws InterruptedException {
+    awaitNanos(object, FOREVER);
+  }
+
+  public static void await(Object object, long millis) throws InterruptedException {
+    awaitNanos(object, millis == 0 ? FOREVER : TimeUnit.MILLISECONDS.toNanos(millis));
+  }
+
+  public static void timedWait(TimeUnit unit, Object object, long time)
+      throws InterruptedException {
+    if (time > 0) {
+      awaitNanos(object, unit.toNanos(time));
+    }
+  }
+
+  private static void awaitNanos(Object object, long nanos) throws InterruptedException {
+    ScheduledThread me = Scheduler.currentThread();
+    me.scheduler().monitor(object).await(me, nanos);
+  }
+
+  public static void signal(Object object) {
+    ScheduledThread me = Scheduler.currentThread();
+    me.scheduler().monitor(object).signal(me);
+  }
+
+  public static void signalAll(Object object) {
+    ScheduledThread me = Scheduler.currentThread();
+    me.scheduler().monitor(object).signalAll(me);
   }
 
   // ---- sockets

@@ -90,7 +90,7 @@ final class MemorySelector extends AbstractSelector {
       ScheduledThread me = Scheduler.currentThread();
       Scheduler scheduler = me.scheduler();
       scheduler.await(
-          () -> woken || me.interrupted || !isOpen() || keys.stream().anyMatch(this::isPossible),
+          () -> woken || me.isInterrupted() || !isOpen() || isAnyPossible(),
           scheduler.deadline(nanos));
     }
     if (!isOpen()) {
@@ -109,8 +109,13 @@ final class MemorySelector extends AbstractSelector {
     return selected;
   }
 
-  private boolean isPossible(SelectionKey key) {
-    return ((Key) key).possible() != 0;
+  private boolean isAnyPossible() {
+    for (SelectionKey key : keys) {
+      if (((Key) key).possible() != 0) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private void removeCancelled() {

@@ -13,11 +13,9 @@ import java.util.Set;
 
 /** The server's end of a connection of a {@link Network}. */
 final class MemorySocket extends SocketChannel implements MemoryChannel {
-  private static final int CAPACITY = 64 * 1024;
-
   private final InetSocketAddress peer;
-  final Pipe toServer = new Pipe(CAPACITY);
-  final Pipe toClient = new Pipe(CAPACITY);
+  final Pipe toServer;
+  final Pipe toClient;
 
   /** The bytes on their way in one direction. */
   static final class Pipe {
@@ -53,9 +51,11 @@ final class MemorySocket extends SocketChannel implements MemoryChannel {
     }
   }
 
-  MemorySocket(InetSocketAddress peer) {
+  MemorySocket(InetSocketAddress peer, int capacity) {
     super(null);
     this.peer = peer;
+    toServer = new Pipe(capacity);
+    toClient = new Pipe(capacity);
   }
 
   void reset() {

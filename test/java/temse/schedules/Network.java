@@ -11,6 +11,8 @@ import java.util.Map;
 
 /** Sockets of one schedule: in memory, on ports that are counted from 1. */
 public final class Network {
+  private static final int CAPACITY = 4 * 1024;
+
   private final Map<Integer, MemoryServer> servers = new LinkedHashMap<>();
   private int ports;
 
@@ -47,13 +49,23 @@ public final class Network {
    * @throws IOException if nobody listens there
    */
   public static MemoryClient connect(int port) throws IOException {
+    return connect(port, CAPACITY);
+  }
+
+  /**
+   * Connects to a port of the calling thread's schedule.
+   *
+   * @param capacity how many bytes fit between the ends, in each direction
+   * @throws IOException if nobody listens there
+   */
+  public static MemoryClient connect(int port, int capacity) throws IOException {
     Scheduler.current().point("connects");
     Network network = Scheduler.current().network();
     MemoryServer server = network.servers.get(port);
     if (server == null) {
       throw new IOException("connection refused");
     }
-    MemorySocket socket = new MemorySocket(network.address(++network.ports));
+    MemorySocket socket = new MemorySocket(network.address(++network.ports), capacity);
     server.enqueue(socket);
     return new MemoryClient(socket);
   }

@@ -2,7 +2,7 @@ package temse.schedules;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Random;
+import java.util.SplittableRandom;
 
 /**
  * A random schedule, of one of two sorts, which find different mistakes: one changes the thread
@@ -11,7 +11,7 @@ import java.util.Random;
  * Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", 2010).
  */
 final class RandomStrategy implements Strategy {
-  private final Random random;
+  private final SplittableRandom random;
   private final boolean byPriority;
   private final double change;
   private final double passing;
@@ -21,7 +21,7 @@ final class RandomStrategy implements Strategy {
    * @param seed decides everything
    */
   RandomStrategy(long seed) {
-    random = new Random(seed * 0x9E3779B97F4A7C15L);
+    random = new SplittableRandom(seed);
     byPriority = random.nextBoolean();
     change = byPriority ? 0.1 / (1 << random.nextInt(8)) : 0.5 / (1 << random.nextInt(6));
     passing = random.nextInt(3) == 0 ? 0 : 0.1 / (1 << random.nextInt(8));

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
@@ -14,12 +15,6 @@ final class Scheduler {
   private static final int MOST_STEPS = 200_000;
 
   private static final long HUNG_MILLIS = 20_000;
-
-  /** The owner of a monitor, and how often it has entered it. */
-  static final class Monitor {
-    ScheduledThread owner;
-    int entries;
-  }
 
   private final Strategy strategy;
   private final boolean plainFields;
@@ -110,7 +105,7 @@ final class Scheduler {
   }
 
   Monitor monitor(Object object) {
-    return monitors.computeIfAbsent(object, o -> new Monitor());
+    return monitors.computeIfAbsent(Objects.requireNonNull(object), o -> new Monitor());
   }
 
   int pick(int count) {

@@ -14,8 +14,11 @@ import org.junit.jupiter.api.extension.ExtendWith;
  * of which one at a time goes on; which one, is decided before each access to a field that is not
  * final, each use of {@code java.util.concurrent} and each call that may block. Time is virtual: it
  * passes when all threads wait, and a little of it, {@link #slack}, also while some could go on. So
- * a run depends on nothing but its decisions. See {@link Weaver} for what is woven in, and {@link
- * Network} for sockets.
+ * a run depends on nothing but its decisions. See {@link WovenMethod} for what is woven in, and
+ * {@link Network} for sockets.
+ *
+ * <p>Two things are not explored: a method of the JDK is one step, and each step is seen by all
+ * threads at once, so that races which only the memory model makes visible are not met.
  *
  * <p>A run ends when all threads have ended. It fails if one of them throws, or if those left wait
  * for ever. The failure states the number of the schedule, and what each thread did.

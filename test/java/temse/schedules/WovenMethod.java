@@ -17,6 +17,7 @@ import org.objectweb.asm.Type;
 final class WovenMethod extends MethodVisitor {
   static final String SCHEDULED_THREAD = "temse/schedules/ScheduledThread";
 
+  private static final String OBJECT = "java/lang/Object";
   private static final String THREAD = "java/lang/Thread";
   private static final String HOOKS = "temse/schedules/Hooks";
   private static final String CONCURRENT = "java/util/concurrent/";
@@ -54,6 +55,11 @@ final class WovenMethod extends MethodVisitor {
           Map.entry("java/util/concurrent/locks/LockSupport.park", "park"),
           Map.entry("java/util/concurrent/locks/LockSupport.parkNanos", "parkNanos"),
           Map.entry("java/util/concurrent/locks/LockSupport.unpark", "unpark"),
+          Map.entry(OBJECT + ".wait", "await"),
+          Map.entry(OBJECT + ".notify", "signal"),
+          Map.entry(OBJECT + ".notifyAll", "signalAll"),
+          Map.entry(CONCURRENT + "TimeUnit.timedWait", "timedWait"),
+          Map.entry(CONCURRENT + "TimeUnit.sleep", "sleep"),
           Map.entry("java/nio/channels/Selector.open", "openSelector"),
           Map.entry("java/nio/channels/ServerSocketChannel.open", "openServer"));
 
@@ -248,15 +254,13 @@ final class WovenMethod extends MethodVisitor {
   }
 
   private static boolean isUnsupported(String owner, String name) {
-    if (owner.startsWith(CONCURRENT)) {
-      boolean known =
-          ATOMIC.contains(owner)
-              || HARMLESS.contains(owner)
-              || owner.startsWith(CONCURRENT + "atomic/")
-              || owner.startsWith(CONCURRENT + "ConcurrentHashMap$");
-      return !known || name.endsWith("Async") || name.endsWith("Timeout");
-    }
-    return owner.equals("java/lang/Object") && (name.equals("wait") || name.startsWith("notify"));
+    boolean known =
+        ATOMIC.contains(owner)
+            || HARMLESS.contains(owner)
+            || owner.startsWith(CONCURRENT + "atomic/")
+            || owner.startsWith(CONCURRENT + "ConcurrentHashMap$");
+    return owner.startsWith(CONCURRENT)
+        && (!known || name.endsWith("Async") || name.endsWith("Timeout"));
   }
 
   @Override

@@ -37,6 +37,8 @@ import temse.transport.TransportOptions;
 /** A whole server of a filter: sockets in memory, loops, spare threads, engines and handlers. */
 class MilterServerSchedulesTest {
   private static final Duration LONG = Duration.ofMinutes(1);
+  private static final EngineOptions OPTIONS =
+      EngineOptions.builder().progressInterval(Duration.ofMillis(2)).build();
 
   private final AtomicInteger messages = new AtomicInteger();
   private final AtomicInteger messageEnds = new AtomicInteger();
@@ -45,7 +47,7 @@ class MilterServerSchedulesTest {
   private final AtomicInteger closed = new AtomicInteger();
   private final Queue<String> problems = new ConcurrentLinkedQueue<>();
 
-  /** Blocks at the sender for some time, and has the sender in the answer to the whole message. */
+  /** Blocks or waits for some time; the answer to the message has its sender. */
   private final class Filter implements MilterHandler {
     private final AtomicInteger running = new AtomicInteger();
     private String sender;
@@ -78,6 +80,9 @@ class MilterServerSchedulesTest {
         messages.incrementAndGet();
         sender = (String) event.valAt(Keys.SENDER);
         block();
+      } else if (type == EventType.END_OF_MESSAGE && Pick.of(true, false)) {
+        block();
+        return List.of(Actions.addHeader("X-Sender", sender), Actions.accept());
       } else if (type == EventType.END_OF_MESSAGE) {
         CompletableFuture<String> value = new CompletableFuture<>();
         new Thread(() -> value.complete(sender)).start();
@@ -89,7 +94,7 @@ class MilterServerSchedulesTest {
 
     private void block() {
       try {
-        Thread.sleep(Pick.of(0, 2));
+        Thread.sleep(Pick.of(0, 2, 5));
       } catch (InterruptedException e) {
         Met.met("interrupted");
       }
@@ -119,8 +124,7 @@ class MilterServerSchedulesTest {
         TransportOptions.builder().name("milter").loops(loops).daemon(true).build();
     return MilterServer.start(
         connection -> new Filter(),
-        new ServerOptions(
-            List.of(Endpoint.parse("0")), transport, EngineOptions.DEFAULTS, Duration.ZERO),
+        new ServerOptions(List.of(Endpoint.parse("0")), transport, OPTIONS, Duration.ZERO),
         new Reporter());
   }
 
@@ -137,6 +141,10 @@ class MilterServerSchedulesTest {
       String packet = client.read(expected);
       assertEquals(expected, packet.length(), "a packet is cut: " + packet);
       packets.add(packet.replace('\0', '|'));
+      if (packets.removeIf(before -> before.equals("p"))) {
+        assertEquals(3, packets.size(), "progress comes before the answer to the message");
+        Met.met("progress");
+      }
     }
     return packets;
   }
@@ -176,7 +184,7 @@ class MilterServerSchedulesTest {
 
   @Schedules(
       random = 300,
-      meeting = {"handed over", "lent"})
+      meeting = {"handed over", "lent", "progress"})
   void everyMessageGetsItsOwnAnswer() throws Exception {
     MilterServer server = serve(1);
     int port = server.port();
@@ -203,6 +211,7 @@ class MilterServerSchedulesTest {
     other.start();
     Thread one = new Thread(() -> accepted.addAndGet(play(port, "c@example.org", 1)));
     one.start();
+    Thread.sleep(Pick.number(4));
     server.stop(Pick.of(Duration.ZERO, Duration.ofMillis(1), LONG));
     one.join();
     other.join();

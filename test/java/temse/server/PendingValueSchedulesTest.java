@@ -16,6 +16,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
@@ -42,6 +43,8 @@ class PendingValueSchedulesTest {
   private final CompletableFuture<List<IPersistentMap>> value = new CompletableFuture<>();
   private final List<String> replies = new ArrayList<>();
   private final List<Thread> threads = new ArrayList<>();
+  private final AtomicInteger responses = new AtomicInteger();
+  private final AtomicInteger givenUp = new AtomicInteger();
   private final ScriptedHandler handler =
       ScriptedHandler.hearingAll()
           .asking(wishes -> wishes.actions(ActionFlag.ADD_HEADER))
@@ -49,7 +52,7 @@ class PendingValueSchedulesTest {
               EventType.END_OF_MESSAGE,
               (event, connection) -> {
                 waiting = connection;
-                connection.await(value, actions -> actions);
+                connection.await(value, this::respond, givenUp::incrementAndGet);
                 return null;
               });
   private DrivenEngine mta;
@@ -61,6 +64,20 @@ class PendingValueSchedulesTest {
     handler.heard();
     assertEquals(List.of(), mta.say(EOM));
     assertEquals(Wish.WAIT, mta.wish());
+  }
+
+  private List<IPersistentMap> respond(List<IPersistentMap> actions) {
+    responses.incrementAndGet();
+    return actions;
+  }
+
+  /** Work for the value reports that it goes on, if it is not too late for that. */
+  private void progress() {
+    try {
+      waiting.progress();
+    } catch (MilterException e) {
+      assertEquals(MilterException.Category.STALE_CONTEXT, e.category());
+    }
   }
 
   private void start(Runnable work) {
@@ -99,6 +116,7 @@ class PendingValueSchedulesTest {
       thread.join();
     }
     runTasks();
+    assertTrue(responses.get() + givenUp.get() <= 1, "used or given up, or failed");
     List<String> verdicts = new ArrayList<>(replies);
     verdicts.removeIf(reply -> reply.startsWith("p") || reply.startsWith("h"));
     assertTrue(verdicts.size() <= 1, "one reply at most: " + replies);
@@ -161,7 +179,7 @@ class PendingValueSchedulesTest {
   }
 
   @Schedules(
-      random = 3000,
+      random = 1500,
       meeting = {"a", "t", "closed"})
   void aValueComesWhileEverythingElseHappens() throws Exception {
     beginMessage();
@@ -175,7 +193,7 @@ class PendingValueSchedulesTest {
     if (Pick.of(true, false)) {
       start(() -> inTurn(() -> mta.end(Pick.of(End.PEER_CLOSED, End.STOPPED, End.FAILED))));
     }
-    start(() -> waiting.progress());
+    start(this::progress);
     String verdict = verdict();
     Met.met(verdict == null ? "closed" : verdict);
     end();
@@ -183,7 +201,7 @@ class PendingValueSchedulesTest {
 
   /** The value of one message comes when the next one is there already. */
   @Schedules(
-      random = 2000,
+      random = 1000,
       meeting = {"a", "t"})
   void aValueThatComesTooLateTouchesNoOtherMessage() throws Exception {
     beginMessage();
@@ -201,7 +219,7 @@ class PendingValueSchedulesTest {
               });
         });
     start(() -> value.complete(List.of(Actions.accept())));
-    start(() -> waiting.progress());
+    start(this::progress);
     Met.met(verdict());
     inTurn(mta::hangUp);
     assertThrows(MilterException.class, () -> waiting.send(Actions.addHeader("X", "late")));

@@ -17,6 +17,10 @@ import temse.schedules.Schedules;
 /** A server that stops while user code runs, values come, time passes and connections open. */
 class StopSchedulesTest {
   private static final Duration LONG = Duration.ofMinutes(1);
+
+  /** Nanoseconds after which nobody waits any more. */
+  private static final long LATE = 5_000_000_000L;
+
   private static final Duration SHORT = Duration.ofMillis(500);
 
   private static ToyServer serve(ToyConversation.Handler handler) throws IOException {
@@ -41,7 +45,7 @@ class StopSchedulesTest {
   }
 
   @Schedules(
-      random = 1500,
+      random = 600,
       meeting = {"answered", "closed"})
   void workInProgressIsFinishedWithinTheGrace() throws Exception {
     CountDownLatch inside = new CountDownLatch(1);
@@ -68,7 +72,7 @@ class StopSchedulesTest {
   }
 
   @Schedules(
-      random = 1500,
+      random = 600,
       meeting = {"InterruptedException"})
   void blockedUserCodeIsInterruptedAfterTheGrace() throws Exception {
     CountDownLatch inside = new CountDownLatch(2);
@@ -89,8 +93,37 @@ class StopSchedulesTest {
     assertOver(toy);
   }
 
+  /** Threads that are left behind end their connections when their user code returns after all. */
   @Schedules(
-      random = 1500,
+      random = 500,
+      meeting = {"0 left behind", "1 left behind", "2 left behind"})
+  void userCodeThatIgnoresTheStopEndsItsConnectionLater() throws Exception {
+    ToyServer toy =
+        serve(
+            (line, link) -> {
+              long until = System.nanoTime() + Pick.of(LATE, LATE / 10);
+              while (System.nanoTime() < until) {
+                try {
+                  Thread.sleep(1 + (until - System.nanoTime()) / 1_000_000);
+                } catch (InterruptedException ignored) {
+                  Met.met("interrupted");
+                }
+              }
+              return line;
+            });
+    MemoryClient one = Network.connect(toy.port());
+    MemoryClient other = Network.connect(toy.port());
+    one.send("x\n");
+    other.send("y\n");
+    Thread.sleep(Pick.of(1, 5));
+    stop(toy, Pick.of(Duration.ZERO, Duration.ofMillis(10)));
+    Met.met(toy.server.connections() + " left behind");
+    Thread.sleep(2 * LATE / 1_000_000);
+    assertOver(toy);
+  }
+
+  @Schedules(
+      random = 600,
       meeting = {"value", "none"})
   void aValueComesOrNotBeforeTheEnd() throws Exception {
     CompletableFuture<String> value = new CompletableFuture<>();
@@ -102,20 +135,21 @@ class StopSchedulesTest {
             });
     MemoryClient client = Network.connect(toy.port());
     client.send("x\n");
-    Thread completing = new Thread(() -> value.complete("value"));
-    completing.start();
+    boolean comes = Pick.of(true, false);
+    if (comes) {
+      new Thread(() -> value.complete("value")).start();
+    }
     if (Pick.of(true, false)) {
       client.close();
     }
-    stop(toy, Pick.of(Duration.ZERO, Duration.ofMillis(1), LONG));
+    stop(toy, Pick.of(Duration.ZERO, Duration.ofMillis(1), comes ? LONG : SHORT));
     String answer = client.readLine();
     Met.met(answer == null ? "none" : answer);
-    completing.join();
     assertOver(toy);
   }
 
   @Schedules(
-      random = 1500,
+      random = 600,
       meeting = {"x", "y", "expired", "closed"})
   void valuesComeWhileTheirTimeIsUpAndThePeerGoes() throws Exception {
     ToyServer toy =
@@ -147,7 +181,7 @@ class StopSchedulesTest {
   }
 
   @Schedules(
-      random = 1500,
+      random = 600,
       meeting = {"refused", "closed", "answered"})
   void connectionsThatOpenMeanwhileAreServedOrClosed() throws Exception {
     ToyServer toy = serve((line, link) -> line);
@@ -161,9 +195,7 @@ class StopSchedulesTest {
     for (Thread client : clients) {
       client.join();
     }
-    assertEquals(0, toy.server.connections());
-    assertEquals(List.of(), List.copyOf(toy.toys.violations));
-    assertEquals(toy.toys.opened.get(), toy.toys.ended.get());
+    assertOver(toy);
   }
 
   private static void ask(int port) {
@@ -179,7 +211,7 @@ class StopSchedulesTest {
   }
 
   @Schedules(
-      random = 1000,
+      random = 500,
       meeting = {"stopped by user code"})
   void severalThreadsStopItAtOnce() throws Exception {
     ToyServer[] self = new ToyServer[1];
@@ -208,7 +240,7 @@ class StopSchedulesTest {
 
   /** What runs at the end may block; its connection is given to another thread then. */
   @Schedules(
-      random = 1000,
+      random = 500,
       meeting = {"2 ended"})
   void userCodeAtTheEndBlocksWhileTheServerStops() throws Exception {
     ToyServer toy = serve((line, link) -> line);

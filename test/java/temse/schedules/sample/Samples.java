@@ -79,7 +79,58 @@ public final class Samples {
     check(System.nanoTime() - start >= TimeUnit.HOURS.toNanos(2), "the time has passed");
   }
 
+  @Schedules(
+      deviations = 2,
+      meeting = {"notified", "too late"})
+  void waitingForAMonitor() throws Exception {
+    Thread other = new Thread(this::tell);
+    other.start();
+    synchronized (this) {
+      long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(1);
+      while (!told && System.nanoTime() < end) {
+        TimeUnit.NANOSECONDS.timedWait(this, end - System.nanoTime());
+      }
+      Met.met(told ? "notified" : "too late");
+      while (!told) {
+        wait();
+      }
+    }
+  }
+
+  private synchronized void tell() {
+    told = true;
+    notifyAll();
+  }
+
   // ---- wrong
+
+  @Schedules(deviations = 2)
+  void notifyingOneOfTwo() throws Exception {
+    Thread waiting =
+        new Thread(
+            () -> {
+              synchronized (this) {
+                parked = true;
+                await();
+              }
+            });
+    waiting.start();
+    synchronized (this) {
+      plain++;
+      await();
+    }
+  }
+
+  private void await() {
+    try {
+      if (parked && plain > 0) {
+        notify();
+      }
+      wait();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
 
   @Schedules(deviations = 1)
   void lostUpdateOfField() throws Exception {
