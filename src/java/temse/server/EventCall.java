@@ -218,7 +218,9 @@ final class EventCall implements Connection {
 
   /** The handler has returned, or thrown. */
   void returned() {
-    runner = null;
+    if (runner != null) {
+      runner = null;
+    }
   }
 
   /**
@@ -256,9 +258,11 @@ final class EventCall implements Connection {
     return waiting;
   }
 
-  /** Forgets what was collected, once the response has been made of it. */
-  synchronized void forget() {
-    response = Response.NONE;
+  /** Forgets what was collected, once the response has been made of it: nothing more comes. */
+  void forget() {
+    if (response != Response.NONE) {
+      response = Response.NONE;
+    }
   }
 
   /** Returns what was collected. */
