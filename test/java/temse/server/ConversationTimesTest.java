@@ -67,7 +67,7 @@ class ConversationTimesTest {
     assertEquals(List.of("p"), mta.passToDeadline());
     assertEquals(Duration.ofSeconds(5), mta.untilDeadline());
     value.complete("");
-    assertEquals(List.of("a"), mta.runTasks());
+    assertEquals(List.of("p", "a"), mta.runTasks());
     assertEquals(0, givenUp.get());
   }
 
