@@ -54,11 +54,20 @@
   ^objects [context]
   (object-array (map context owned-keys)))
 
+(defn- common-key?
+  "Says of most keys of the library's namespace that they are its own, without a set: it is asked for
+  each key of each context that is returned."
+  [k]
+  (or (identical? k :milter/connection)
+      (identical? k :milter/info)
+      (identical? k :milter/agreement)
+      (identical? k :milter/message)))
+
 (defn- unknown-key
   "A step of reduce-kv that ends with the first key in the library's namespace that is none of its
   own."
   [_ k _]
-  (when (instance? Keyword k)
+  (when (and (instance? Keyword k) (not (common-key? k)))
     (let [of (.getNamespace ^Keyword k)]
       (when (and of (.equals "milter" of) (not (context-keys k)))
         (reduced k)))))
