@@ -73,6 +73,6 @@ class ExplorationTest {
   void showsWhatTheThreadsDid() {
     String failure = failure("lostWakeUp");
     assertTrue(failure.contains("thread-1: start, Samples.lambda$lostWakeUp"), failure);
-    assertTrue(failure.contains("reads told"), failure);
+    assertTrue(failure.contains("reads ready"), failure);
   }
 }

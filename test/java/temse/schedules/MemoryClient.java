@@ -27,7 +27,7 @@ public final class MemoryClient implements AutoCloseable {
     } while (left.hasRemaining());
   }
 
-  /** Returns so many bytes, or those that come before the end. */
+  /** Returns {@code length} bytes, or those that come before the end. */
   public String read(int length) {
     StringBuilder text = new StringBuilder();
     while (text.length() < length) {

@@ -84,6 +84,11 @@ final class MemorySelector extends AbstractSelector {
     return select(action, 0, false);
   }
 
+  @Override
+  public int selectNow() {
+    return select(key -> {}, 0, false);
+  }
+
   private int select(Consumer<SelectionKey> action, long nanos, boolean waits) {
     removeCancelled();
     if (waits) {
@@ -122,12 +127,13 @@ final class MemorySelector extends AbstractSelector {
     keys.removeIf(key -> !key.isValid());
   }
 
+  /** Returns them as they are now; those of the JDK may be iterated while they change, too. */
   @Override
   public Set<SelectionKey> keys() {
     if (!isOpen()) {
       throw new ClosedSelectorException();
     }
-    return Collections.unmodifiableSet(keys);
+    return Collections.unmodifiableSet(new LinkedHashSet<>(keys));
   }
 
   @Override
@@ -146,21 +152,16 @@ final class MemorySelector extends AbstractSelector {
 
   @Override
   public Set<SelectionKey> selectedKeys() {
-    throw new UnsupportedOperationException();
-  }
-
-  @Override
-  public int selectNow() {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("selectedKeys");
   }
 
   @Override
   public int select(long millis) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("select");
   }
 
   @Override
   public int select() {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("select");
   }
 }

@@ -128,51 +128,51 @@ final class MemorySocket extends SocketChannel implements MemoryChannel {
 
   @Override
   public SocketChannel bind(SocketAddress local) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("bind");
   }
 
   @Override
   public <T> SocketChannel setOption(SocketOption<T> name, T value) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("setOption");
   }
 
   @Override
   public <T> T getOption(SocketOption<T> name) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("getOption");
   }
 
   @Override
   public SocketChannel shutdownInput() {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("shutdownInput");
   }
 
   @Override
   public Socket socket() {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("socket");
   }
 
   @Override
   public boolean connect(SocketAddress remote) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("connect");
   }
 
   @Override
   public boolean finishConnect() {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("finishConnect");
   }
 
   @Override
   public long read(ByteBuffer[] into, int offset, int length) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("read");
   }
 
   @Override
   public long write(ByteBuffer[] from, int offset, int length) {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("write");
   }
 
   @Override
   public SocketAddress getLocalAddress() {
-    throw new UnsupportedOperationException();
+    throw new UnsupportedOperationException("getLocalAddress");
   }
 }

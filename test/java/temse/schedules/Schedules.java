@@ -25,7 +25,7 @@ import org.junit.jupiter.api.extension.ExtendWith;
  *
  * <pre>{@code
  * TEMSE_SCHEDULE=4711 bin/test TurnSchedulesTest       # this schedule alone
- * TEMSE_SCHEDULES=1000000 bin/test TurnSchedulesTest   # so many, where they are random
+ * TEMSE_SCHEDULES=1000000 bin/test TurnSchedulesTest   # this number of random ones
  * }</pre>
  */
 @Target(ElementType.METHOD)
@@ -37,7 +37,10 @@ public @interface Schedules {
   /** The number of random schedules; the same ones each time. */
   int random() default 0;
 
-  /** If not negative: all schedules with at most so many deviations; see {@link AllSchedules}. */
+  /**
+   * If not negative: all schedules with at most this number of deviations; see {@link
+   * AllSchedules}.
+   */
   int deviations() default -1;
 
   /** What must be {@link Met} by some schedule; else the schedules do not get where they should. */

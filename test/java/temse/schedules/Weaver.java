@@ -16,8 +16,8 @@ import org.objectweb.asm.commons.SimpleRemapper;
 
 /**
  * Loads the classes of {@code temse.transport} and {@code temse.server}, those of the tests
- * included, so that a {@link Scheduler} runs their threads. {@link WovenMethod} says what becomes
- * of the code.
+ * included, so that a {@link Scheduler} runs their threads. {@link WovenMethod} describes what
+ * becomes of the code.
  */
 final class Weaver extends ClassLoader {
   private static final Map<String, String> REPLACED =

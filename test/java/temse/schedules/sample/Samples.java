@@ -14,7 +14,7 @@ import temse.schedules.Schedules;
 public final class Samples {
   private int plain;
   private volatile boolean parked;
-  private volatile boolean told;
+  private volatile boolean ready;
 
   // ---- right
 
@@ -87,18 +87,18 @@ public final class Samples {
     other.start();
     synchronized (this) {
       long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(1);
-      while (!told && System.nanoTime() < end) {
+      while (!ready && System.nanoTime() < end) {
         TimeUnit.NANOSECONDS.timedWait(this, end - System.nanoTime());
       }
-      Met.met(told ? "notified" : "too late");
-      while (!told) {
+      Met.met(ready ? "notified" : "too late");
+      while (!ready) {
         wait();
       }
     }
   }
 
   private synchronized void tell() {
-    told = true;
+    ready = true;
     notifyAll();
   }
 
@@ -168,13 +168,13 @@ public final class Samples {
     Thread sleeper =
         new Thread(
             () -> {
-              if (!told) {
+              if (!ready) {
                 parked = true;
                 LockSupport.park();
               }
             });
     sleeper.start();
-    told = true;
+    ready = true;
     if (parked) {
       LockSupport.unpark(sleeper);
     }
@@ -246,9 +246,9 @@ public final class Samples {
   @Schedules(deviations = 1)
   void dependsOnMore() throws Exception {
     if (runs++ == 1) {
-      new Thread(() -> told = true).start();
+      new Thread(() -> ready = true).start();
     }
-    inTwoThreads(() -> told = true);
+    inTwoThreads(() -> ready = true);
   }
 
   @Schedules(deviations = 0)
