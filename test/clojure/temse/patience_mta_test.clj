@@ -126,12 +126,18 @@
   (let [[events record handlers] (recorder)
         shared (CompletableFuture.)
         waiting (CountDownLatch. 2)
+        lost (promise)
         options {:port 0
                  :actions #{:add-header}
                  :progress-interval 60000
-                 :handlers (assoc handlers :end-of-message (fn [_ _]
-                                                             (.countDown waiting)
-                                                             shared))}]
+                 :handlers (assoc handlers
+                                  :end-of-message (fn [_ _]
+                                                    (.countDown waiting)
+                                                    shared)
+                                  :message-end (fn [event context]
+                                                 ((:message-end handlers) event context)
+                                                 (deliver lost true)
+                                                 nil))}]
     (milter/with-milter [server options]
       (milter/with-milter [patient (assoc options :progress-interval 1000
                                           :handlers {:end-of-message (fn [_ _]
@@ -148,7 +154,7 @@
               (.complete shared [(act/add-header "X-Seen" "shared") (act/accept)])
               {:codes [hasty (deref other 30000 :late)]
                :cancelled? (.isCancelled shared)
-               :events @events
+               :events (do (support/awaited lost) @events)
                :delivered (delivered sink 1)})))))))
 
 ;; ---- tests

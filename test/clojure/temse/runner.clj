@@ -13,6 +13,7 @@
    [clojure.test :as test])
   (:import
    (java.io File PrintWriter StringWriter)
+   (java.util.logging LogManager)
    (org.junit.platform.engine DiscoverySelector TestExecutionResult TestExecutionResult$Status)
    (org.junit.platform.engine.discovery DiscoverySelectors)
    (org.junit.platform.launcher Launcher LauncherDiscoveryRequest TestExecutionListener TestIdentifier TestPlan)
@@ -43,12 +44,15 @@
        (take-while some?)
        (some (comp ::skip ex-data))))
 
-;; Outcomes are :passed, :failed and :skipped; what is to be said of one is printed at once
+;; Outcomes are :passed, :failed and :skipped; what is to be said of one is printed at once,
+;; and failures once more at the end
+
+(def ^:private failures (atom []))
 
 (defn- failed [title details]
-  (println (str "\nFAIL " title))
-  (println (str/trim details))
-  (newline)
+  (let [failure (str "\nFAIL " title "\n" (str/trim details) "\n")]
+    (swap! failures conj failure)
+    (println failure))
   :failed)
 
 (defn- skipped [title reason]
@@ -248,15 +252,21 @@
       (let [chosen? (fn [suite] (or (empty? wanted) (some #(named? suite %) wanted)))
             {:keys [passed failed skipped] :or {passed 0, failed 0, skipped 0}}
             (frequencies (mapcat run-suite (filter chosen? all)))]
+        (when (seq @failures)
+          (println "Failures:")
+          (run! println @failures))
         (println (format "%d passed, %d failed, %d skipped" passed failed skipped))
         (if (and (pos? passed) (zero? failed)) 0 1)))))
 
 (defn run
   "Runs all suites, or those named in `:only`, and ends the JVM: with exit code 0 if
-  tests ran and none failed, 2 if there is no such suite, otherwise 1.
+  tests ran and none failed, 2 if there is no such suite, otherwise 1. What the tests log
+  is in `target/test-log.txt`.
 
     clojure -X:test :only '[temse.milter-test TextTest]'"
   [{:keys [only]}]
+  (System/setProperty "java.util.logging.config.file" "test/resources/logging.properties")
+  (.readConfiguration (LogManager/getLogManager))
   (let [code (run-suites (map str only))]
     (flush)
     (System/exit code)))

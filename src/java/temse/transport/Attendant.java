@@ -227,7 +227,7 @@ final class Attendant {
     loop.unschedule(link);
     link.close();
     try {
-      if (server.suspicion().ofAny() && lend(link, link::finish)) {
+      if (server.suspicion().of(Suspicion.ENDING) && lend(link, link::finish)) {
         return true;
       }
     } catch (OutOfMemoryError noThread) {

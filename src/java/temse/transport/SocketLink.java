@@ -206,7 +206,7 @@ final class SocketLink extends Timers.Timed implements Link {
       output = Spares.output();
       Throwable problem = isOpen() ? end() : cause;
       afterCall();
-      enter(Suspicion.REPORTS);
+      enter(Suspicion.ENDING);
       if (problem != null) {
         server.listener().failed(problem);
       }

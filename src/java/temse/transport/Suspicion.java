@@ -13,11 +13,14 @@ final class Suspicion {
   /** Making a conversation and reporting that it is there. */
   static final int OPENING = 64;
 
+  /** Telling the conversation and the listener that a connection is over. */
+  static final int ENDING = 65;
+
   /** The other reports to the listener. */
-  static final int REPORTS = 65;
+  static final int REPORTS = 66;
 
   /** How many there are, with those of {@link Link#enter}. */
-  static final int KINDS = 66;
+  static final int KINDS = 67;
 
   private static final int PROOFS = 32;
 
@@ -37,15 +40,6 @@ final class Suspicion {
 
   boolean of(int kind) {
     return proofsOwed[kind] != 0;
-  }
-
-  boolean ofAny() {
-    for (int owed : proofsOwed) {
-      if (owed != 0) {
-        return true;
-      }
-    }
-    return false;
   }
 
   void raise(int kind) {

@@ -29,13 +29,14 @@ final class UserCode {
   /**
    * User code is about to run; returns false if it must not run on this thread.
    *
-   * @param atAnyRate whether it runs even if it is suspected to block
+   * @param ending whether the connection is over: then it runs on any thread, and all that runs is
+   *     of one kind
    */
-  boolean enter(int kind, boolean atAnyRate) {
-    if (!lent && !atAnyRate && suspicion.of(kind)) {
+  boolean enter(int kind, boolean ending) {
+    if (!lent && !ending && suspicion.of(kind)) {
       return false;
     }
-    this.kind = kind;
+    this.kind = ending ? Suspicion.ENDING : kind;
     running = true;
     if (lent) {
       entered = System.nanoTime();
