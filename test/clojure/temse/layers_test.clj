@@ -14,8 +14,8 @@
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.impl.keys}
     #{temse.action temse.report temse.simulate.edit temse.impl.capture temse.impl.console
-      temse.impl.document temse.impl.load temse.impl.options temse.impl.player temse.impl.poller
-      temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight temse.impl.wire}
+      temse.impl.document temse.impl.load temse.impl.options temse.impl.poller
+      temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight}
     #{temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.conversation temse.impl.events temse.impl.log temse.impl.pending temse.impl.store
       temse.impl.command.ladder}
