@@ -271,6 +271,7 @@
                         (message/apply-actions sent modifications
                                                {:mta mta
                                                 :refused refused
+                                                :read? true
                                                 :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))))
 
 (defn- greeted

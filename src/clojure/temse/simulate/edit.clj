@@ -40,9 +40,10 @@
   (.equalsIgnoreCase ^String field-name header-name))
 
 (defn raw-value
-  "Returns what an action's value puts behind the colon."
-  [value leading-space?]
-  (if leading-space? value (str " " value)))
+  "Returns what an action's value puts behind the colon. Lines without white space at their beginning,
+  which other milters may send, get `indent`."
+  [value leading-space? indent]
+  (string/replace (if leading-space? value (str " " value)) #"\n(?![ \t])" (str "\n" indent)))
 
 (defn insert-at
   "Returns the fields with one more before the `place`-th, from 0, or at the end."

@@ -101,7 +101,7 @@
 
 (defn- apply-action
   [state leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
+  (let [raw (when value (edit/raw-value value leading-space? "\t"))
         {:keys [raw] :as field} (cut {:name name :raw raw})]
     (case action
       :add-header (if position

@@ -16,6 +16,7 @@
              :broken postfix/broken
              :no-recipients postfix/no-recipients
              :held-without-recipients? true
+             :early-quarantine? true
              :topic (constantly nil)
              :complaint (constantly nil)}
    :sendmail {:edited sendmail/edited
@@ -29,7 +30,8 @@
 
 (defn of
   "Returns the rules of an MTA, a map: functions, the replies :broken, which ends the filter's part,
-  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left."
+  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left, and one that the filter has
+  quarantined before its end."
   [mta]
   (or (get rules mta)
       (throw (IllegalArgumentException.

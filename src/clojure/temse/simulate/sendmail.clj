@@ -237,7 +237,7 @@
 
 (defn- apply-action
   [state leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
+  (let [raw (when value (edit/raw-value value leading-space? " "))
         field {:name name :raw raw}]
     (case action
       :add-header (if position

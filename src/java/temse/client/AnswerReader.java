@@ -92,13 +92,22 @@ final class AnswerReader {
       }
       IPersistentMap action;
       try {
-        action = ActionCodec.decode(packet);
+        action = ActionCodec.decode(payloadIgnored(event, packet));
       } catch (MilterException e) {
         return bogus(event, actions, null, Category.MALFORMED_PACKET, e.getMessage());
       }
       ActionType type = ActionCodec.type(action);
+      boolean reserved = type == ActionType.SHUTDOWN || type == ActionType.CONNECTION_FAILURE;
+      if (reserved && !(postfix && type == ActionType.SHUTDOWN)) {
+        return bogus(
+            event,
+            actions,
+            action,
+            Category.REPLY_NOT_ALLOWED,
+            "the milter sent the reserved reply " + type.keyword);
+      }
       if (type.kind == ActionType.Kind.REPLY) {
-        actions.add(action);
+        actions.add(reserved ? MtaStyle.SHUTDOWN : action);
         return new Answer(actions, null);
       }
       boolean body = type == ActionType.CHANGE_BODY;
@@ -127,6 +136,15 @@ final class AnswerReader {
       checkValue(event, action);
       actions.add(action);
     }
+  }
+
+  /** Returns the packet of a plain reply without what follows its code, which Sendmail ignores. */
+  private Packet payloadIgnored(EventType event, Packet packet) {
+    if (postfix || packet.payload().length == 0 || "cardts".indexOf(packet.code()) < 0) {
+      return packet;
+    }
+    remark("payload", event, null, "the reply has a payload, which Sendmail ignores");
+    return new Packet((char) packet.code());
   }
 
   /** Returns why no answer to the event may hold an action of the type, or null. */
@@ -285,14 +303,17 @@ final class AnswerReader {
         problem
             + "; "
             + options.style().title
-            + " answers "
+            + " defers by "
             + reply.valAt(Keys.SMTP_CODE)
             + " "
             + reply.valAt(Keys.ENHANCED_CODE)
             + " and does without the milter from then on";
     remark(remark, event, action, text);
-    actions.add(reply);
-    return new Answer(actions, new MilterException(category, text, Keys.ACTION, action));
+    boolean passes = !postfix && event.compareTo(EventType.DATA) <= 0;
+    actions.add(passes ? Actions.proceed() : reply);
+    return new Answer(
+        actions,
+        new MilterException(category, text, Keys.ACTION, action, Keys.REPLY, reply));
   }
 
   private void remark(String kind, EventType event, IPersistentMap action, String text) {

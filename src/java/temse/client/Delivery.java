@@ -25,7 +25,6 @@ import temse.protocol.ProtocolFlag;
 final class Delivery {
   static final Keyword VERDICT = Keyword.intern("verdict");
   static final Keyword AT = Keyword.intern("at");
-  static final Keyword REPLY = Keyword.intern("reply");
   static final Keyword MODIFICATIONS = Keyword.intern("modifications");
   private static final Keyword CLOSED_BY = Keyword.intern("closed-by");
   private static final Keyword MTA = Keyword.intern("mta");
@@ -206,7 +205,7 @@ final class Delivery {
               decided ? dialogue.verdict().keyword : undecided(),
               AT,
               (decided ? dialogue.at() : open).keyword,
-              REPLY,
+              Keys.REPLY,
               decided ? dialogue.reply() : failure == null ? Actions.proceed() : null,
               MODIFICATIONS,
               vector(modifications),

@@ -73,6 +73,10 @@ public enum MtaStyle {
   static final IPersistentMap MISUSED =
       Actions.replyCode(451, "4.3.5", "Server configuration problem - try again later");
 
+  /** What a client of Postfix gets where a milter sends the reserved reply for it. */
+  static final IPersistentMap SHUTDOWN =
+      Actions.replyCode(421, "4.7.0", "Server closing connection");
+
   /** The name of the MTA. */
   final String title;
 

@@ -125,10 +125,6 @@ public final class Script {
   }
 
   private void advance(EventType type, Answer answer) throws IOException {
-    if (answer.failure() != null) {
-      dialogue = dialogue.lost(type, answer.reply());
-      return;
-    }
     dialogue = dialogue.after(type, answer.reply());
     if (dialogue.isOver()) {
       session.drop();

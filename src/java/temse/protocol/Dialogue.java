@@ -138,17 +138,6 @@ public final class Dialogue implements Cloneable {
     return next;
   }
 
-  /**
-   * Returns the dialogue after an answer that loses the milter the MTA's trust: it is asked no
-   * more, and all mail of the SMTP client gets the reply.
-   */
-  public Dialogue lost(EventType type, IPersistentMap reply) {
-    Dialogue next = copy();
-    next.decision = new Decision(type, reply);
-    next.state = Session.CLOSED;
-    return next;
-  }
-
   /** Returns the dialogue after macros for MAIL, where they are all that is seen of it. */
   public Dialogue macrosOfMail() {
     return mailSuppressed && !isSettled() ? after(EventType.MAIL, null) : this;

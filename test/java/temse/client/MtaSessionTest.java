@@ -418,7 +418,9 @@ class MtaSessionTest {
     assertEquals("451 4.3.5", reply(report));
     assertEquals(List.of("mixed-body"), remarks(report));
     assertTrue(milter.isClosed());
-    assertEquals("temporary-failure at end-of-message", verdict(mta.deliver(MAIL)));
+    report = mta.deliver(MAIL);
+    assertEquals("temporary-failure at mail", verdict(report));
+    assertEquals("451 4.3.5", reply(report));
 
     report = sendmail(new ScriptedWire().on('E', answer)).deliver(MAIL);
     assertEquals("accept at end-of-message", verdict(report));
