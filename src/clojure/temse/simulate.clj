@@ -202,8 +202,9 @@
 
 (defn- content
   "The modifications before a refusal may leave traces in its text."
-  [{:keys [mta conversation] :as state}]
-  (let [{:keys [topic complaint]} (rules/of mta)
+  [{:keys [mta message conversation] :as state}]
+  (let [{:keys [topic complaint own-refusal]} (rules/of mta)
+        own (own-refusal message)
         settling (first (for [event content-events
                               reply (replies conversation event)
                               :when (not= :pass (effect reply))]
@@ -212,15 +213,15 @@
         after (answered state :message (or settling :end-of-message) (topic before)
                         (mapcat #(replies conversation %) content-events))
         complained (when (= :deferred (:fate after)) (complaint before))]
-    (cond-> after
-      complained (after-reply :message settling complained))))
+    (cond-> (if own (after-reply state :message :end-of-message own) after)
+      (and complained (not own)) (after-reply :message settling complained))))
 
 (defn- go-on
   "Returns the state after the mail has been accepted."
   [{:keys [mta session message refused discarded-at leading-space?] :as state}]
-  (let [{:keys [held-without-recipients?]} (rules/of mta)
+  (let [{:keys [held-without-recipients? received]} (rules/of mta)
         {:keys [recipients quarantine] :as delivered}
-        (message/delivered message (modifications state)
+        (message/delivered (received message) (modifications state)
                            {:mta mta
                             :leading-space? leading-space?
                             :read? true

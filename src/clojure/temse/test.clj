@@ -31,6 +31,7 @@
    [temse.milter :as milter]
    [temse.report :as report]
    [temse.simulate :as simulate]
+   [temse.simulate.rules :as rules]
    [temse.test.expect :as expect])
   (:import
    (java.io Closeable IOException)
@@ -268,7 +269,7 @@
              :smtp smtp
              :fate fate
              :message (when (#{:delivered :held} fate)
-                        (message/apply-actions sent modifications
+                        (message/apply-actions ((:received (rules/of mta)) sent) modifications
                                                {:mta mta
                                                 :refused refused
                                                 :read? true

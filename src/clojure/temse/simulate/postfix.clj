@@ -126,7 +126,7 @@
         kept (remove #(dropped-on-receipt (string/lower-case (first %))) headers)
         start (-> (select-keys message [:sender])
                   (assoc :own received
-                         :fields (into [received] (map (comp cut edit/->field)) kept)
+                         :fields (into [received] (map edit/->field) kept)
                          :options options
                          :seen #{}
                          :recipients []))
@@ -151,6 +151,11 @@
 (def broken
   "What the client hears from a malformed reply of the filter on."
   (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
+
+(defn received
+  "Returns the message of a client as Postfix takes it in."
+  [message]
+  (edit/received message MtaStyle/POSTFIX))
 
 (def no-recipients
   "What the client hears at DATA if it has named no recipient."

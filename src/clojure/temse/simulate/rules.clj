@@ -14,6 +14,8 @@
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
+             :received postfix/received
+             :own-refusal (constantly nil)
              :no-recipients postfix/no-recipients
              :held-without-recipients? true
              :early-quarantine? true
@@ -24,6 +26,8 @@
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
+              :received sendmail/received
+              :own-refusal sendmail/own-refusal
               :no-recipients sendmail/no-recipients
               :topic sendmail/topic
               :complaint sendmail/complaint}})

@@ -9,6 +9,7 @@
    [clojure.string :as string]
    [temse.simulate.edit :as edit])
   (:import
+   (temse.client MtaStyle)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -294,9 +295,20 @@
     (and address (addressed-codes smtp-code)) (update :text #(str address "... " %))
     true (update :text seven-bit)))
 
+(defn received
+  "Returns the message of a client as Sendmail takes it in."
+  [message]
+  (edit/received message MtaStyle/SENDMAIL))
+
 (def no-recipients
   "What the client hears at DATA if it has named no recipient."
   (edit/reply 503 "5.0.0" "Need RCPT (recipient)"))
+
+(defn own-refusal
+  "Returns what the client hears that sends a CR which ends no line, whatever the filter says, or nil."
+  [message]
+  (when (edit/stray-cr? message)
+    (edit/written-reply MtaStyle/STRAY)))
 
 (defn refusal
   "Returns what the client hears when the filter refuses or defers."

@@ -312,8 +312,7 @@ final class AnswerReader {
     boolean passes = !postfix && event.compareTo(EventType.DATA) <= 0;
     actions.add(passes ? Actions.proceed() : reply);
     return new Answer(
-        actions,
-        new MilterException(category, text, Keys.ACTION, action, Keys.REPLY, reply));
+        actions, new MilterException(category, text, Keys.ACTION, action, Keys.REPLY, reply));
   }
 
   private void remark(String kind, EventType event, IPersistentMap action, String text) {

@@ -64,6 +64,10 @@ final class Delivery {
       } else {
         attempt(events);
       }
+      IPersistentMap refusal = session.options().style().refusal(mail);
+      if (failure == null && refusal != null && script.dialogue().inMessage()) {
+        script.hangUp(refusal);
+      }
     }
     Dialogue dialogue = script.dialogue();
     IPersistentMap report = report(dialogue);
@@ -149,19 +153,25 @@ final class Delivery {
       return events;
     }
     events.add(EventCodec.event(EventType.DATA));
+    MtaStyle style = session.options().style();
+    if (style.refusal(mail) != null) {
+      return events;
+    }
     boolean exact = session.agreed(ProtocolFlag.LEADING_SPACE);
     for (Mail.Field field : mail.headers()) {
-      String raw = session.options().style().kept(field.name(), field.raw());
+      String raw = style.received(field.name(), field.raw());
       String value = exact ? raw : new Mail.Field(field.name(), raw).value();
       events.add(EventCodec.event(EventType.HEADER, Keys.NAME, field.name(), Keys.VALUE, value));
     }
     events.add(EventCodec.event(EventType.END_OF_HEADERS));
+    byte[] body = style.received(mail.body());
     int start = 0;
     for (int cut : mail.cuts()) {
-      addBody(events, mail.body(), start, cut);
-      start = cut;
+      int end = Math.min(cut, body.length);
+      addBody(events, body, start, end);
+      start = end;
     }
-    addBody(events, mail.body(), start, mail.body().length);
+    addBody(events, body, start, body.length);
     events.add(EventCodec.event(EventType.END_OF_MESSAGE));
     return events;
   }

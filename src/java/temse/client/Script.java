@@ -115,6 +115,12 @@ public final class Script {
     }
   }
 
+  /** Ends the connection, as the MTA itself has a reason to hang up on the client. */
+  void hangUp(IPersistentMap reply) throws IOException {
+    session.close();
+    dialogue = dialogue.hungUp(EventType.END_OF_MESSAGE, reply);
+  }
+
   /** Returns the type of the event that macros are for, or else that of the event. */
   private static EventType about(EventType type, IPersistentMap event) {
     EventType of =

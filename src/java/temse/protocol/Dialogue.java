@@ -138,6 +138,13 @@ public final class Dialogue implements Cloneable {
     return next;
   }
 
+  /** Returns the dialogue after the MTA has hung up on its client for a reason of its own. */
+  public Dialogue hungUp(EventType at, IPersistentMap reply) {
+    Dialogue next = closed();
+    next.decision = new Decision(at, reply);
+    return next;
+  }
+
   /** Returns the dialogue after macros for MAIL, where they are all that is seen of it. */
   public Dialogue macrosOfMail() {
     return mailSuppressed && !isSettled() ? after(EventType.MAIL, null) : this;
