@@ -5,9 +5,9 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.capture :as capture]
-   [temse.impl.command.ladder :as ladder]
    [temse.impl.tap :as tap]
-   [temse.record :as record])
+   [temse.record :as record]
+   [temse.report :as report])
   (:import
    (clojure.lang ExceptionInfo)
    (java.io ByteArrayOutputStream IOException)
@@ -188,10 +188,6 @@
       (or (seq (record/recordings recorder))
           (fail file ": there is nothing to record, since the MTA's offer is missing")))))
 
-(defn- print-ladder
-  [verbose? {:keys [nanos] :as exchange}]
-  (run! println (ladder/lines (assoc exchange :millis (/ (long nanos) 1e6)) verbose?)))
-
 (defn run
   "Runs the command and returns its exit code."
   [args]
@@ -205,5 +201,5 @@
       (cond
         edn? (run! #(print (record/recording-text %)) (recordings {} file port))
         record (println (count (recordings {:directory record} file port)) "recordings in" record)
-        :else (decode file port #(print-ladder verbose? %)))
+        :else (decode file port #(run! println (report/exchange-lines % verbose?))))
       0)))
