@@ -3,10 +3,10 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.command.ladder :as ladder]
    [temse.impl.console :as console]
    [temse.proxy :as proxy]
-   [temse.record :as record])
+   [temse.record :as record]
+   [temse.report :as report])
   (:import
    (java.io Closeable)
    (java.util.concurrent CountDownLatch)
@@ -54,13 +54,13 @@
   (let [line #(apply format (str "%4d  " %1) id %&)]
     (cond
       (= :options (:event event))
-      (cons (line "connection from %s" peer) (ladder/lines exchange verbose?))
+      (cons (line "connection from %s" peer) (report/exchange-lines exchange verbose?))
 
       (and (= :disconnect (:event event)) (not= :new-connection (:reason event)))
       [(line "connection closed")]
 
       :else
-      (ladder/lines exchange verbose?))))
+      (report/exchange-lines exchange verbose?))))
 
 (defn- print-exchange
   [verbose? exchange]
