@@ -8,9 +8,9 @@
    [temse.impl.capture.hex :as hex]
    [temse.impl.capture.input :as input]
    [temse.impl.capture.tcp :as tcp]
-   [temse.impl.command.ladder :as ladder]
    [temse.impl.tap :as tap]
-   [temse.record :as record])
+   [temse.record :as record]
+   [temse.report :as report])
   (:import
    (java.io Closeable IOException InputStream)
    (java.nio ByteBuffer)
@@ -271,10 +271,6 @@
     (println (:recorded (record/recorder-status recorder)) "recordings in" directory)
     (complete code recorder file)))
 
-(defn- print-ladder
-  [verbose? {:keys [nanos] :as exchange}]
-  (run! println (ladder/lines (assoc exchange :millis (/ (long nanos) 1e6)) verbose?)))
-
 (defn- show
   [{:keys [words edn verbose record port]}]
   (let [[file & more] words]
@@ -287,7 +283,7 @@
     (cond
       edn (print-recordings file port)
       record (write-recordings record file port)
-      :else (decode file port {:on-exchange #(print-ladder verbose %), :on-end identity}))))
+      :else (decode file port {:on-exchange #(run! println (report/exchange-lines % verbose)), :on-end identity}))))
 
 (defn run
   "Runs the command and returns its exit code."
