@@ -127,6 +127,8 @@
     "Bob :-) <bob@example.com>" ["bob@example.com"]
     "<a@example.com> <b@example.com>" ["a@example.com" "b@example.com"]
     "<a@example.com> b@example.com" ["a@example.com" "b@example.com"]
+    "<a@example.com> x, b" ["a@example.com" "b"]
+    "<a@example.com> x: b;" ["a@example.com" "b"]
     "Friends: a@example.com, \"b b\"@example.com;, c@[IPv6:2001:db8::1]"
     ["a@example.com" "\"b b\"@example.com" "c@[ipv6:2001:db8::1]"]
     "=?utf-8?q?J=C3=B6rg?= <joerg@example.com>" ["joerg@example.com"]
