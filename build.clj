@@ -33,7 +33,7 @@
         options ["--release" "17" "-encoding" "UTF-8" "-Xlint:all" "-Werror" "-d" target
                  "-cp" (str/join File/pathSeparator class-path)]
         files (filter #(str/ends-with? % ".java") (map str (file-seq (io/file source))))
-        arguments ^String/1 (into-array String (concat options files))]
+        arguments ^"[Ljava.lang.String;" (into-array String (concat options files))]
     (when-not (zero? (.run compiler nil nil nil arguments))
       (throw (ex-info (str "Cannot compile " source) {:source source})))))
 

@@ -33,4 +33,5 @@
           :source-paths ["test/clojure"]
           :java-source-paths ^:replace ["test/java"]
           :resource-paths ["test/resources" "target/classes"]
-          :compile-path "target/test-classes"}})
+          :compile-path "target/test-classes"}
+   :oldest {:dependencies ~(dependency-vectors (get-in deps [:aliases :oldest :override-deps]))}})

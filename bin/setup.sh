@@ -75,7 +75,8 @@ unlock() {
 
 # --- Dependencies ------------------------------------------------------------------------
 
-# run.classpath holds the jars of the library, test.classpath those of its tests.
+# run.classpath holds the jars of the library, test.classpath those of its tests, and
+# oldest.classpath the same with the oldest Clojure that the library works with.
 resolved() { # NAME
   local jar IFS=:
   [[ $cache/$1 -nt $root/deps.edn ]] || return 1
@@ -86,13 +87,14 @@ resolved() { # NAME
 
 resolve() {
   local tool
-  ! { resolved run.classpath && resolved test.classpath; } || return 0
+  ! { resolved run.classpath && resolved test.classpath && resolved oldest.classpath; } || return 0
   for tool in clojure mvn lein; do
     command -v $tool >/dev/null || continue
     say "fetching dependencies with $tool"
     (cd "$root" && quietly resolve_with_$tool) || continue
     keep_jars run.classpath
     keep_jars test.classpath
+    keep_jars oldest.classpath
     return
   done
   die "cannot fetch the dependencies; install the Clojure CLI, Maven or Leiningen"
@@ -108,15 +110,24 @@ resolve_with_clojure() {
   # Debian has a command of this name which is not the Clojure CLI.
   clojure --version </dev/null 2>&1 | grep -q CLI &&
     clojure -Spath >"$new/run.classpath" &&
-    clojure -A:test -Spath >"$new/test.classpath"
+    clojure -A:test -Spath >"$new/test.classpath" &&
+    clojure -A:test:oldest -Spath >"$new/oldest.classpath"
 }
 
 resolve_with_mvn() {
-  pom >"$new/pom.xml" && mvn -q -B -f "$new/pom.xml" initialize
+  local oldest
+  oldest=$(sed -n -E 's|.*:override-deps.*"(.*)".*|\1|p' "$root/deps.edn")
+  pom >"$new/pom.xml" &&
+    sed -E "s|(<artifactId>clojure</artifactId><version>)[^<]*|\1$oldest|" "$new/pom.xml" >"$new/oldest.xml" &&
+    mvn -q -B -f "$new/oldest.xml" initialize &&
+    mv "$new/test.classpath" "$new/oldest.classpath" &&
+    mvn -q -B -f "$new/pom.xml" initialize
 }
 
 resolve_with_lein() {
-  lein do classpath "$new/run.classpath", with-profile +test classpath "$new/test.classpath"
+  lein do classpath "$new/run.classpath", \
+    with-profile +test classpath "$new/test.classpath", \
+    with-profile +test,+oldest classpath "$new/oldest.classpath"
 }
 
 # A Maven project with the dependencies of deps.edn, one a line there, which writes the

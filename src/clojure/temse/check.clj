@@ -13,21 +13,35 @@
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.player :as player]
    [temse.milter :as milter]
    [temse.report :as report]
    [temse.test :as mt])
   (:import
    (java.io IOException)
    (java.util.concurrent.locks LockSupport)
-   (temse.client MtaClient MtaOptions MtaSession)
-   (temse.protocol EventType MilterException MilterException$Category Session)
+   (java.util.function Predicate)
+   (temse.client MtaClient MtaOptions MtaSession Script)
+   (temse.protocol EventType MilterException MilterException$Category)
    (temse.server Connection MilterFactory MilterHandler ServerListener)))
 
 (set! *warn-on-reflection* true)
 
 ;; Loaded after temse.generators, which says what to do where it is missing.
 (require '[clojure.test.check.generators :as gen])
+
+(defn- say
+  "Says events as far as an MTA would, and as long as the filter is there."
+  [^Script script events]
+  (try
+    (.say script events)
+    (catch IOException _)))
+
+(defn- script
+  "Returns a script for a new session. `heard` is called with each exchange, {:event :response}, with
+  :nanos where the filter has heard it; nothing more is said once it returns false."
+  ^Script [^MtaSession session heard]
+  (Script. session (reify Predicate
+                     (test [_ exchange] (boolean (heard exchange))))))
 
 (defn play
   "Plays a conversation of temse.generators, a vector of events, to a filter and returns the
@@ -46,7 +60,7 @@
    (let [session (mt/connect-to filter options)
          exchanges (volatile! [])]
      (try
-       (player/say session player/negotiated conversation #(vswap! exchanges conj %))
+       (say (script session #(vswap! exchanges conj %)) conversation)
        (filterv :nanos @exchanges)
        (finally
          (.drop session))))))
@@ -147,8 +161,7 @@
       (.withMacros macros)))
 
 (defn- observe
-  "Makes a connection and calls `talk` with a function that says events on it, as player/say, and
-  the atom of the exchanges so far. Returns {:value :exchanges}, what talk has returned and what
+  "Makes a connection and calls `talk` with a script on it and the atom of the exchanges so far. Returns {:value :exchanges}, what talk has returned and what
   was said, and what went wrong first as :finding: nothing is said any more after that."
   [{:keys [factory engine late]} {:keys [offer] :as trial} talk]
   (let [exchanges (atom [])
@@ -167,7 +180,7 @@
                                                    (mta-options trial))]
                   (try
                     (heard {:event offer, :response [(.agreement session)]})
-                    (talk (fn [mta events] (player/say session mta events heard)) exchanges)
+                    (talk (script session heard) exchanges)
                     (finally
                       (.drop session))))
                 (catch IOException _
@@ -189,12 +202,13 @@
   where the MTA could not send it."
   [check {:keys [message] :as trial} before]
   (observe check trial
-           (fn [say exchanges]
-             (let [{:keys [state] :as mta} (say player/negotiated before)
-                   mta (if (.inMessage ^Session state) (say mta [{:event :abort}]) mta)
-                   told (count @exchanges)]
-               (when (contains? #{Session/CONNECTED Session/MESSAGE_SETTLED} (:state mta))
-                 (say mta message)
+           (fn [^Script script exchanges]
+             (say script before)
+             (when (.inMessage (.dialogue script))
+               (say script [{:event :abort}]))
+             (let [told (count @exchanges)]
+               (when (.may (.dialogue script) EventType/MAIL)
+                 (say script message)
                  (subvec @exchanges told))))))
 
 (defn- comparable
@@ -256,7 +270,7 @@
 (def ^:private checks
   "What is done with a trial, in turn: functions that return a finding or nil."
   [(fn [check {:keys [conversation] :as trial}]
-     (:finding (observe check trial (fn [say _] (say player/negotiated conversation)))))
+     (:finding (observe check trial (fn [script _] (say script conversation)))))
    leak-finding])
 
 (def ^:private signature

@@ -155,7 +155,7 @@
   64 KiB. The last line may lack its end."
   (gen/frequency
     [[1 (gen/return (byte-array 0))]
-     [6 (gen/fmap Text/encodeBytes
+     [6 (gen/fmap #(Text/encodeBytes %)
                   (gen/one-of [(gen/fmap #(string/join (map (fn [l] (str l "\r\n")) %))
                                          (gen/vector line 0 6))
                                multipart
@@ -163,7 +163,7 @@
                                (gen/elements [".\r\n" "..\r\n.x\r\n" "\r\n\r\n" "a\rb\r\n" "end"])
                                (repeated "0123456789" 1 300)]))]
      [2 gen/bytes]
-     [1 (gen/fmap Text/encodeBytes
+     [1 (gen/fmap #(Text/encodeBytes %)
                   (repeated "This line of text has sixty-four octets, and its line end.....\r\n"
                             1 2500))]]))
 

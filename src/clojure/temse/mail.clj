@@ -69,7 +69,8 @@
 
 (defn- source?
   [given]
-  (some #(instance? % given) [String byte/1 File Path URL InputStream]))
+  (or (bytes? given)
+      (some #(instance? % given) [String File Path URL InputStream])))
 
 (defn- source-bytes
   ^bytes [source]

@@ -38,7 +38,7 @@
    (java.util Base64 Map)
    (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
    (temse.client Fault MtaClient MtaOptions MtaSession MtaStyle)
-   (temse.protocol ActionCodec EventCodec EventType MacroTable MilterException Negotiation Offer ProtocolFlag Text)
+   (temse.protocol EventCodec EventType MacroTable MilterException Negotiation Offer ProtocolFlag Text)
    (temse.server Connection)
    (temse.transport Endpoint)))
 
@@ -240,27 +240,38 @@
    :port port
    :address address})
 
-(defn- delivered
-  "Returns the message as the MTA would deliver it, or nil."
-  [^MtaSession session sent {:keys [verdict recipients modifications]}]
-  (when (= :accept verdict)
-    (let [taken? #(let [reply (get recipients %)]
-                    (or (nil? reply)
-                        (contains? #{"CONTINUE" "ACCEPT" "SKIP"} (str (ActionCodec/verdict reply)))))]
-      (message/apply-actions (update sent :recipients #(filterv taken? %))
-                             modifications
-                             {:mta (mta session)
-                              :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))
+(def ^:private verdicts
+  "By what becomes of a mail."
+  {:delivered :accept, :held :accept, :no-recipients :accept, :refused :reject
+   :deferred :temporary-failure, :discarded :discard})
 
-(defn- heard
-  "Returns what the SMTP client hears and what becomes of the mail, unless a fault ended it."
-  [^MtaSession session sent {:keys [verdict conversation]}]
-  (when verdict
-    (select-keys (simulate/outcome {:mta (mta session)
-                                    :message sent
-                                    :conversation conversation
-                                    :agreement (agreement session)})
-                 [:smtp :fate])))
+(defn- with-outcome
+  "Returns the report with what the SMTP client hears and what becomes of the mail, unless a fault
+  ended it, or the MTA has hung up before."
+  [^MtaSession session sent {:keys [verdict conversation modifications] :as report}]
+  (cond
+    (nil? verdict)
+    (assoc report :message nil)
+
+    (and (= :temporary-failure verdict) (empty? conversation))
+    (assoc report :message nil, :smtp {}, :fate :deferred)
+
+    :else
+    (let [mta (mta session)
+          {:keys [smtp fate]} (simulate/outcome {:mta mta
+                                                 :message sent
+                                                 :conversation conversation
+                                                 :agreement (agreement session)})
+          refused (map #(<= 400 (long (:smtp-code %))) (:recipients smtp))]
+      (assoc report
+             :verdict (verdicts fate)
+             :smtp smtp
+             :fate fate
+             :message (when (#{:delivered :held} fate)
+                        (message/apply-actions sent modifications
+                                               {:mta mta
+                                                :refused refused
+                                                :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))))
 
 (defn- greeted
   "Returns a session whose SMTP client has said hello."
@@ -290,6 +301,10 @@
     :message       ; the message as the MTA would deliver it, nil if it does not
     :agreement     ; the filter's answer to the offer
 
+  where the filter's answers were not as the protocol wants them
+    :remarks       ; vector of {:remark :event :action :text}: what, in answer to which event, and what
+                   ; this MTA makes of it; see temse.client.MtaSession
+
   and where :faults ended the connection
     :closed-by     ; :milter or :mta; without an answer to the message :verdict and :reply are nil
     :problem       ; how it ended, in words
@@ -311,13 +326,11 @@
            mail (mail/->mail mail)
            sent (.toMap mail)
            report (.deliver ^MtaSession filter mail)]
-       (merge report
-              {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
-                                (:conversation report))
-               :sent sent
-               :message (delivered filter sent report)
-               :agreement (agreement filter)}
-              (heard filter sent report)))
+       (assoc (with-outcome filter sent report)
+              :responses (mapv (fn [{:keys [event response]}] [(:event event) response])
+                               (:conversation report))
+              :sent sent
+              :agreement (agreement filter)))
      (with-open [session (greeted filter (keys/with-defaults "the options of run-message" options
                                                              message-options))]
        (run-message session mail)))))
@@ -355,7 +368,8 @@
       (let [played (with-open [session (greeted filter options)]
                      (reduce (fn [reports mail]
                                (let [report (run-message session mail)]
-                                 (cond-> (conj reports report) (:closed-by report) reduced)))
+                                 (cond-> (conj reports report)
+                                   (not (.isOpen ^MtaSession session)) reduced)))
                              []
                              mails))]
         (recur (drop (count played) mails) (into reports played))))))
@@ -546,7 +560,7 @@
 
 (def ^:private report-keys
   (zipmap [:verdict :at :reply :modifications :recipients :responses :conversation :sent :message
-           :agreement :closed-by :problem]
+           :agreement :closed-by :problem :remarks]
           (repeat ["an expectation" any?])))
 
 (defn- print-differences

@@ -4,6 +4,10 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
+   [clojure.test.check.clojure-test :refer [defspec]]
+   [clojure.test.check.generators :as gen]
+   [clojure.test.check.properties :as prop]
+   [temse.impl.capture.tcp :as tcp]
    [temse.impl.command.decode :as decode]
    [temse.replay :as replay]
    [temse.support :as support])
@@ -151,17 +155,19 @@
     (is (string/includes? output "quit"))))
 
 (deftest what-is-no-conversation-is-told
-  (are [content problem] (let [{:keys [code output]} (decoded content)]
-                           (and (= 2 code) (string/includes? output problem)))
-    "root:x:0:0" "it is no hex dump, no capture file and no milter conversation"
-    "" "there is no whole packet in it"
-    [0 0 0 13 79 0] "there is no whole packet in it"
-    (conj of-mta 0 0) "it ends within a packet, after 6 whole ones"
-    [0 0 0 0] "it is no milter conversation"
-    "0000000 0000 0d00 004f 0000" "it shows words, whose bytes may be swapped")
+  (are [content problem] (let [{:keys [code errors]} (decoded content)]
+                           (and (= 2 code) (string/includes? errors problem)))
+    "root:x:0:0" "line 1: \"r\" is no hex digit"
+    "" "at offset 0: there is no whole packet in it"
+    [0 0 0 13 79 0] "at offset 0: there is no whole packet in it"
+    [0 0 0 0] "at offset 0: it is no milter conversation"
+    "0000000 0000 0d00 004f 0000" "line 1: it shows words, whose bytes may be swapped")
   (is (= 2 (:code (decoded of-mta "--prot" "1"))))
   (is (= 2 (:code (decoded of-mta "--port" "x"))))
-  (is (= 2 (try (decode/run ["/no/such"]) (catch ExceptionInfo e (:temse.cli/exit (ex-data e)))))))
+  (let [errors (StringWriter.)]
+    (is (= 2 (binding [*err* errors]
+               (decode/run ["/no/such"]))))
+    (is (= "temse: /no/such: there is no such file\n" (str errors)))))
 
 ;; Capture files
 
@@ -283,7 +289,7 @@
 (deftest a-part-that-is-missing-is-told
   (let [[before [_ & after]] (split-at 5 (segments said))
         {:keys [output errors]} (decoded (pcap 1 (frames ethernet ip4 (concat before after))))]
-    (is (string/includes? errors "connection 1: a part is missing from the capture"))
+    (is (string/includes? errors "connection 1: a part of what the mta sent is missing from the capture"))
     (is (string/includes? output "options version 6"))))
 
 (deftest connections-are-told-apart-and-those-of-others-passed-over
@@ -304,18 +310,157 @@
   (let [answered (remove #(= (event-bytes {:event :header, :name "Subject", :value "hi"}) (second %)) said)
         bytes (pcap 1 (frames ethernet ip4 (drop 4 (segments answered))))]
     (is (= 2 (:code (decoded bytes))))
-    (is (string/includes? (:output (decoded bytes)) "name the port: --port"))
+    (is (string/includes? (:errors (decoded bytes)) "name the port: --port"))
     (is (= (remove #{"MTA  --> header Subject: hi"} (drop 2 ladder)) (steps (decoded bytes "--port" (str milter-port)))))
-    (is (string/includes? (:output (decoded bytes "--port" "1")) "there is no connection to port 1 in it"))))
+    (is (string/includes? (:errors (decoded bytes "--port" "1")) "there is no connection to port 1 in it"))))
 
 (deftest frames-that-cannot-be-read-are-told
-  (is (string/includes? (:output (decoded (pcap 127 (frames [] ip4 (segments said)))))
+  (is (string/includes? (:errors (decoded (pcap 127 (frames [] ip4 (segments said)))))
                         "it holds frames of link type 127; Ethernet, loopback, Linux cooked and raw IP")))
 
-(deftest a-capture-that-is-cut-off-is-read-as-far-as-it-goes
-  (let [bytes (pcap 1 (frames ethernet ip4 (segments said)))]
-    (is (= (butlast ladder) (steps (decoded (drop-last 3 bytes)))))
-    (is (= (butlast ladder) (steps (decoded (drop-last 8 (pcapng 1 (frames ethernet ip4 (segments said)) little))))))))
+;; Damage
+
+(def ^:private whole-files
+  "Files that hold the same conversation, by their kinds."
+  (let [frames (frames ethernet ip4 (segments said))]
+    {:pcap (pcap 1 frames)
+     :pcapng (pcapng 1 frames little)
+     :bytes (mapcat second said)
+     :hexdump (map int (dump (mapcat second said)
+                             (fn [offset row] (format "%08x  %s  |.|" offset (string/join " " row)))))
+     :digits (map int (dump (mapcat second said) (fn [_ row] (string/join " " row))))}))
+
+(defn- read-well?
+  "Returns true if the command has ended well: with a sentence for each damage, and no stack trace."
+  [{:keys [code errors]}]
+  (let [sentences (string/split-lines errors)]
+    (if (= 0 code)
+      (= [""] sentences)
+      (and (= 2 code)
+           (every? #(re-find #"^temse: (?!null|.*Exception)\S.{10,}" %) sentences)))))
+
+(defn- begins?
+  "Returns true if all steps but those of answers that never came are the first ones of the whole."
+  [decoded]
+  (let [shown (remove #{"<-- no answer"} (if (= "" (:output decoded)) [] (steps decoded)))]
+    (= shown (take (count shown) ladder))))
+
+(deftest a-file-that-is-cut-off-is-read-as-far-as-it-goes
+  (doseq [[kind whole] whole-files
+          n (range 0 (count whole) 7)
+          :let [decoded (decoded (take n whole))]]
+    (testing [kind n]
+      (is (read-well? decoded))
+      (is (begins? decoded)))))
+
+(deftest the-end-of-a-file-that-is-cut-off-is-told-with-its-offset
+  (are [kind left errors steps-shown]
+       (let [decoded (decoded (drop-last left (whole-files kind)))]
+         (and (= 2 (:code decoded))
+              (re-find errors (:errors decoded))
+              (= steps-shown (count (steps decoded)))))
+       :pcap 3 #"at offset 838: the file ends within this frame" 8
+       :pcapng 8 #"at offset \d+: the file ends within this block" 8
+       :bytes 2 #"at offset \d+: it ends within this packet" 8
+       :digits 1 #"line 8: a byte has two digits, and the last one has one" 8))
+
+(def ^:private bits
+  "Bits to be flipped: a place in a file between 0 and 1, and a mask."
+  (gen/vector (gen/tuple (gen/double* {:min 0, :max 1, :NaN? false}) (gen/elements (map #(bit-shift-left 1 %) (range 8)))) 1 5))
+
+(defn- flipped
+  [whole bits]
+  (reduce (fn [bytes [place mask]]
+            (update bytes (long (* (double place) (dec (count bytes)))) bit-xor mask))
+          (vec whole)
+          bits))
+
+(defspec a-file-with-flipped-bits-is-shown-or-told-and-never-a-stack-trace 150
+  (prop/for-all [kind (gen/elements (keys whole-files))
+                 bits bits
+                 args (gen/elements [[] ["-v"] ["--port" "20025"] ["--edn"]])]
+    (let [{:keys [code] :as decoded} (apply decoded (flipped (whole-files kind) bits) args)]
+      (if (= ["--edn"] args)
+        (contains? #{0 2} code)
+        (read-well? decoded)))))
+
+(deftest damage-is-told-and-what-follows-it-is-shown-where-it-can-be
+  (let [frames (frames ethernet ip4 (segments said))
+        capture (vec (pcapng 1 frames big))]
+    (testing "a packet of an interface that is not described is passed over"
+      (let [at (first (filter #(= (concat (big 4 6)) (subvec capture % (+ 4 (long %)))) (range 76 (count capture) 4)))
+            {:keys [code errors output]} (decoded (assoc capture (+ 11 (long at)) 9))]
+        (is (= 2 code))
+        (is (string/includes? errors (str "at offset " at ": the packet is of interface 9, which the file does not describe")))
+        (is (string/includes? output "add-header"))))
+    (testing "a frame that announces too much ends it"
+      (let [{:keys [code errors]} (decoded (assoc (vec (pcap 1 frames)) 32 0x7F))]
+        (is (= 2 code))
+        (is (string/includes? errors "at offset 24: the frame announces 2130706486 bytes"))))
+    (testing "a dump of which lines are missing is read up to there"
+      (let [lines (string/split-lines (dump of-mta (fn [offset row] (format "%08x  %s" offset (string/join " " row)))))
+            {:keys [code errors]} (decoded (string/join "\n" (concat (take 2 lines) (drop 3 lines))))]
+        (is (= 2 code))
+        (is (string/includes? errors "line 3: its offset is 00000030, which is not that of the bytes before it"))))
+    (testing "a line * that stands for more than there can be"
+      (is (string/includes? (:errors (decoded "00000000  00 00\n*\n7fffffff  00\n"))
+                            "line 3: the bytes for which the line * stands cannot be told")))))
+
+(deftest offsets-may-be-octal-or-decimal
+  (are [form] (= (remove #(string/starts-with? % "<--") ladder)
+                 (steps (decoded (dump of-mta (fn [offset row] (format form offset (string/join " " row)))))))
+    "%07o %s"
+    "%07d %s"))
+
+;; Bounds
+
+(defn- segment
+  [sequence payload & {:as more}]
+  (merge {:from ["10.0.0.1" 40000], :to ["10.0.0.2" 20025], :sequence (unchecked-int sequence)
+          :payload payload, :nanos 0, :offset 0}
+         more))
+
+(deftest segments-in-reverse-order-take-linear-time
+  (let [n 100000
+        bytes (volatile! 0)
+        follow (tcp/follower nil (fn [_ _ _ data _] (vswap! bytes + (count data)) 0) (fn [& _]))]
+    (follow (segment 0 (byte-array 0) :syn? true))
+    (doseq [i (range (dec n) -1 -1)]
+      (follow (segment (inc (long i)) (byte-array 1))))
+    (is (= n @bytes))))
+
+(deftest a-part-that-is-missing-does-not-fill-the-memory
+  (let [ends (volatile! [])
+        payload (byte-array 60000)
+        follow (tcp/follower nil (fn [& _] 0) (fn [& ended] (vswap! ends conj ended)))]
+    (follow (segment 0 (byte-array 0) :syn? true))
+    (dotimes [i 1200]
+      (follow (segment (+ 100 (* 60000 i)) payload)))
+    (is (= [[1 [:mta] true]] @ends))))
+
+(deftest many-connections-do-not-fill-the-memory
+  (let [ends (volatile! [])
+        follow (tcp/follower nil (fn [& _] 0) (fn [& ended] (vswap! ends conj ended)))]
+    (dotimes [port 1010]
+      (follow (segment 0 (byte-array 1) :from ["10.0.0.1" port])))
+    (is (= (map #(vector % [] true) (range 1 11)) @ends))
+    (follow :end)
+    (is (= 1010 (count @ends)))))
+
+(deftest a-connection-ends-when-both-sides-have-ended-it
+  (let [ends (volatile! [])
+        follow (tcp/follower nil (fn [& _] 0) (fn [& ended] (vswap! ends conj ended)))
+        back {:from ["10.0.0.2" 20025], :to ["10.0.0.1" 40000]}]
+    (follow (segment 0 (byte-array 0) :syn? true))
+    (follow (merge (segment 0 (byte-array 0) :syn? true :ack? true) back))
+    (follow (segment 2 (byte-array 1) :fin? true))
+    (follow (merge (segment 1 (byte-array 1) :fin? true) back))
+    (is (= [] @ends))
+    (follow (segment 1 (byte-array 1)))
+    (is (= [[1 [] false]] @ends))
+    (follow (segment 7 (byte-array 1)))
+    (follow :end)
+    (is (= 1 (count @ends)))))
 
 (deftest a-capture-becomes-recordings-that-replay
   (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))

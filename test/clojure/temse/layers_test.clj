@@ -14,10 +14,10 @@
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.impl.keys}
     #{temse.address}
-    #{temse.action temse.report temse.simulate.edit temse.impl.capture temse.impl.console
-      temse.impl.document temse.impl.load temse.impl.options temse.impl.player temse.impl.poller
-      temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight temse.impl.wire}
-    #{temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
+    #{temse.action temse.report temse.simulate.edit temse.impl.capture.hex temse.impl.capture.input
+      temse.impl.capture.tcp temse.impl.console temse.impl.document temse.impl.load temse.impl.options temse.impl.poller
+      temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight}
+    #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.conversation temse.impl.events temse.impl.log temse.impl.pending temse.impl.store
       temse.impl.command.ladder}
     #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch

@@ -187,12 +187,12 @@
     (let [loader (.getContextClassLoader (Thread/currentThread))
           selector (DiscoverySelectors/selectClass (Class/forName suite false loader))
           request (-> (LauncherDiscoveryRequestBuilder/request)
-                      (.selectors ^DiscoverySelector/1 (into-array DiscoverySelector [selector]))
+                      (.selectors ^"[Lorg.junit.platform.engine.DiscoverySelector;" (into-array DiscoverySelector [selector]))
                       (.build))
           outcomes (atom [])]
       (.execute ^Launcher @launcher
                 ^LauncherDiscoveryRequest request
-                ^TestExecutionListener/1 (into-array [(junit-listener outcomes)]))
+                ^"[Lorg.junit.platform.launcher.TestExecutionListener;" (into-array [(junit-listener outcomes)]))
       @outcomes)
     (catch Throwable e
       [(failed suite (stack-trace e))])))

@@ -153,12 +153,13 @@
   (str (io/file (System/getProperty "java.home") "bin" "java")))
 
 (defn process
-  "Starts clojure.main with arguments on the class path of the tests. Its errors go where its output
-  goes, unless `errors` is a file."
-  ^Process [arguments & {:keys [errors]}]
+  "Starts clojure.main with arguments on the class path of the tests, or another. Its errors go where
+  its output goes, unless `errors` is a file."
+  ^Process [arguments & {:keys [errors class-path]
+                         :or {class-path (System/getProperty "java.class.path")}}]
   (let [builder (ProcessBuilder. ^java.util.List
                                  (into [java "-XX:TieredStopAtLevel=1"
-                                        "-cp" (System/getProperty "java.class.path") "clojure.main"]
+                                        "-cp" class-path "clojure.main"]
                                        arguments))]
     (if errors
       (.redirectError builder (io/file errors))
@@ -166,7 +167,7 @@
     (.start builder)))
 
 (defn evaluated
-  "Returns what a form prints in a process of its own."
-  [form]
-  (with-open [output (.getInputStream (process ["-e" (pr-str form)]))]
+  "Returns what a form prints in a process of its own, with the options of `process`."
+  [form & {:as options}]
+  (with-open [output (.getInputStream (process ["-e" (pr-str form)] options))]
     (slurp output)))

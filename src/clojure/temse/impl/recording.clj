@@ -237,7 +237,11 @@
 
 (defn- with-bodies
   [form]
-  (reduce #(cond-> %1 (map? (get %1 %2)) (update %2 (comp Text/encodeBytes :text))) form [:data :body]))
+  (reduce (fn [form k]
+            (let [body (get form k)]
+              (cond-> form (map? body) (assoc k (Text/encodeBytes (:text body))))))
+          form
+          [:data :body]))
 
 (defn- event-value
   [{:keys [event stage command] :as form}]

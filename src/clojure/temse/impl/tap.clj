@@ -6,7 +6,7 @@
    (clojure.lang PersistentQueue)
    (java.io ByteArrayOutputStream)
    (java.nio ByteBuffer)
-   (temse.protocol ActionCodec ActionType ActionType$Kind EventCodec EventType MilterException Packet PacketDecoder ProtocolFlag)))
+   (temse.protocol ActionCodec ActionType ActionType$Kind Budget EventCodec EventType MilterException Packet PacketDecoder ProtocolFlag)))
 
 (set! *warn-on-reflection* true)
 
@@ -150,13 +150,15 @@
 
 (defn tap
   "Returns a function of :mta or :milter, bytes and the time in nanoseconds, which gives each exchange
-  to `on-exchange`, and of :end, which gives it those that were never answered. It is for one thread
-  at a time.
+  to `on-exchange` and returns about how many bytes wait in it, and of :end, which gives it those that
+  were never answered. It is for one thread at a time.
 
   Bytes that are no packets are told to `on-problem`, with the side and the exception; the tap is deaf
   then."
   [on-exchange on-problem]
-  (let [decoders {:mta (PacketDecoder. largest-payload), :milter (PacketDecoder. largest-payload)}
+  (let [unfinished (Budget. Long/MAX_VALUE)
+        decoders {:mta (PacketDecoder. largest-payload unfinished)
+                  :milter (PacketDecoder. largest-payload unfinished)}
         state (volatile! beginning)
         take-in (fn [side ^Packet packet nanos]
                   (let [size (+ (long packet-bytes) (alength (.payload packet)))
@@ -182,4 +184,5 @@
            (catch MilterException e
              (on-problem side e)
              (run! on-exchange (ended @state))
-             (vreset! state nil))))))))
+             (vreset! state nil)))
+         (+ (long (:size @state 0)) (.taken unfinished)))))))

@@ -4,14 +4,17 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
-   [temse.impl.capture :as capture]
+   [temse.impl.capture.frames :as frames]
+   [temse.impl.capture.hex :as hex]
+   [temse.impl.capture.input :as input]
+   [temse.impl.capture.tcp :as tcp]
    [temse.impl.command.ladder :as ladder]
    [temse.impl.tap :as tap]
    [temse.record :as record])
   (:import
-   (clojure.lang ExceptionInfo)
-   (java.io ByteArrayOutputStream IOException)
+   (java.io Closeable IOException InputStream)
    (java.nio ByteBuffer)
+   (java.util HashMap)
    (temse.protocol EventType MilterException Packet PacketDecoder)))
 
 (set! *warn-on-reflection* true)
@@ -22,19 +25,24 @@
     shows what went over a milter's connection as events and actions
 
   FILE, or - for the standard input, is one of
-    a hex dump of what one side or both sent: of xxd, hexdump -C, od -A x -t x1 or Wireshark, or hex
-      digits alone
-    a capture file (pcap or pcapng) of tcpdump or Wireshark: TCP over IPv4 or IPv6 on Ethernet,
-      loopback, Linux cooked or raw IP; no IP fragments, no IPv6 extension headers
+    a hex dump of what one side or both sent: of xxd, hexdump -C, od -t x1 or
+      Wireshark, or hex digits alone
+    a capture file (pcap or pcapng) of tcpdump or Wireshark: TCP over IPv4 or
+      IPv6 on Ethernet, loopback, Linux cooked or raw IP; no IP fragments, no
+      IPv6 extension headers
     the bytes themselves
 
-    --port PORT      the milter's port in a capture file: also shows connections whose beginning is
-                     missing (default: all connections that begin like a milter's)
+    --port PORT      the milter's port in a capture file: also shows connections
+                     whose beginning is missing (default: all connections that
+                     begin like a milter's)
     --edn            a recording of each connection, which `temse replay` plays
     --record DIR     the same as files
     -v, --verbose    also macros and the flags of the negotiation
 
-  Exit code: 0, or 2 if the file cannot be read or holds no milter conversation.")
+  Of a damaged file, what can be read is shown, and where the damage is.
+
+  Exit code: 0, or 2 if the file is damaged, incomplete, or holds no milter
+  conversation.")
 
 (defn- fail
   [& message]
@@ -60,62 +68,102 @@
     (or (when (re-matches #"[0-9]{1,5}" text) (parse-long text))
         (fail "--port needs a number, such as 20025, not " (pr-str text)))))
 
-(defn- file-bytes
-  ^bytes [file]
-  (let [bytes (ByteArrayOutputStream.)]
-    (try
-      (io/copy (if (= "-" file) System/in (io/file file)) bytes)
-      (catch IOException e
-        (fail file ": " (ex-message e))))
-    (.toByteArray bytes)))
+;; ---- what cannot be read
 
-;; ---- hex dumps: the sides are told from the packets
+(def ^:private most-said
+  "Sentences about one file that are printed."
+  20)
 
-(defn- reply-code?
-  "Returns true for the code of a packet that only milters send."
-  [code]
-  (nil? (EventType/ofCode code)))
+(defn- sayer
+  "Returns a function that prints what is wrong with a file, and without arguments returns how often
+  something was."
+  [file]
+  (let [said (volatile! 0)]
+    (fn
+      ([] @said)
+      ([& text]
+       (let [n (long (vswap! said inc))]
+         (binding [*out* *err*]
+           (cond
+             (<= n (long most-said)) (println (apply str "temse: " file ": " text))
+             (= n (inc (long most-said))) (println "temse: no more of that is printed"))))))))
 
-(defn- packets
-  [^bytes bytes]
+;; ---- hex dumps and bytes: the sides are told from the packets
+
+(defn- offer?
+  [^Packet packet]
+  (= (.code packet) (.code EventType/OPTIONS)))
+
+(defn- of-milter?
+  "Returns true for a packet that only milters send."
+  [^Packet packet]
+  (nil? (EventType/ofCode (.code packet))))
+
+(defn- sided
+  "Returns a function of a packet, or of :end, that gives packets to `on-packet` with their sides. An
+  offer and its answer look alike: the second is the answer, and the first if a reply follows it."
+  [on-packet]
+  (let [first-offer (volatile! nil)
+        begun? (volatile! false)
+        release (fn [side]
+                  (when-let [packet @first-offer]
+                    (vreset! first-offer nil)
+                    (on-packet side packet)))]
+    (fn [packet]
+      (cond
+        (= :end packet)
+        (release :mta)
+
+        (and (offer? packet) (not @begun?))
+        (do (vreset! begun? true)
+            (vreset! first-offer packet))
+
+        :else
+        (do (release (if (of-milter? packet) :milter :mta))
+            (on-packet (if (or (offer? packet) (of-milter? packet)) :milter :mta) packet))))))
+
+(defn- packet-reader
+  "Returns a function of bytes, or of :end, that gives the packets in them to `on-packet`. What is no
+  packet ends it: `on-damage` is called with where it begins, and why."
+  [on-packet on-damage]
   (let [decoder (PacketDecoder. 16777216)
-        buffer (ByteBuffer/wrap bytes)
-        packets (loop [packets []]
-                  (if-let [packet (.next decoder buffer)]
-                    (recur (conj packets packet))
-                    packets))]
-    (when (or (empty? packets) (.midPacket decoder))
-      (throw (ex-info (if (empty? packets)
-                        "there is no whole packet in it"
-                        (str "it ends within a packet, after " (count packets) " whole ones"))
-                      {})))
-    packets))
-
-(defn- sides
-  "Returns the side of each packet. An offer and its answer look alike: the second is the answer, and
-  the first if nothing but replies follows."
-  [packets]
-  (let [replies-only? (and (next packets)
-                           (every? #(reply-code? (.code ^Packet %)) (rest packets)))]
-    (second
-      (reduce (fn [[offered? sides] ^Packet packet]
-                (let [options? (= (.code packet) (.code EventType/OPTIONS))
-                      milter? (if options? (or offered? replies-only?) (reply-code? (.code packet)))]
-                  [(or offered? options?) (conj sides (if milter? :milter :mta))]))
-              [false []]
-              packets))))
+        offset (volatile! 0)
+        broken? (volatile! false)
+        read-all (fn [^ByteBuffer buffer]
+                   (when-let [packet (.next decoder buffer)]
+                     (vswap! offset + 5 (alength (.payload packet)))
+                     (on-packet packet)
+                     (recur buffer)))]
+    (fn [bytes]
+      (cond
+        @broken? nil
+        (not= :end bytes) (try
+                            (read-all (ByteBuffer/wrap bytes))
+                            (catch MilterException e
+                              (vreset! broken? true)
+                              (on-damage @offset (str "it is no milter conversation: " (ex-message e)))))
+        (zero? (long @offset)) (on-damage 0 "there is no whole packet in it")
+        (.midPacket decoder) (on-damage @offset "it ends within this packet")))))
 
 (defn- decode-stream
   "What the MTA alone has sent is not told to be without answer."
-  [bytes on-exchange]
-  (let [packets (packets (capture/stream-bytes bytes))
-        sides (sides packets)
-        both? (some #{:milter} sides)
+  [{:keys [stream] :as input} {:keys [on-exchange on-end]} say]
+  (let [answered? (volatile! false)
         tap (tap/tap #(on-exchange (cond-> (assoc % :id 1, :peer "dump")
-                                     (not both?) (assoc :response [])))
-                     (fn [_ e] (throw e)))]
-    (dorun (map (fn [^Packet packet side] (tap side (.toBytes packet) 0)) packets sides))
-    (tap :end)))
+                                     (not @answered?) (assoc :response [])))
+                     (fn [_ e] (throw e)))
+        on-packet (sided (fn [side ^Packet packet]
+                           (when (= :milter side)
+                             (vreset! answered? true))
+                           (tap side (.toBytes packet) 0)))
+        on-bytes (packet-reader on-packet #(say "at offset " %1 ": " %2))]
+    (if (= 0 (first (input/peeked input 1)))
+      (run! on-bytes (take-while not-empty (repeatedly #(input/taken input 65536))))
+      (hex/read-dump stream on-bytes #(say %1 ": " %2)))
+    (on-bytes :end)
+    (on-packet :end)
+    (tap :end)
+    (on-end 1)))
 
 ;; ---- capture files
 
@@ -125,68 +173,130 @@
   (and (= :mta side)
        (every? true? (map = bytes [0 0 0 13 (.code EventType/OPTIONS)]))))
 
-(defn- warn
-  [& text]
-  (binding [*out* *err*]
-    (println (apply str "temse: " text))))
-
-(defn- new-tap
-  [id [host port] on-exchange]
-  (tap/tap #(on-exchange (assoc % :id id, :peer (str "inet:" port "@" host)))
-           (fn [side e]
-             (warn "connection " id ": what the " (name side) " sends is no packet: "
-                   (ex-message e)))))
+(defn- taps
+  "Returns the functions that `tcp/follower` calls, and :found?, of which the value is true as soon as a
+  milter's connection was found."
+  [port {:keys [on-exchange on-end]} say]
+  (let [taps (HashMap.)
+        found? (volatile! false)
+        new-tap (fn [id [host mta-port]]
+                  (vreset! found? true)
+                  (tap/tap #(on-exchange (assoc % :id id, :peer (str "inet:" mta-port "@" host)))
+                           (fn [side e]
+                             (say "connection " id ": what the " (name side) " sends is no packet: "
+                                  (ex-message e)))))]
+    {:found? found?
+     :on-bytes (fn [id peer side bytes {:keys [nanos]}]
+                 (when-not (.containsKey taps id)
+                   (.put taps id (when (or port (begins-milter? side bytes))
+                                   (new-tap id peer))))
+                 (if-let [tap (.get taps id)]
+                   (tap side bytes nanos)
+                   0))
+     :on-end (fn [id incomplete dropped?]
+               (when-let [tap (.remove taps id)]
+                 (tap :end)
+                 (on-end id)
+                 (doseq [side incomplete]
+                   (say "connection " id ": a part of what the " (name side) " sent is missing from the capture"))
+                 (when dropped?
+                   (say "connection " id ": the rest is not shown, since too many or too large connections are open"))))}))
 
 (defn- decode-capture
-  "Returns false if the bytes are no capture file."
-  [bytes port on-exchange]
-  (let [taps (volatile! {})
-        on-bytes (fn [id peer side data nanos]
-                   (when-not (contains? @taps id)
-                     (vswap! taps assoc id (when (or port (begins-milter? side data))
-                                             (new-tap id peer on-exchange))))
-                   (when-let [tap (@taps id)]
-                     (tap side data nanos)))
-        incomplete (capture/tcp-bytes bytes port on-bytes)]
-    (when incomplete
-      (when-not (some some? (vals @taps))
-        (throw (ex-info (if port
-                          (str "there is no connection to port " port " in it")
-                          "no connection in it begins with a milter's offer; name the port: --port")
-                        {})))
-      (doseq [[id tap] (sort-by key @taps)
-              :when tap]
-        (tap :end)
-        (when (incomplete id)
-          (warn "connection " id ": a part is missing from the capture")))
-      true)))
+  [read-frames port hearers say]
+  (let [{:keys [found? on-bytes on-end]} (taps port hearers say)
+        follow (tcp/follower port on-bytes on-end)
+        unreadable (volatile! #{})]
+    (read-frames (fn [{:keys [link offset] :as frame}]
+                   (cond
+                     (tcp/readable? link)
+                     (some-> (tcp/segment frame) follow)
+
+                     (not (@unreadable link))
+                     (do (vswap! unreadable conj link)
+                         (say "at offset " offset ": it holds frames of link type " link
+                              "; Ethernet, loopback, Linux cooked and raw IP can be read"))))
+                 #(say "at offset " %1 ": " %2))
+    (follow :end)
+    (when-not @found?
+      (say (if port
+             (str "there is no connection to port " port " in it")
+             "no connection in it begins with a milter's offer; name the port: --port")))))
 
 ;; ---- the command
 
 (defn- decode
-  [file port on-exchange]
-  (let [bytes (file-bytes file)]
+  "Calls on-exchange with the exchanges in a file, and on-end with the ids of its connections as they
+  end. Returns the exit code."
+  [file port hearers]
+  (let [say (sayer file)]
     (try
-      (or (decode-capture bytes port on-exchange)
-          (decode-stream bytes on-exchange))
-      (catch ExceptionInfo e
-        (fail file ": " (ex-message e)))
-      (catch MilterException e
-        (fail file ": it is no milter conversation: " (ex-message e))))))
+      (with-open [^InputStream stream (if (= "-" file) System/in (io/input-stream (io/file file)))]
+        (let [input (input/input stream)]
+          (if-let [read-frames (frames/reader input)]
+            (decode-capture read-frames port hearers say)
+            (decode-stream input hearers say))))
+      (catch IOException e
+        (say (cond
+               (.isDirectory (io/file file)) "it is a directory"
+               (not (.exists (io/file file))) "there is no such file"
+               :else (ex-message e)))))
+    (if (zero? (long (say))) 0 2)))
 
-(defn- recordings
-  "Returns the recordings of what a file holds, kept by a recorder with these options."
-  [options file port]
-  (with-open [recorder (record/recorder (assoc options :max-memory Integer/MAX_VALUE))]
-    (let [hear (record/hearer recorder)
-          ids (volatile! #{})]
-      (decode file port (fn [{:keys [id nanos] :as exchange}]
-                          (vswap! ids conj id)
-                          (hear (assoc exchange :millis (/ (long nanos) 1e6)))))
-      (doseq [id @ids]
-        (hear {:id id, :event {:event :disconnect, :reason :quit}}))
-      (or (seq (record/recordings recorder))
-          (fail file ": there is nothing to record, since the MTA's offer is missing")))))
+(defn- hearing
+  "Has a recorder keep what a file holds, and calls on-recorded after each conversation. Returns the
+  exit code."
+  [recorder file port on-recorded]
+  (let [hear (record/hearer recorder)]
+    (decode file port
+            {:on-exchange (fn [{:keys [nanos] :as exchange}]
+                            (hear (assoc exchange :millis (/ (long nanos) 1e6))))
+             :on-end (fn [id]
+                       (hear {:id id, :event {:event :disconnect, :reason :quit}})
+                       (on-recorded))})))
+
+(defn- complete
+  "Returns the exit code, unless a recorder that is closed has not kept everything."
+  [code recorder file]
+  (let [{:keys [recorded cut dropped failed]} (record/recorder-status recorder)
+        lost (+ (long cut) (long dropped) (long failed))]
+    (cond
+      (pos? lost) (fail file ": " lost " conversations are cut or left out, since they take too much memory or"
+                        " could not be written")
+      (zero? (long recorded)) (fail file ": there is nothing to record, since the MTA's offer is missing")
+      :else code)))
+
+(defn- recorder
+  "A conversation may take a quarter of the memory; none is forgotten in a directory."
+  ^Closeable [options]
+  (record/recorder (merge {:max-memory (quot (.maxMemory (Runtime/getRuntime)) 4)
+                           :max-conversations Integer/MAX_VALUE
+                           :max-bytes Long/MAX_VALUE}
+                          options)))
+
+(defn- print-recordings
+  [file port]
+  (let [recorder (recorder {:max-conversations 1})
+        printed (volatile! 0)]
+    (-> (with-open [recorder recorder]
+          (hearing recorder file port
+                   (fn []
+                     (let [kept (record/recordings recorder)
+                           {:keys [recorded]} (record/recorder-status recorder)]
+                       (when (not= @printed recorded)
+                         (vreset! printed recorded)
+                         (run! #(print (record/recording-text %)) kept))))))
+        (complete recorder file))))
+
+(defn- write-recordings
+  [directory file port]
+  (let [recorder (recorder {:directory directory})
+        waiting #(:waiting (record/recorder-status recorder))
+        code (with-open [recorder recorder]
+               (hearing recorder file port #(while (< 8388608 (long (waiting)))
+                                              (Thread/sleep 1))))]
+    (println (:recorded (record/recorder-status recorder)) "recordings in" directory)
+    (complete code recorder file)))
 
 (defn- print-ladder
   [verbose? {:keys [nanos] :as exchange}]
@@ -203,7 +313,6 @@
       (when-not file
         (fail "name a file, or - for the standard input\n\n" usage))
       (cond
-        edn? (run! #(print (record/recording-text %)) (recordings {} file port))
-        record (println (count (recordings {:directory record} file port)) "recordings in" record)
-        :else (decode file port #(print-ladder verbose? %)))
-      0)))
+        edn? (print-recordings file port)
+        record (write-recordings record file port)
+        :else (decode file port {:on-exchange #(print-ladder verbose? %), :on-end identity})))))
