@@ -41,7 +41,7 @@
    (java.util Base64 Collections Map WeakHashMap)
    (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
    (temse.client BriefMap Fault Mail MtaClient MtaOptions MtaSession MtaStyle)
-   (temse.protocol Agreement EventCodec EventType MacroTable MilterException Negotiation Offer ProtocolFlag Text)
+   (temse.protocol ActionCodec Agreement EventCodec EventType MacroTable MilterException Negotiation Offer ProtocolFlag Text)
    (temse.server Connection Response ServerListener)
    (temse.transport Endpoint)))
 
