@@ -2,11 +2,13 @@
   "The rules of the simulation, one by one. That the MTAs follow them is shown by
   temse.simulate-postfix-test and temse.simulate-sendmail-test."
   (:require
+   [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.message :as message]
    [temse.simulate :as simulate]
-   [temse.simulate.edit :as edit])
+   [temse.simulate.edit :as edit]
+   [temse.simulate.limits :as limits])
   (:import
    (temse.protocol MilterException)))
 
@@ -257,32 +259,32 @@
        (= [postfix sendmail]
           (for [mta [:postfix :sendmail]]
             (remove (set (:recipients mail)) (:recipients (after mta mail (act/add-recipient text))))))
-    "Dora <d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
-    "d(x)@example.com (Dora)" ["<d@example.com>"] ["<d@example.com>"]
-    "<@r.example,@s.example:d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
-    "\"d\"@example.com" ["<d@example.com>"] ["<\"d\"@example.com>"]
-    "\"d d\"@example.com" ["<\"d d\"@example.com>"] ["<\"d d\"@example.com>"]
-    "<d..e@example.com>" ["<\"d..e\"@example.com>"] ["<d..e@example.com>"]
-    "<d@example.com.>" ["<d@example.com>"] ["<d@example.com>"]
-    "<d@[192.0.2.1]>" ["<d@[192.0.2.1]>"] ["<d@[192.0.2.1]>"]
-    "x: d@example.com, e@example.com;" ["<d@example.com>"] ["<d@example.com>" "<e@example.com>"]
-    "d" ["<d@mx.example.org>"] ["<d@mx.example.org>"]
-    "d%example.com" ["<d@example.com>"] ["<d@example.com>"]
-    "example.com!d" ["<d@example.com>"] ["<d@example.com>"]
-    "<>" [] []
-    " " [] []
-    "(d@example.com" [] []))
+       "Dora <d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
+       "d(x)@example.com (Dora)" ["<d@example.com>"] ["<d@example.com>"]
+       "<@r.example,@s.example:d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
+       "\"d\"@example.com" ["<d@example.com>"] ["<\"d\"@example.com>"]
+       "\"d d\"@example.com" ["<\"d d\"@example.com>"] ["<\"d d\"@example.com>"]
+       "<d..e@example.com>" ["<\"d..e\"@example.com>"] ["<d..e@example.com>"]
+       "<d@example.com.>" ["<d@example.com>"] ["<d@example.com>"]
+       "<d@[192.0.2.1]>" ["<d@[192.0.2.1]>"] ["<d@[192.0.2.1]>"]
+       "x: d@example.com, e@example.com;" ["<d@example.com>"] ["<d@example.com>" "<e@example.com>"]
+       "d" ["<d@mx.example.org>"] ["<d@mx.example.org>"]
+       "d%example.com" ["<d@example.com>"] ["<d@example.com>"]
+       "example.com!d" ["<d@example.com>"] ["<d@example.com>"]
+       "<>" [] []
+       " " [] []
+       "(d@example.com" [] []))
 
 (deftest each-mta-reads-a-new-sender-in-its-own-way
   (are [text postfix sendmail]
        (= [postfix sendmail] (map #(:sender (after % mail (act/change-sender text))) [:postfix :sendmail]))
-    "Dora <d@example.com>" "<d@example.com>" "<d@example.com>"
-    "\"d\"@example.com." "<d@example.com>" "<\"d\"@example.com>"
-    "<d@example.com>, <e@example.com>" "<d@example.com>" "<e@example.com>"
-    "d@example.com, e@example.com" "<d@example.com>" "<MAILER-DAEMON@mx.example.org>"
-    "d" "<d@mx.example.org>" "<d@mx.example.org>"
-    "<>" "<>" "<>"
-    "(" "<>" "<MAILER-DAEMON@mx.example.org>"))
+       "Dora <d@example.com>" "<d@example.com>" "<d@example.com>"
+       "\"d\"@example.com." "<d@example.com>" "<\"d\"@example.com>"
+       "<d@example.com>, <e@example.com>" "<d@example.com>" "<e@example.com>"
+       "d@example.com, e@example.com" "<d@example.com>" "<MAILER-DAEMON@mx.example.org>"
+       "d" "<d@mx.example.org>" "<d@mx.example.org>"
+       "<>" "<>" "<>"
+       "(" "<>" "<MAILER-DAEMON@mx.example.org>"))
 
 (deftest a-recipient-is-deleted-by-what-each-mta-compares
   (are [client text postfix sendmail]
@@ -290,16 +292,16 @@
           (for [mta [:postfix :sendmail]]
             (count (:recipients (after mta (assoc mail :recipients [client "<keep@example.com>"])
                                        (act/delete-recipient text))))))
-    "<b@example.com>" "Bob <b@example.com>" 1 1
-    "<b@example.com>" "\"b\"@example.com" 1 2
-    "<\"b\"@example.com>" "<b@example.com>" 1 2
-    "<b@example.com>" "<@r.example:b@example.com>" 2 1
-    "<@r.example:b@example.com>" "<b@example.com>" 1 1
-    "<b@example.com.>" "<b@example.com>" 2 1
-    "<b@example.com>" "<b@example.com.>" 2 1
-    "<b@example.com>" "<b@EXAMPLE.com>" 2 2
-    "<b@example.com>" "<>" 2 2
-    "<b@example.com>" "b@example.com, keep@example.com" 1 0))
+       "<b@example.com>" "Bob <b@example.com>" 1 1
+       "<b@example.com>" "\"b\"@example.com" 1 2
+       "<\"b\"@example.com>" "<b@example.com>" 1 2
+       "<b@example.com>" "<@r.example:b@example.com>" 2 1
+       "<@r.example:b@example.com>" "<b@example.com>" 1 1
+       "<b@example.com.>" "<b@example.com>" 2 1
+       "<b@example.com>" "<b@example.com.>" 2 1
+       "<b@example.com>" "<b@EXAMPLE.com>" 2 2
+       "<b@example.com>" "<>" 2 2
+       "<b@example.com>" "b@example.com, keep@example.com" 1 0))
 
 (deftest with-parameters-sendmail-reads-one-address-up-to-the-first-space
   (are [text sendmail] (= sendmail (remove (set (:recipients mail))
@@ -472,3 +474,7 @@
         (simulate/outcome {:mta :exim :message mail})))
   (is (thrown-with-msg? MilterException #"not :exim"
         (message/apply-actions mail [] {:mta :exim}))))
+
+(deftest the-list-of-what-is-not-simulated-is-up-to-date
+  (is (string/ends-with? (slurp limits/page) (limits/section))
+      "evaluate (temse.simulate.limits/write!)"))

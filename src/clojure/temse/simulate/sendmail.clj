@@ -157,10 +157,10 @@
   [host address]
   (let [{:keys [local-part domain] :as address} (or (edit/swapped address) address)]
     (str (if (:quoted? (meta address))
-         (str "\"" (string/replace local-part #"[\"\\]" "\\\\$0") "\"")
-         local-part)
-       "@"
-       (string/replace (or domain host) #"\.$" ""))))
+           (str "\"" (string/replace local-part #"[\"\\]" "\\\\$0") "\"")
+           local-part)
+      "@"
+      (string/replace (or domain host) #"\.$" ""))))
 
 (defn- listed
   "Returns the addresses that a text names."
