@@ -730,7 +730,7 @@
 
 (defn- place
   [form]
-  {:file (.getName (io/file *file*)), :line (:line (meta form))})
+  {:file (some-> *file* io/file .getName), :line (:line (meta form))})
 
 (defmacro check-conversation
   "Runs a conversation as `run-conversation` does and tells clojure.test whether all was as
