@@ -13,8 +13,10 @@
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.impl.keys temse.impl.difference temse.impl.failure}
-    #{temse.impl.brief temse.action temse.report temse.simulate.edit temse.impl.capture.hex temse.impl.capture.input
-      temse.impl.capture.tcp temse.impl.console temse.impl.document temse.impl.load temse.impl.options temse.impl.player temse.impl.poller
+    #{temse.address}
+    #{temse.impl.brief temse.action temse.report temse.simulate.edit temse.impl.capture.hex
+      temse.impl.capture.input temse.impl.capture.tcp temse.impl.console temse.impl.document
+      temse.impl.load temse.impl.options temse.impl.player temse.impl.poller
       temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight temse.impl.wire}
     #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.conversation temse.impl.events temse.impl.log temse.impl.pending temse.impl.store}
