@@ -32,11 +32,13 @@
 (require '[clojure.test.check.generators :as gen])
 
 (defn- say
-  "Says events as far as an MTA would, and as long as the filter is there."
+  "Says events as far as an MTA would. Returns false if the filter has gone."
   [^Script script events]
   (try
     (.say script events)
-    (catch IOException _)))
+    true
+    (catch IOException _
+      false)))
 
 (defn- script
   "Returns a script for a new session. `heard` is called with each exchange, {:event :response}, with
@@ -201,9 +203,9 @@
               (let [told (count @exchanges)
                     [one other] (split-at (quot (* 2 (count message)) 3) message)]
                 (when (.may (.dialogue script) EventType/MAIL)
-                  (say script one)
-                  (meanwhile)
-                  (say script other)
+                  (when (say script one)
+                    (meanwhile)
+                    (say script other))
                   (subvec @exchanges told)))))))
 
 (defn- comparable
