@@ -14,6 +14,7 @@
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
+   [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.report :as report]
@@ -276,7 +277,7 @@
   "Returns a value with all texts in lower case."
   [value]
   (cond
-    (string? value) (string/lower-case value)
+    (string? value) (text/lower-case value)
     (map? value) (update-vals value lower-case)
     (sequential? value) (mapv lower-case value)
     :else value))
@@ -306,7 +307,7 @@
     :words "with its body in other pieces"}
    {:kind :case
     :varied (fn [{:keys [message upper?]}]
-              (generators/with-names (if upper? string/upper-case string/lower-case) message))
+              (generators/with-names (if upper? text/upper-case text/lower-case) message))
     :comparable lower-case
     :words "with the names of its fields in another case"}])
 

@@ -14,6 +14,7 @@
   leaves out what the filter does not want and what its replies forbid."
   (:require
    [clojure.string :as string]
+   [temse.impl.text :as text]
    [temse.mail :as mail])
   (:import
    (java.io FileNotFoundException)
@@ -307,7 +308,7 @@
               (gen/tuple (gen/elements mails)
                          (gen/frequency [[2 (gen/return whole)] [1 piece-sizes]])
                          (gen/frequency [[3 (gen/return identity)]
-                                         [1 (gen/elements [string/lower-case string/upper-case])]])))))
+                                         [1 (gen/elements [text/lower-case text/upper-case])]])))))
 
 (defn- said
   "Returns a generator of the events that several generators make, one after the other."

@@ -4,7 +4,8 @@
   (:require
    [clojure.string :as string]
    [temse.impl.difference :as difference]
-   [temse.impl.keys :as keys])
+   [temse.impl.keys :as keys]
+   [temse.impl.text :as text])
   (:import
    (temse.protocol Printable Text)))
 
@@ -65,7 +66,7 @@
 
 (defn- undecodable-text
   [{:keys [code data problem]}]
-  (str "packet " (if (<= 33 (long code) 126) (str "'" (char code) "'") (format "0x%02x" code))
+  (str "packet " (if (<= 33 (long code) 126) (str "'" (char code) "'") (text/formatted "0x%02x" code))
        " of " (alength ^bytes data) " bytes, not decoded: " (plain problem)))
 
 (defn event-text
@@ -154,7 +155,7 @@
   [{:keys [nanos millis]}]
   (let [millis (or millis (some-> nanos (/ 1e6)) 0)]
     (if (pos? (double millis))
-      (String/format java.util.Locale/ROOT "  (%.1f ms)" (object-array [(double millis)]))
+      (text/formatted "  (%.1f ms)" (double millis))
       "")))
 
 (defn- answer-lines
@@ -173,7 +174,7 @@
   [{:keys [id event pass? errors] ::keys [below] :as exchange} flags?]
   (let [text #(if (and flags? (= :options (:event %))) (line "options" (flags-text %)) (%2 %))
         mark (cond
-               id (format "%4d  " id)
+               id (text/formatted "%4d  " id)
                (false? pass?) "! "
                :else "  ")]
     (concat
