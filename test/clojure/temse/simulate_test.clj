@@ -225,6 +225,24 @@
       (is (= [554 "5.7.1" "Command rejected"]
              (heard :sendmail :message (exchange :end-of-message add (act/reject))))))))
 
+(deftest malformed-parameters-of-other-filters-are-ignored-by-postfix-and-end-a-recipient-on-sendmail
+  (let [add {:action :add-recipient, :address "<d@example.com>", :parameters ["NOTIFY=MAYBE" "ORCPT=rfc822;x@y"]}
+        change {:action :change-sender, :address "<z@example.org>", :parameters ["RET=ALL" "ENVID=z"]}]
+    (is (= [["ORCPT=rfc822;x@y"]] (filter seq (:recipient-options (after :postfix mail add)))))
+    (is (= 2 (count (:recipients (after :sendmail mail add)))))
+    (is (= ["ENVID=z"] (:options (after :postfix mail change))))
+    (is (= nil (:options (after :sendmail mail change))))))
+
+(deftest ret-is-written-in-upper-case
+  (doseq [mta [:postfix :sendmail]]
+    (is (= ["RET=HDRS"] (:options (after mta mail (act/change-sender "<z@example.org>" ["ret=hdrs"])))))))
+
+(deftest sendmail-complains-of-auth
+  (is (= [501 "5.5.0" "Duplicate AUTH parameter"]
+         (heard :sendmail :message (exchange :end-of-message
+                                             (act/change-sender "<z@example.org>" ["AUTH=<>"])
+                                             (act/temporary-failure))))))
+
 (deftest parameters-of-a-new-sender-are-added-on-postfix-and-replace-on-sendmail
   (let [mail (assoc mail :options ["RET=FULL" "ENVID=one" "SIZE=100"])
         change (act/change-sender "z@example.org" ["RET=HDRS"])]
@@ -257,32 +275,32 @@
        (= [postfix sendmail]
           (for [mta [:postfix :sendmail]]
             (remove (set (:recipients mail)) (:recipients (after mta mail (act/add-recipient text))))))
-    "Dora <d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
-    "d(x)@example.com (Dora)" ["<d@example.com>"] ["<d@example.com>"]
-    "<@r.example,@s.example:d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
-    "\"d\"@example.com" ["<d@example.com>"] ["<\"d\"@example.com>"]
-    "\"d d\"@example.com" ["<\"d d\"@example.com>"] ["<\"d d\"@example.com>"]
-    "<d..e@example.com>" ["<\"d..e\"@example.com>"] ["<d..e@example.com>"]
-    "<d@example.com.>" ["<d@example.com>"] ["<d@example.com>"]
-    "<d@[192.0.2.1]>" ["<d@[192.0.2.1]>"] ["<d@[192.0.2.1]>"]
-    "x: d@example.com, e@example.com;" ["<d@example.com>"] ["<d@example.com>" "<e@example.com>"]
-    "d" ["<d@mx.example.org>"] ["<d@mx.example.org>"]
-    "d%example.com" ["<d@example.com>"] ["<d@example.com>"]
-    "example.com!d" ["<d@example.com>"] ["<d@example.com>"]
-    "<>" [] []
-    " " [] []
-    "(d@example.com" [] []))
+       "Dora <d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
+       "d(x)@example.com (Dora)" ["<d@example.com>"] ["<d@example.com>"]
+       "<@r.example,@s.example:d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
+       "\"d\"@example.com" ["<d@example.com>"] ["<\"d\"@example.com>"]
+       "\"d d\"@example.com" ["<\"d d\"@example.com>"] ["<\"d d\"@example.com>"]
+       "<d..e@example.com>" ["<\"d..e\"@example.com>"] ["<d..e@example.com>"]
+       "<d@example.com.>" ["<d@example.com>"] ["<d@example.com>"]
+       "<d@[192.0.2.1]>" ["<d@[192.0.2.1]>"] ["<d@[192.0.2.1]>"]
+       "x: d@example.com, e@example.com;" ["<d@example.com>"] ["<d@example.com>" "<e@example.com>"]
+       "d" ["<d@mx.example.org>"] ["<d@mx.example.org>"]
+       "d%example.com" ["<d@example.com>"] ["<d@example.com>"]
+       "example.com!d" ["<d@example.com>"] ["<d@example.com>"]
+       "<>" [] []
+       " " [] []
+       "(d@example.com" [] []))
 
 (deftest each-mta-reads-a-new-sender-in-its-own-way
   (are [text postfix sendmail]
        (= [postfix sendmail] (map #(:sender (after % mail (act/change-sender text))) [:postfix :sendmail]))
-    "Dora <d@example.com>" "<d@example.com>" "<d@example.com>"
-    "\"d\"@example.com." "<d@example.com>" "<\"d\"@example.com>"
-    "<d@example.com>, <e@example.com>" "<d@example.com>" "<e@example.com>"
-    "d@example.com, e@example.com" "<d@example.com>" "<MAILER-DAEMON@mx.example.org>"
-    "d" "<d@mx.example.org>" "<d@mx.example.org>"
-    "<>" "<>" "<>"
-    "(" "<>" "<MAILER-DAEMON@mx.example.org>"))
+       "Dora <d@example.com>" "<d@example.com>" "<d@example.com>"
+       "\"d\"@example.com." "<d@example.com>" "<\"d\"@example.com>"
+       "<d@example.com>, <e@example.com>" "<d@example.com>" "<e@example.com>"
+       "d@example.com, e@example.com" "<d@example.com>" "<MAILER-DAEMON@mx.example.org>"
+       "d" "<d@mx.example.org>" "<d@mx.example.org>"
+       "<>" "<>" "<>"
+       "(" "<>" "<MAILER-DAEMON@mx.example.org>"))
 
 (deftest a-recipient-is-deleted-by-what-each-mta-compares
   (are [client text postfix sendmail]
@@ -290,16 +308,16 @@
           (for [mta [:postfix :sendmail]]
             (count (:recipients (after mta (assoc mail :recipients [client "<keep@example.com>"])
                                        (act/delete-recipient text))))))
-    "<b@example.com>" "Bob <b@example.com>" 1 1
-    "<b@example.com>" "\"b\"@example.com" 1 2
-    "<\"b\"@example.com>" "<b@example.com>" 1 2
-    "<b@example.com>" "<@r.example:b@example.com>" 2 1
-    "<@r.example:b@example.com>" "<b@example.com>" 1 1
-    "<b@example.com.>" "<b@example.com>" 2 1
-    "<b@example.com>" "<b@example.com.>" 2 1
-    "<b@example.com>" "<b@EXAMPLE.com>" 2 2
-    "<b@example.com>" "<>" 2 2
-    "<b@example.com>" "b@example.com, keep@example.com" 1 0))
+       "<b@example.com>" "Bob <b@example.com>" 1 1
+       "<b@example.com>" "\"b\"@example.com" 1 2
+       "<\"b\"@example.com>" "<b@example.com>" 1 2
+       "<b@example.com>" "<@r.example:b@example.com>" 2 1
+       "<@r.example:b@example.com>" "<b@example.com>" 1 1
+       "<b@example.com.>" "<b@example.com>" 2 1
+       "<b@example.com>" "<b@example.com.>" 2 1
+       "<b@example.com>" "<b@EXAMPLE.com>" 2 2
+       "<b@example.com>" "<>" 2 2
+       "<b@example.com>" "b@example.com, keep@example.com" 1 0))
 
 (deftest with-parameters-sendmail-reads-one-address-up-to-the-first-space
   (are [text sendmail] (= sendmail (remove (set (:recipients mail))

@@ -148,6 +148,10 @@
   [action parameter]
   (contains? (known-parameters action) (string/upper-case (parameter-name parameter))))
 
+(defn- taken?
+  [action parameter]
+  (and (known? action parameter) (edit/well-formed? parameter)))
+
 ;; ---- addresses
 
 (defn- spelled
@@ -156,10 +160,10 @@
   [host address]
   (let [{:keys [local-part domain] :as address} (or (edit/swapped address) address)]
     (str (if (:quoted? (meta address))
-         (str "\"" (string/replace local-part #"[\"\\]" "\\\\$0") "\"")
-         local-part)
-       "@"
-       (string/replace (or domain host) #"\.$" ""))))
+           (str "\"" (string/replace local-part #"[\"\\]" "\\\\$0") "\"")
+           local-part)
+      "@"
+      (string/replace (or domain host) #"\.$" ""))))
 
 (defn- listed
   "Returns the addresses that a text names."
@@ -231,7 +235,7 @@
     (nil? parameters)
     (reduce add-recipient recipients (map #(recipient % nil) (reverse (listed host address))))
 
-    (every? #(known? :add-recipient %) parameters)
+    (every? #(taken? :add-recipient %) parameters)
     (if-let [address (single host address)]
       (add-recipient recipients (recipient address parameters))
       recipients)
@@ -268,13 +272,17 @@
 
 (defn complaint
   "Returns what the client hears when the filter defers the message after these actions, or nil:
-  Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply."
+  Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply. A
+  mail has AUTH before a filter gives it."
   [actions]
   (last
     (for [{:keys [action parameters]} actions
-          :let [unknown (first (remove #(known? action %) parameters))]
-          :when unknown]
-      (edit/reply 555 "5.5.4" (str (parameter-name unknown) " parameter unrecognized")))))
+          :let [auth? #(and (= :change-sender action) (re-find #"(?i)^AUTH=" %))
+                wrong (first (filter #(or (auth? %) (not (known? action %))) parameters))]
+          :when wrong]
+      (if (auth? wrong)
+        (edit/reply 501 "5.5.0" "Duplicate AUTH parameter")
+        (edit/reply 555 "5.5.4" (str (parameter-name wrong) " parameter unrecognized"))))))
 
 ;; ---- messages
 
@@ -282,7 +290,7 @@
   "Parameters replace the old ones, up to the first that Sendmail does not know."
   [{:keys [host] :as state} {:keys [action address parameters]}]
   (cond-> (assoc state :sender (new-sender host address))
-    (seq parameters) (assoc :options (take-while #(known? action %) parameters))))
+    (seq parameters) (assoc :options (take-while #(taken? action %) parameters))))
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
