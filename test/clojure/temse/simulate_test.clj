@@ -231,7 +231,14 @@
     (is (= [["ORCPT=rfc822;x@y"]] (filter seq (:recipient-options (after :postfix mail add)))))
     (is (= 2 (count (:recipients (after :sendmail mail add)))))
     (is (= ["ENVID=z"] (:options (after :postfix mail change))))
-    (is (= nil (:options (after :sendmail mail change))))))
+    (is (= ["RET=FULL"] (:options (after :sendmail mail change))))
+    (testing "and of those that are given twice one counts, or ends the recipient"
+      (are [mta parameters options] (= [options]
+                                       (filter seq (:recipient-options (after mta mail (assoc add :parameters parameters)))))
+        :postfix ["NOTIFY=SUCCESS" "NOTIFY=NEVER"] ["NOTIFY=SUCCESS"]
+        :sendmail ["NOTIFY=SUCCESS" "NOTIFY=NEVER"] ["NOTIFY=NEVER"]
+        :postfix ["ORCPT=rfc822;x@y" "ORCPT=rfc822;z@y"] ["ORCPT=rfc822;x@y"])
+      (is (= 2 (count (:recipients (after :sendmail mail (assoc add :parameters ["ORCPT=rfc822;x@y" "ORCPT=rfc822;z@y"])))))))))
 
 (deftest ret-is-written-in-upper-case
   (doseq [mta [:postfix :sendmail]]

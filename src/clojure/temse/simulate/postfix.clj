@@ -122,10 +122,11 @@
      :key-orcpt (or orcpt (str "rfc822;" given))}))
 
 (defn- added-recipient
+  "Of parameters that are given twice the first counts."
   [host {:keys [address parameters]}]
   (when-let [parsed (first-address address)]
     (let [address (rewritten host parsed)
-          parameters (filter edit/well-formed? parameters)
+          parameters (reverse (filter edit/well-formed? parameters))
           orcpt (edit/parameter parameters "ORCPT")]
       {:address address
        :original (internal (first-address address))

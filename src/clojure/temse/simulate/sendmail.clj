@@ -235,7 +235,8 @@
     (nil? parameters)
     (reduce add-recipient recipients (map #(recipient % nil) (reverse (listed host address))))
 
-    (every? #(taken? :add-recipient %) parameters)
+    (and (every? #(taken? :add-recipient %) parameters)
+         (not (next (filter #(re-find #"(?i)^ORCPT=" %) parameters))))
     (if-let [address (single host address)]
       (add-recipient recipients (recipient address parameters))
       recipients)
@@ -287,10 +288,13 @@
 ;; ---- messages
 
 (defn- change-sender
-  "Parameters replace the old ones, up to the first that Sendmail does not know."
+  "Parameters replace the old ones, up to the first that Sendmail does not take; of RET with a wrong
+  value it makes FULL."
   [{:keys [host] :as state} {:keys [action address parameters]}]
-  (cond-> (assoc state :sender (new-sender host address))
-    (seq parameters) (assoc :options (take-while #(taken? action %) parameters))))
+  (let [[taken [wrong]] (split-with #(taken? action %) parameters)]
+    (cond-> (assoc state :sender (new-sender host address))
+      (seq parameters) (assoc :options taken)
+      (and wrong (re-find #"(?i)^RET=" wrong)) (update :options concat ["RET=FULL"]))))
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
