@@ -14,7 +14,7 @@
   {:port [-1 65536 "20025" nil 1.5]
    :host [nil :localhost 127]
    :socket-path [nil :path 1]
-   :socket-permissions ["0660" "rw-rw---" "rwxrwxrwxrwx" 0660 nil]
+   :socket-permissions ["0668" "66" "rw-rw---" "rwxrwxrwxrwx" 0660 nil]
    :socket-group [nil 100]
    :address [20025 nil :inet]
    :handlers [nil [] #{} :handlers identity]
@@ -53,6 +53,7 @@
    :stop-timeout [-1 nil 0.5]
    :on-exchange [nil {}]
    :name [nil :milter 1]
+   :log-mail? [nil :yes]
    :keep-payload? [nil 0]})
 
 (deftest every-option-refuses-wrong-values-and-says-what-it-wants
@@ -97,7 +98,7 @@
       (is (= (str "there is no option " (pr-str given) ".") (:message error))))))
 
 (deftest handlers-given-as-options-are-told-where-they-belong
-  (doseq [f [milter/start-milter milter/explain-negotiation milter/factory #(mt/run-message % {})]
+  (doseq [f [milter/start-milter milter/explain-negotiation milter/factory]
           event [:header :end-of-message :unkown]]
     (let [error (thrown (f {event (fn [_ context] context)}))]
       (is (= :bad-options (:milter/error error)))

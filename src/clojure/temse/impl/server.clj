@@ -19,6 +19,10 @@
   [^ConnectionInfo connection ^Writer writer]
   (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
 
+(defmethod print-method Connection
+  [^Connection connection ^Writer writer]
+  (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
+
 (def ^:private context-options
   "Options that :init finds in its context and may change there."
   [:handlers :actions :optional-actions :optional-events :no-reply-events :request-macros
@@ -33,14 +37,21 @@
   "Keys of the base context that :init cannot change."
   [:milter/connection :socket :milter/info])
 
+(defmethod print-method :milter/context
+  [{:milter/keys [info message] :as context} ^Writer writer]
+  (let [own (reduce dissoc (with-meta context nil) (concat base-keys context-options [:events :milter/agreement]))]
+    (.write writer (str "#<context of connection " (:id info) " of " (:peer info) " "
+                        (keys/shown (cond-> own message (assoc :milter/message message)))
+                        ">"))))
+
 (defn- base-context
   [options ^Connection connection]
-  (into {:milter/connection connection
-         :socket connection
-         :milter/info {:id (.id connection)
-                       :peer (.peer connection)
-                       :name (:name options)
-                       :started (Date.)}}
+  (into ^{:type :milter/context} {:milter/connection connection
+                                  :socket connection
+                                  :milter/info {:id (.id connection)
+                                                :peer (.peer connection)
+                                                :name (:name options)
+                                                :started (Date.)}}
         (keep #(find options %))
         context-options))
 
@@ -85,10 +96,10 @@
             result))))))
 
 (defn- checked-request
-  "Returns what the wishes of a context and the default replies ask of the MTA."
-  ^Request [default-reply wishes _no-reply]
+  "Returns what the wishes of a context, and the options that it cannot change, ask of the MTA."
+  ^Request [fixed wishes _no-reply]
   (options/check-given (into {} (filter (comp some? val)) wishes))
-  (negotiation/request (assoc wishes :default-reply default-reply)))
+  (negotiation/request (merge wishes fixed)))
 
 (defn- wished-handlers
   "Returns the handlers of a context. Throws :bad-options where there is no map of them, or where it
@@ -101,9 +112,9 @@
 
 (defn- wanted
   "Returns what the context and those options that it cannot change ask of the MTA."
-  ^Request [{:keys [default-reply] ::keys [request] :as options} context]
+  ^Request [{::keys [request] :as options} context]
   (let [handlers (wished-handlers options context)]
-    (request default-reply
+    (request (select-keys options [:default-reply :log-mail?])
              (assoc (select-keys context context-options) :handlers handlers)
              (mapv (comp :no-reply meta val) handlers))))
 
