@@ -61,7 +61,7 @@ public final class MtaSession implements AutoCloseable {
     this.macros = new MacroSource(options);
     try {
       wire.write(options.offer().packet().toBytes());
-      Packet packet = wire.read(options.timeout());
+      Packet packet = wire.read(options.timeouts().reply());
       if (packet == null) {
         throw new IOException("the milter closed the connection instead of answering the offer");
       }
@@ -255,7 +255,7 @@ public final class MtaSession implements AutoCloseable {
   private List<IPersistentMap> checkedResponse(EventType type) throws IOException {
     List<IPersistentMap> response = new ArrayList<>();
     while (true) {
-      Packet packet = wire.read(options.timeout());
+      Packet packet = wire.read(options.timeouts().answer(type));
       if (packet == null) {
         throw new IOException("the milter closed the connection at " + type.keyword);
       }
