@@ -420,6 +420,8 @@
     :refused             ; of these, closed at once because there were too many
     :refused-per-peer    ; of these, because their peer had too many
     :limits-exceeded     ; messages, recipients, packets and connections that went beyond a limit
+    :timeouts            ; connections of MTAs that were too slow: to negotiate, with a packet, or
+                         ; silent for too long
     :listener-failures   ; reports of what happens that failed
     :hand-overs          ; a loop left its thread to a blocking handler
     :lent                ; a connection was lent to another thread, since its handler was expected to
@@ -439,6 +441,7 @@
      :refused (.refused transport)
      :refused-per-peer (.refusedPerPeer transport)
      :limits-exceeded (.limitsExceeded counters)
+     :timeouts (.timeouts counters)
      :listener-failures (.listenerFailures counters)
      :hand-overs (.handOvers transport)
      :lent (.lent transport)

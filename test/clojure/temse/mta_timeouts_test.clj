@@ -62,6 +62,7 @@
             (is (<= 400 millis))
             (is (< octets 3000)))
           (is (= [:lost :error] [(next-of queue) (next-of queue)])))
+        (is (= 1 (:timeouts (milter/milter-status server))))
         (is (= :continue (-> (mt/run-message server {}) :conversation first :response last :action)))))
     (is (some #(re-find #"did not finish a packet in time" %) (support/messages logs :info)))))
 
@@ -113,6 +114,7 @@
                 [octets _] (dribble dribbling (byte-array (concat offer (repeat 3000 0))))]
             (is (or (< octets (alength offer)) (< octets 3000))))
           (is (.awaitClose silent))
+          (is (<= 1 (:timeouts (milter/milter-status server)) 2))
           (testing "who has negotiated may be silent"
             (.sendMessage good "<a@example.org>")
             (is (= \a (.readVerdict good)))))
@@ -141,7 +143,8 @@
             (is (= 22 octets) "whoever sends is not silent"))
           (is (= "cc" (.readCodes peer 2)))
           (is (.awaitClose peer))
-          (is (= [:aborted :lost :error] (repeatedly 3 #(next-of queue)))))))
+          (is (= [:aborted :lost :error] (repeatedly 3 #(next-of queue))))
+          (is (= 1 (:timeouts (milter/milter-status server)))))))
     (is (some #(re-find #"silent for too long" %) (support/messages logs :info)))))
 
 (def ^:private times-and-bytes

@@ -149,9 +149,11 @@
   "Returns the text with each line printable and all but the first indented, so that what a log line
   quotes does not pass for another log line."
   [^String text longest]
-  (->> (string/split-lines (subs text 0 (min (.length text) (long longest))))
-       (map #(Printable/of ^String (string/replace % "\t" "  ") (int longest)))
-       (string/join "\n  ")))
+  (if (some #(string/includes? text %) ["\n" "\t"])
+    (->> (string/split-lines (subs text 0 (min (.length text) (long longest))))
+         (map #(Printable/of ^String (string/replace % "\t" "  ") (int longest)))
+         (string/join "\n  "))
+    (Printable/of text (int longest))))
 
 (defn- message
   "Returns the text of a record. Its parameters are a user's objects, which may fail."

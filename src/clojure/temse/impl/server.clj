@@ -93,8 +93,8 @@
 (defn- wished-handlers
   "Returns the handlers of a context. Throws :bad-options where there is no map of them, or where it
   has become empty: then all mail would pass."
-  [{:keys [default-reply]} {given :handlers}]
-  (let [handlers (negotiation/handler-map given)]
+  [{:keys [default-reply] ::keys [handler-map]} {given :handlers}]
+  (let [handlers (handler-map (if (var? given) @given given))]
     (when (and (var? given) (empty? handlers) (empty? default-reply))
       (throw (options/bad-option :handlers given (str "the map of handlers " given " is empty"))))
     handlers))
@@ -256,6 +256,7 @@
   ^MilterFactory [{:keys [init handlers] :as options}]
   (let [options (assoc options
                        :handlers (if (identical? identity init) (or handlers {}) handlers)
+                       ::handler-map (remembering negotiation/handler-map)
                        ::request (remembering checked-request)
                        ::table (remembering handler-table)
                        ::broken (atom nil)

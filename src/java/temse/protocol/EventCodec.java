@@ -11,6 +11,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Function;
+import java.util.function.IntFunction;
+import java.util.stream.Stream;
 
 /**
  * Event maps and the packets that carry them, in both directions.
@@ -139,6 +141,33 @@ public final class EventCodec {
     return new PersistentArrayMap(entries);
   }
 
+  private record Known(int mask, PersistentHashSet keywords) {}
+
+  /** Names flags, and remembers the last: an MTA offers the same on each of its connections. */
+  private static final class FlagKeywords {
+    private final IntFunction<Stream<Keyword>> names;
+    private volatile Known last = new Known(0, PersistentHashSet.EMPTY);
+
+    FlagKeywords(IntFunction<Stream<Keyword>> names) {
+      this.names = names;
+    }
+
+    PersistentHashSet of(int mask) {
+      Known known = last;
+      if (known.mask != mask) {
+        known = new Known(mask, PersistentHashSet.create(names.apply(mask).toArray()));
+        last = known;
+      }
+      return known.keywords;
+    }
+  }
+
+  private static final FlagKeywords ACTION_KEYWORDS =
+      new FlagKeywords(mask -> ActionFlag.ofMask(mask).stream().map(flag -> flag.keyword));
+
+  private static final FlagKeywords PROTOCOL_KEYWORDS =
+      new FlagKeywords(mask -> ProtocolFlag.ofMask(mask).stream().map(flag -> flag.keyword));
+
   private static IPersistentMap decodeOptions(PayloadReader reader) {
     long version = Integer.toUnsignedLong(reader.readInt("the version"));
     int actions = reader.readInt("the action flags");
@@ -149,9 +178,9 @@ public final class EventCodec {
             Keys.VERSION,
             version,
             Keys.ACTIONS,
-            actionKeywords(actions),
+            ACTION_KEYWORDS.of(actions),
             Keys.PROTOCOL,
-            protocolKeywords(protocol),
+            PROTOCOL_KEYWORDS.of(protocol),
             Keys.ACTION_MASK,
             Integer.toUnsignedLong(actions),
             Keys.PROTOCOL_MASK,
@@ -385,16 +414,6 @@ public final class EventCodec {
       }
       writer.writeString(string);
     }
-  }
-
-  private static PersistentHashSet actionKeywords(int mask) {
-    return PersistentHashSet.create(
-        ActionFlag.ofMask(mask).stream().map(flag -> flag.keyword).toArray());
-  }
-
-  private static PersistentHashSet protocolKeywords(int mask) {
-    return PersistentHashSet.create(
-        ProtocolFlag.ofMask(mask).stream().map(flag -> flag.keyword).toArray());
   }
 
   private static String string(IPersistentMap event, Keyword key) {

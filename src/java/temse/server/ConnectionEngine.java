@@ -193,6 +193,7 @@ public final class ConnectionEngine implements Conversation {
   @Override
   public Wish expired(long time) {
     if (!isPending()) {
+      state.counters.timedOut();
       state.close(deadlines.exceeded(time, state.agreement() != null));
       return Wish.CLOSE;
     }

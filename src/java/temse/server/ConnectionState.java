@@ -144,7 +144,7 @@ final class ConnectionState implements ConnectionInfo {
   // ---- the handler's scopes
 
   /**
-   * Answers the offer of the MTA, and returns what was answered.
+   * Answers the offer of the MTA, and returns what was answered, if the listener wants it.
    *
    * @throws MilterException if there can be no agreement
    */
@@ -161,7 +161,7 @@ final class ConnectionState implements ConnectionInfo {
     ResponseWriter.write(answer, link.output());
     answered = true;
     reports.negotiated();
-    return List.of(EventCodec.decode(answer));
+    return reports.wantExchanges() ? List.of(EventCodec.decode(answer)) : List.of();
   }
 
   /** What belongs to a message or to an SMTP client ends with its last event. */

@@ -9,6 +9,7 @@ import temse.protocol.Budget;
 public final class ServerCounters {
   private final Budget unfinished;
   private final LongAdder limits = new LongAdder();
+  private final LongAdder timeouts = new LongAdder();
   private final LongAdder listenerFailures = new LongAdder();
 
   ServerCounters(EngineOptions options) {
@@ -25,6 +26,11 @@ public final class ServerCounters {
     limits.increment();
   }
 
+  /** Counts that an MTA was given up. */
+  void timedOut() {
+    timeouts.increment();
+  }
+
   /** Counts that a listener has thrown. */
   void listenerFailed() {
     listenerFailures.increment();
@@ -33,6 +39,14 @@ public final class ServerCounters {
   /** Returns how often a message, a packet or a connection went beyond a limit. */
   public long limitsExceeded() {
     return limits.sum();
+  }
+
+  /**
+   * Returns how many connections were closed because the MTA did not negotiate in time, did not
+   * finish a packet in time, or was silent for too long.
+   */
+  public long timeouts() {
+    return timeouts.sum();
   }
 
   /** Returns how often a listener has thrown. */

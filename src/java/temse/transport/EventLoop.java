@@ -32,6 +32,7 @@ final class EventLoop implements Runnable {
   private final AtomicInteger connections = new AtomicInteger();
   private volatile boolean stopping;
   private volatile boolean abandoning;
+  private volatile Thread carrier;
 
   // Carrier.
   private final Timers timers = new Timers();
@@ -56,6 +57,11 @@ final class EventLoop implements Runnable {
   /** Says whether user code runs on the carrier. */
   Turn turn() {
     return turn;
+  }
+
+  /** Returns true if the carrier sleeps, waits or is blocked by a lock. */
+  boolean waits() {
+    return carrier.getState() != Thread.State.RUNNABLE;
   }
 
   Sockets sockets() {
@@ -190,6 +196,7 @@ final class EventLoop implements Runnable {
 
   @Override
   public void run() {
+    carrier = Thread.currentThread();
     now = System.nanoTime();
     while (!tasks.isClosed()) {
       if (!goRound()) {

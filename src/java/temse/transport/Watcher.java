@@ -7,14 +7,17 @@ import java.util.function.Consumer;
 /**
  * The thread that notices user code which holds up a loop. It looks at the turn counters of all
  * loops: an odd number is user code, which it looks at again after the {@code grace}; the same odd
- * number then has run at least that long, and a spare thread is asked to take the loop over.
- * Otherwise it looks every {@value #SELDOM} graces, since each look costs as much as a small event.
+ * number then has run at least that long, and a spare thread is asked to take the loop over. A
+ * thread that does not sleep or wait gets {@value #LOOKS_AT_RUNNING} graces, since on a busy
+ * machine it may only be without a processor. Otherwise it looks every {@value #SELDOM} graces,
+ * since each look costs as much as a small event.
  *
  * <p>It parks while the loops have nothing to do; the first user code after that wakes it.
  */
 final class Watcher implements Runnable {
   private static final long LINGER = 50_000_000;
   private static final int SELDOM = 8;
+  private static final int LOOKS_AT_RUNNING = 4;
 
   /** Memory that is short so many times will not come back. */
   private static final int FAILURES = 1000;
@@ -25,6 +28,7 @@ final class Watcher implements Runnable {
   private final long seldom;
   private final Consumer<Throwable> fatal;
   private final long[] seen;
+  private final int[] looks;
   private final long[] asked;
   private final long[] stalled;
   private final LongAdder stalls = new LongAdder();
@@ -44,6 +48,7 @@ final class Watcher implements Runnable {
     this.seldom = grace > Long.MAX_VALUE / SELDOM ? Long.MAX_VALUE : SELDOM * grace;
     this.fatal = fatal;
     seen = new long[loops.length];
+    looks = new int[loops.length];
     asked = new long[loops.length];
     stalled = new long[loops.length];
   }
@@ -131,7 +136,10 @@ final class Watcher implements Runnable {
       busy |= inUserCode || turn != seen[i];
       if (turn != seen[i]) {
         seen[i] = turn;
-      } else if (inUserCode && turn != asked[i]) {
+        looks[i] = 0;
+      } else if (inUserCode
+          && turn != asked[i]
+          && (++looks[i] >= LOOKS_AT_RUNNING || loops[i].waits())) {
         handOver(i, turn);
       }
     }
