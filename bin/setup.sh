@@ -14,7 +14,7 @@ say() {
 
 die() {
   say "$@"
-  exit 1
+  exit 2
 }
 
 # Runs a command whose output is of interest only if it fails.
@@ -25,9 +25,15 @@ quietly() { # COMMAND...
   }
 }
 
+# --- Locale ------------------------------------------------------------------------------
+
+# In the locale C the JVM can read neither arguments nor names of files that are not ASCII.
+[[ $(locale charmap 2>/dev/null) != ANSI_X3.4-1968 ]] || export LC_ALL=C.UTF-8
+
 # --- JDK ---------------------------------------------------------------------------------
 
 find_java() {
+  [[ $root != *:* ]] || die "a class path cannot name $root, since it holds a colon"
   java=${JAVA_HOME:+$JAVA_HOME/bin/java}
   java=${java:-$(command -v java)} && java=$(readlink -f "$java") && [[ -x $java ]] || need_java
   javac=${java%/*}/javac
@@ -56,16 +62,30 @@ changed() { # STAMP SOURCE...
 # One start at a time sets up; others wait, then find the work done. The lock is a link
 # to the number of the process that holds it.
 locked() { # COMMAND...
-  local holder
-  mkdir -p "$cache"
+  local holder tries=0
+  mkdir -p "$cache" 2>/dev/null && [[ -w $cache ]] || not_writable
   until ln -s $$ "$cache/lock" 2>/dev/null; do
-    holder=$(readlink "$cache/lock") && ! kill -0 "$holder" 2>/dev/null && rm -f "$cache/lock"
+    holder=$(readlink "$cache/lock") || continue
+    runs "$holder" || rm -f "$cache/lock"
+    ((++tries != 10)) || say "waiting for process $holder, which sets up ($cache/lock)"
     sleep 0.1
   done
   trap unlock EXIT
   mkdir -p "$new"
   "$@"
   unlock
+}
+
+# True if there is such a process, of any user.
+runs() { # NUMBER
+  [[ -d /proc/$1 ]] || ps -p "$1" >/dev/null 2>&1
+}
+
+not_writable() {
+  local owner
+  read -r _ _ owner _ < <(ls -ld "$root")
+  die "something is missing or older than its sources below $root/target, where this user" \
+    "cannot write; have $owner run $root/bin/$(basename "$0") once"
 }
 
 unlock() {
@@ -75,14 +95,25 @@ unlock() {
 
 # --- Dependencies ------------------------------------------------------------------------
 
-# run.classpath holds the jars of the library, test.classpath those of its tests, and
-# oldest.classpath the same with the oldest Clojure that the library works with.
+# run.classpath names the jars of the library, test.classpath those of its tests, and
+# oldest.classpath the same with the oldest Clojure that the library works with; they are
+# copied to a directory below target/, so that other users can read them.
+lib=$cache/lib
+
 resolved() { # NAME
-  local jar IFS=:
+  local jar
   [[ $cache/$1 -nt $root/deps.edn ]] || return 1
-  for jar in $(<"$cache/$1"); do
-    [[ -e $jar ]] || return 1
-  done
+  while read -r jar; do
+    [[ -r $lib/$jar ]] || return 1
+  done <"$cache/$1"
+}
+
+class_path_of() { # NAME
+  local jar path=
+  while read -r jar; do
+    path+=:$lib/$jar
+  done <"$cache/$1"
+  echo "${path#:}"
 }
 
 resolve() {
@@ -100,10 +131,17 @@ resolve() {
   die "cannot fetch the dependencies; install the Clojure CLI, Maven or Leiningen"
 }
 
-# Drops the directories of a class path, which these scripts add themselves.
+# Keeps the jars of a class path; its directories these scripts add themselves.
 keep_jars() { # NAME
-  tr : '\n' <"$new/$1" | grep '\.jar$' | paste -s -d : - >"$new/jars"
-  mv "$new/jars" "$cache/$1"
+  local jar
+  mkdir -p "$lib"
+  tr : '\n' <"$new/$1" | grep '\.jar$' | while read -r jar; do
+    cp "$jar" "$new/jar"
+    mv "$new/jar" "$lib/${jar##*/}"
+    echo "${jar##*/}"
+  done >"$new/names"
+  chmod -R a+rX "$lib"
+  mv "$new/names" "$cache/$1"
 }
 
 resolve_with_clojure() {
@@ -171,7 +209,7 @@ execution() { # NAME SCOPE
             <goals><goal>build-classpath</goal></goals>
             <configuration>
               <includeScope>$2</includeScope>
-              <outputFile>$new/$1.classpath</outputFile>
+              <outputFile>\${project.basedir}/$1.classpath</outputFile>
             </configuration>
           </execution>
 END
@@ -201,5 +239,5 @@ compile_java() { # SOURCE TARGET CLASS-PATH [OPTION...]
 # The library itself. It has a class for users of JUnit, which it does not depend on: the jars
 # of the tests are those it is compiled against.
 compile_library() {
-  compile_java src/java target/classes "$(<"$cache/test.classpath")"
+  compile_java src/java target/classes "$(class_path_of test.classpath)"
 }

@@ -8,7 +8,7 @@
 
   and the following functions and macros:
   * `start-milter` -- given options, serves MTAs,
-  * `stop-milter`, `join-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` --
+  * `stop-milter`, `reload-milter`, `running-milters`, `join-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` --
     what one does with a server,
   * `factory` -- given the same options, a handler factory for the Java API,
   * `respond` -- given a context and actions, the context that carries them,
@@ -42,7 +42,7 @@
   (:import
    (java.io Closeable)
    (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category ProtocolFlag)
-   (temse.server Connection MilterFactory MilterServer)))
+   (temse.server Connection MilterFactory MilterServer ServerListener)))
 
 (set! *warn-on-reflection* true)
 
@@ -230,14 +230,25 @@
 
 ;; ---- serving
 
+(defonce ^:private running (atom #{}))
+
+(defn running-milters
+  "Returns the milters of this process that have been started and not stopped, a set: also those that
+  nobody has kept.
+
+    (run! stop-milter (running-milters))"
+  []
+  @running)
+
 (deftype ^:private Milter [^MilterServer server options]
   Closeable
-  (close [_]
-    (.close server))
+  (close [this]
+    (.close server)
+    (swap! running disj this))
 
   Object
   (toString [_]
-    (str "milter " (:name options) " at " (.endpoint server))))
+    (str "milter " (:name @options) " at " (.endpoint server))))
 
 (defmethod print-method Milter
   [milter ^java.io.Writer writer]
@@ -258,9 +269,10 @@
           asked-for (map #(get options/action-aliases % %) (concat actions optional-actions))
           missing (reduce disj (set mentions) asked-for)]
       (when (seq missing)
-        (log/warn (:name options) "the handlers mention" (string/join ", " missing)
-                  "but ask for no such action: add" (pr-str (into (set actions) missing))
-                  "as :actions")))))
+        (log/log "temse" :warn nil
+                 (str (:name options) " the handlers mention " (string/join ", " missing)
+                      " but ask for no such action: add " (pr-str (into (set actions) missing))
+                      " as :actions"))))))
 
 (defn- checked
   "Returns the options with defaults. Throws :bad-options before any MTA can meet what is wrong."
@@ -283,16 +295,24 @@
                                  (str "there is nothing to do: :handlers has no handler of an event;"
                                       " give some, or :init that returns them"))))))
 
+(defn- check-use
+  "Checks what options mean for mail; `options` are those given with defaults."
+  [given options]
+  (check-something-to-do given)
+  (warn-of-undeclared options))
+
+(defn- listener
+  ^ServerListener [options]
+  (temse.impl.log/listener (:name options) (:on-exchange options)))
+
 (defn- start
   ^Milter [given]
   (let [options (checked given)
         server-options (options/server options)]
-    (check-something-to-do given)
-    (warn-of-undeclared options)
-    (->Milter (MilterServer/start (server/factory options)
-                                  server-options
-                                  (temse.impl.log/listener (:name options) (:on-exchange options)))
-              options)))
+    (check-use given options)
+    (doto (->Milter (MilterServer/start (server/factory options) server-options (listener options))
+                    (atom options))
+      (as-> milter (swap! running conj milter)))))
 
 (defn start-milter
   "Starts serving MTA connections and returns the server, which is Closeable.
@@ -313,6 +333,8 @@
     :on-error              ; function (exception, event, context) -> actions, nil = temporary failure
     :default-reply         ; map of event to reply where none was given (default: continue)
     :on-exchange           ; function of {:id :peer :event :response :millis}, called after each event
+    :log-mail?             ; also ask for :connect, :mail and :recipient, so that log lines name the mail
+                           ; (default: false)
   What to ask the MTA for
     :actions               ; needed modifications; neither this nor the next: all, as optional
     :optional-actions      ; modifications that are nice to have
@@ -349,7 +371,7 @@
     :on-fatal              ; what a lost event loop means: :exit, code 70, or a function of the
                            ; Throwable (default: :exit)
     :keep-payload?         ; exact bytes as :milter/payload in the metadata of events (default: false)
-    :socket-permissions    ; mode of the socket file, such as \"rw-rw----\"
+    :socket-permissions    ; mode of the socket file, \"rw-rw----\" or \"0660\"
     :socket-group          ; group of the socket file
 
   Throws :bad-options, which says what would be right, and :bind-failed.
@@ -370,18 +392,45 @@
                                 (str option " is given twice: as an argument and as an option"))))
    (start-milter (merge {:join? true} options {:port port :init init}))))
 
+(defn reload-milter
+  "Has the server serve MTAs that connect from now on with other options, and returns nil.
+  Connections that are open keep the options that they began with.
+
+  Throws :bad-options, and changes nothing, if the options are wrong, or differ in what the sockets
+  and threads of the server were made with: where it listens, :name, :loops and the like.
+
+    (reload-milter server {:port 20025 :handlers #'new-handlers})"
+  [milter given]
+  (let [server (java-server milter)
+        options-now (.-options ^Milter milter)
+        options (checked given)]
+    (check-use given options)
+    (doseq [option options/fixed
+            :let [[before after] (map option [@options-now options])]
+            :when (not= before after)]
+      (throw (options/bad-option option after
+                                 (str option " cannot change while the milter serves, from "
+                                      (keys/shown before) " to " (keys/shown after)
+                                      "; stop it and start it again"))))
+    (.replace server (server/factory options) (options/engine options) (listener options))
+    (reset! options-now options)
+    nil))
+
 (defn stop-milter
   "Stops the server and returns nil: nobody can connect any more, connections between messages are
   closed, and messages in progress may finish for `timeout` milliseconds, 0 or more (default:
   :stop-timeout)."
   ([milter]
-   (.close (java-server milter)))
+   (java-server milter)
+   (.close ^Closeable milter))
   ([milter timeout]
    (when-not (nat-int? timeout)
      (throw (options/bad-option :timeout timeout
                                 (str "the timeout of stop-milter must be milliseconds, 0 or more, not "
                                      (keys/shown timeout)))))
-   (.stop (java-server milter) (keys/duration timeout))))
+   (.stop (java-server milter) (keys/duration timeout))
+   (swap! running disj milter)
+   nil))
 
 (defmacro with-milter
   "Starts a milter with options, binds it for the body, and stops it afterwards.
@@ -434,7 +483,7 @@
   (let [server (java-server milter)
         counters (.counters server)
         transport (.counters (.sockets server))]
-    {:name (:name (.-options ^Milter milter))
+    {:name (:name @(.-options ^Milter milter))
      :address (milter-address milter)
      :connections (.connections server)
      :accepted (.accepted transport)

@@ -4,7 +4,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.check :as check]
-   [temse.cli :as cli]
+   [temse.impl.filter-file :as filter-file]
    [temse.milter :as milter :refer [message respond update-message]]
    [temse.support :refer [thrown with-logs]]
    [temse.test :as mt]))
@@ -47,7 +47,7 @@
 
 (deftest the-examples-pass
   (are [file arguments options]
-       (= [] (:findings (checked (cli/load-filter file arguments) options)))
+       (= [] (:findings (checked (filter-file/load-filter file arguments) options)))
        "examples/add_header.clj" [] {}
        "examples/refuse_words.clj" ["lottery" "e"] {}
        "examples/seen_filter.clj" [] {}

@@ -6,11 +6,14 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.cli :as cli]
+   [temse.impl.filter-file :as filter-file]
    [temse.support :as support]
    [temse.test :as mt])
   (:import
    (clojure.lang ExceptionInfo)
    (java.io BufferedReader File StringWriter)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)
    (java.util.concurrent TimeUnit)))
 
 (set! *warn-on-reflection* true)
@@ -29,7 +32,7 @@
   "Returns the filter of a file of this text."
   [text & args]
   (binding [*err* (StringWriter.)]
-    (with-file text #(cli/load-filter % args))))
+    (with-file text #(filter-file/load-filter % args))))
 
 (defn- refused
   "Returns the exit code and the message of a command that does not get far."
@@ -60,6 +63,61 @@
     (str "(fn [] " rejecting ")")
     (str "(def f (constantly " rejecting "))")
     (str "(defn filter [] " rejecting ") 42")))
+
+(deftest the-first-file-of-a-newcomer-gives-no-warning
+  (are [text] (let [errors (StringWriter.)]
+                (binding [*err* errors]
+                  (with-file text #(filter-file/load-filter % nil)))
+                (= "" (str errors)))
+    (str "(def filter " rejecting ")")
+    (str "(ns cli-test-d) (def filter " rejecting ")")
+    (str "(ns cli-test-e) (defn filter [] " rejecting ")")
+    (str "(ns cli-test-f) (def milter " rejecting ") 42"))
+  (testing "and filter is the core function until it is defined"
+    (is (= {:name "2"} (loaded "(ns cli-test-g) (def odd (filter odd? [1 2 3])) {:name (str (count odd))}")))
+    (is (= {:name "2"} @(loaded "(def odd (filter odd? [1 2 3])) (def filter {:name (str (count odd))})")))))
+
+(deftest a-filter-may-be-the-var-milter
+  (is (= {:name "a"} @(loaded "(ns cli-test-h) (def milter {:name \"a\"}) 42")))
+  (is (= {:name "b"} @(loaded "(def milter {:name \"a\"}) (def filter {:name \"b\"}) 42"))))
+
+(defn- with-directory
+  "Calls f with a new directory that holds files of these texts."
+  [texts f]
+  (let [directory (.toFile (Files/createTempDirectory "temse cli ä'\"-" (make-array FileAttribute 0)))]
+    (try
+      (doseq [[path text] texts]
+        (io/make-parents directory path)
+        (spit (io/file directory path) text))
+      (f directory)
+      (finally
+        (run! io/delete-file (reverse (file-seq directory)))))))
+
+(deftest a-file-may-require-what-lies-beside-it
+  (with-directory {"cli_test_words.clj" "(ns cli-test-words) (def words \"a\")"
+                   "plain.clj" "(require 'cli-test-words) {:name cli-test-words/words}"
+                   "cli_test/acme/filter.clj" "(ns cli-test.acme.filter (:require [cli-test.acme.deep :as d])) {:name d/x}"
+                   "cli_test/acme/deep.clj" "(ns cli-test.acme.deep) (def x \"deep\")"}
+    (fn [directory]
+      (is (= {:name "a"} (filter-file/load-filter (io/file directory "plain.clj") nil)))
+      (is (= {:name "deep"} (filter-file/load-filter (io/file directory "cli_test/acme/filter.clj") nil))))))
+
+(deftest what-is-loaded-again-is-new-and-what-does-not-load-changes-nothing
+  (with-directory {"cli_test_part.clj" "(ns cli-test-part) (def x 1)"
+                   "cli_test_whole.clj" "(ns cli-test-whole (:require [cli-test-part :as part]))
+                                         (defn f [] ((fn [] part/x)))
+                                         (def filter {:name \"f\", :init #'f})"}
+    (fn [directory]
+      (let [file (io/file directory "cli_test_whole.clj")
+            part (io/file directory "cli_test_part.clj")
+            called #((:init @%))
+            before (filter-file/load-filter file nil)]
+        (spit part "(ns cli-test-part) (def x 2) (undefined)")
+        (is (thrown-with-msg? ExceptionInfo #"undefined" (filter-file/load-filter file nil)))
+        (is (= 1 (called before) @(resolve 'cli-test-part/x)))
+        (spit part "(ns cli-test-part) (def x 3)")
+        (is (= 3 (called (filter-file/load-filter file nil))))
+        (is (= 1 (called before)))))))
 
 (deftest a-filter-may-be-a-map-of-options
   (is (= :reject (verdict (loaded (str "{:handlers " rejecting ", :actions #{:add-header}}")))))
@@ -99,7 +157,7 @@
   (are [text line problem] (with-file text
                              (fn [file]
                                (let [[code message] (refused "run" file "--listen" "0")]
-                                 (and (= 1 code)
+                                 (and (= 2 code)
                                       (string/starts-with? message (str file ":" line ":"))
                                       (string/includes? message problem)
                                       (not (string/includes? message "\n"))))))
@@ -113,7 +171,7 @@
     3 "did you mean :header?"))
 
 (deftest a-file-that-is-not-there-is-told
-  (is (= [1 "/no/such.clj: there is no such file"] (refused "run" "/no/such.clj" "--listen" "0"))))
+  (is (= [2 "/no/such.clj: there is no such file"] (refused "run" "/no/such.clj" "--listen" "0"))))
 
 ;; What is refused before anything runs
 
@@ -130,15 +188,26 @@
     ["run"] "name the file of the filter"
     ["run" "--lisen" "0" "f.clj"] "there is no option --lisen"
     ["run" "f.clj" "g.clj"] "one file at a time: f.clj or g.clj"
-    ["run" "f.clj" "--listen"] "--listen needs an address, such as inet:20025@127.0.0.1"
+    ["demo" "x"] "it takes no x"
+    ["sned"] "there is no command sned, did you mean send?"
+    ["run" "f.clj" "--listen"] "--listen needs a value: --listen ADDRESS"
+    ["run" "f.clj" "--listen" "0" "--socket-group" "mail"]
+    "--socket-group goes with --listen unix:PATH, not with inet:0@127.0.0.1"
+    ["run" "f.clj" "--class-path" "/no/such:/neither"] "--class-path: /no/such: there is no such file"
+    ["run" "f.clj" "--deps" "/no/such.edn"] "--deps: /no/such.edn: there is no such file"
     ["run" "f.clj" "--listen" "nonsense"] "write inet:PORT@HOST")
   (with-file rejecting
     (fn [file]
       (is (= [2 "say where to listen: --listen inet:20025@127.0.0.1"] (refused "run" file))))))
 
 (deftest help-and-version-are-printed
-  (doseq [args [["help"] ["--help"] ["-h"] []]]
-    (is (string/includes? (with-out-str (apply refused args)) "temse run FILE.clj --listen ADDRESS")))
+  (doseq [args [["help"] ["--help"] ["-h"] []]
+          :let [help (with-out-str (apply refused args))]]
+    (is (string/includes? help "temse run FILE.clj --listen ADDRESS"))
+    (is (every? #(<= (count %) 80) (string/split-lines help))))
+  (doseq [command ["demo" "run" "send" "proxy" "replay" "decode" "version"]
+          args [[command "--help"] ["help" command] [command "-h"]]]
+    (is (string/starts-with? (with-out-str (apply refused args)) (str "usage: temse " command)) args))
   (is (= (str "temse " (slurp (io/resource "temse/VERSION")))
          (with-out-str (refused "version")))))
 
@@ -211,11 +280,11 @@
 (deftest a-command-that-fails-says-so-in-few-lines
   (with-file "(ns broken)\n\n(defn f [] (undefined))"
     (fn [file]
-      (is (= [1 (str "temse: " file ":3:12: Unable to resolve symbol: undefined in this context\n")]
+      (is (= [2 (str "temse: " file ":3:12: Unable to resolve symbol: undefined in this context\n")]
              (finished "run" file "--listen" "0")))))
   (let [[code output] (finished "run" "--nonsense")]
     (is (= 2 code))
-    (is (string/starts-with? output "temse: there is no option --nonsense\n"))))
+    (is (string/starts-with? output "temse: there is no option --nonsense;"))))
 
 (def ^:private marking
   "(ns marking
@@ -236,7 +305,7 @@
     (is (= 0 code))
     (doseq [told [#"^filter_\d+ listens on inet:\d+@127.0.0.1$"
                   #"^\S+ \S+ filter_\d+ 1 inet:\d+@127.0.0.1 connected$"
-                  #" filter_\d+ 1 inet:\d+@127.0.0.1 message accepted at end-of-message: accept$"
+                  #" filter_\d+ 1 inet:\d+@127.0.0.1 queue-id=\S+ client=client.example.org\[192.0.2.1\] from=<sender@example.org> to=<recipient@example.com> message accepted at end-of-message: accept$"
                   #" filter_\d+ 1 inet:\d+@127.0.0.1 closed$"]]
       (is (some #(re-find told %) lines) told))
     (is (not-any? #(re-find #"header Subject" %) lines))))
@@ -261,6 +330,39 @@
     (testing "and a verbose filter has told of every event"
       (doseq [told [#"header Subject: hi +continue" #"message-end \(accepted\)"]]
         (is (some #(re-find told %) lines) told)))))
+
+(defn- kill
+  [^Process process signal]
+  (.waitFor (.exec (Runtime/getRuntime) ^"[Ljava.lang.String;" (into-array ["kill" (str "-" signal) (str (.pid process))]))))
+
+(deftest a-hangup-loads-the-filter-again-and-a-second-signal-ends-it-at-once
+  (with-directory {"marking.clj" "{:end-of-message (fn [_ _] [{:action :add-header, :name \"X-A\", :value \"1\"}])}"}
+    (fn [directory]
+      (let [file (io/file directory "marking.clj")
+            process ^Process (start "run" (str file) "--listen" "0")
+            lines (atom [])
+            marks #(map :value (:modifications (mt/run-message % {})))]
+        (try
+          (let [output (io/reader (.getInputStream process))
+                address (second (re-find #"listens on (\S+)$" (str (await-line output lines #"listens on"))))]
+            (is (= ["1"] (marks address)))
+            (spit file "{:end-of-message (fn [_ _] (undefined))}")
+            (kill process "HUP")
+            (is (string/includes? (str (await-line output lines #"not reloaded")) "Unable to resolve symbol: undefined"))
+            (is (= ["1"] (marks address)))
+            (with-open [open-before (mt/connect-to address)]
+              (spit file "{:end-of-message (fn [_ _] [{:action :add-header, :name \"X-A\", :value \"2\"}])}")
+              (kill process "HUP")
+              (is (await-line output lines #"marking at \S+ reloaded"))
+              (is (= ["2"] (marks address)))
+              (is (= ["1"] (marks open-before)))
+              (support/send-events open-before (concat (support/envelope) (take 1 support/content)))
+              (terminate process)
+              (support/await-port (parse-long (re-find #"\d+" address)) false)
+              (terminate process)
+              (is (= 143 (exit-code process)))))
+          (finally
+            (.destroyForcibly process)))))))
 
 ;; Output that nobody reads
 

@@ -12,18 +12,19 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.keys}
-    #{temse.action temse.report temse.simulate.edit temse.impl.capture.hex temse.impl.capture.input
-      temse.impl.capture.tcp temse.impl.console temse.impl.document temse.impl.load temse.impl.options temse.impl.player temse.impl.poller
-      temse.impl.recording temse.impl.redaction temse.impl.tap temse.impl.weight temse.impl.wire}
+  '[#{temse.impl.keys temse.impl.text}
+    #{temse.action temse.report temse.simulate.edit temse.impl.arguments temse.impl.capture.hex
+      temse.impl.capture.input temse.impl.capture.tcp temse.impl.console temse.impl.document
+      temse.impl.load temse.impl.options temse.impl.player temse.impl.poller temse.impl.recording
+      temse.impl.redaction temse.impl.signals temse.impl.tap temse.impl.weight temse.impl.wire}
     #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
-      temse.impl.conversation temse.impl.events temse.impl.log temse.impl.pending temse.impl.store
+      temse.impl.class-path temse.impl.conversation temse.impl.events temse.impl.filter-file temse.impl.log temse.impl.pending temse.impl.store
       temse.impl.command.ladder}
     #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch
       temse.impl.ear temse.impl.negotiation temse.impl.passage}
     #{temse.proxy temse.impl.command.decode temse.impl.server}
     #{temse.milter temse.impl.command.proxy}
-    #{temse.message temse.replay}
+    #{temse.message temse.replay temse.impl.command.run}
     #{temse.simulate temse.impl.command.replay}
     #{temse.test}
     #{temse.check temse.compare temse.demo temse.impl.command.send}

@@ -12,7 +12,7 @@
    [temse.test :as mt])
   (:import
    (java.io IOException)
-   (temse.protocol EventType MilterException MilterException$Category)
+   (temse.protocol EventType MilterException MilterException$Category Printable)
    (temse.server ConnectionInfo ServerListener)))
 
 (set! *warn-on-reflection* true)
@@ -60,6 +60,84 @@
       (doseq [{:keys [message]} @logs]
         (is (<= (count message) 4000))
         (is (not-any? #(or (Character/isISOControl ^char %) (= \u202e %)) message))))))
+
+(defn- verdicts
+  "Returns the lines of verdicts without the name and the peer."
+  [records]
+  (keep #(second (re-find #"^milter \d+ inet:\d+@127.0.0.1 (.* (?:message|at) .*)" %))
+        (support/messages records :debug)))
+
+(deftest the-line-of-a-verdict-names-the-mail
+  (support/with-logs logs
+    (milter/with-milter [server {:port 0
+                                 :handlers {:mail (fn [_ _] nil)
+                                            :recipient (fn [{:keys [address]} _]
+                                                         (when (= "<b@example.com>" address)
+                                                           [(act/reply-code 550 "5.1.1" "No such user")]))
+                                            :end-of-message (fn [_ _] [(act/accept)])}}]
+      (with-open [session (mt/connect-to server)]
+        (mt/run-message session {:sender "<a@example.org>", :recipients ["<b@example.com>" "<\"c d\"@example.com>"]})
+        (mt/run-message session {:sender "<>", :recipients (map #(str "<r" % "@example.com>") (range 30))})
+        (support/send-events session (support/envelope "<e@example.com>"))
+        (mt/run-message session {:sender "<f@example.org>"})
+        (support/send-events session (support/envelope "<g@example.com>"))))
+    (let [lines (verdicts logs)
+          [id] (keep #(re-find #"queue-id=\S+" %) lines)
+          client " client=client.example.org[192.0.2.1]"
+          without-id #(string/replace % #"^queue-id=\S+" "ID")]
+      (is id)
+      (is (= [(str "ID" client " from=<a@example.org> to=<b@example.com> at recipient: 550 5.1.1 No such user")
+              (str "ID" client " from=<a@example.org> to=<b@example.com>,\"<\\\"c d\\\"@example.com>\""
+                   " message accepted at end-of-message: accept")
+              (str "ID" client " from=<> to=" (string/join "," (map #(str "<r" % "@example.com>") (range 20)))
+                   " recipients=30 message accepted at end-of-message: accept")
+              (str "ID" client " from=<a@example.org> to=<e@example.com> message aborted")
+              (str "ID" client " from=<f@example.org> to=<recipient@example.com>"
+                   " message accepted at end-of-message: accept")
+              (str "ID" client " from=<a@example.org> to=<g@example.com> message aborted")]
+             (map without-id lines))))))
+
+(defn- printed
+  "Returns what a logging library prints of a record."
+  [{:keys [message] ^Throwable throwable :throwable}]
+  (let [writer (java.io.StringWriter.)]
+    (when throwable
+      (.printStackTrace throwable (java.io.PrintWriter. writer)))
+    (str message (some-> throwable .getMessage) "\n" writer)))
+
+(deftest a-hostile-mail-steers-no-terminal-and-forges-no-line
+  (support/with-logs logs
+    (let [hostile "\u001b[2J\u0007\u202e\u2066\r2026 forged\u009b"]
+      (milter/with-milter [server {:port 0
+                                   :handlers {:mail (fn [_ _] nil)
+                                              :recipient (fn [_ _] nil)
+                                              :header (fn [{:keys [value]} _]
+                                                        (throw (doto ^Exception (ex-info value {:value value}
+                                                                                         (Exception. (str "cause\n2026 forged " value)))
+                                                                 (.addSuppressed (Exception. ^String value)))))}}]
+        (with-open [session (mt/connect-to server)]
+          (support/send-events session
+                               [{:event :connect, :host-name hostile, :family :inet, :port 1, :address "192.0.2.1"}
+                                {:event :mail, :sender (str "<" hostile ">"), :options []}
+                                {:event :recipient, :address (str "<" hostile " to=<x>>"), :options []}
+                                {:event :data}
+                                {:event :header, :name "Subject", :value hostile}]))))
+    (let [[failure :as failures] (filter :throwable @logs)]
+      (is (= 1 (count failures)))
+      (is (string/includes? (printed failure) "ExceptionInfo: \\u001b[2J\\u0007\\u202e\\u2066\\r2026 forged\\u009b"))
+      (is (string/includes? (printed failure) "Caused by: java.lang.Exception: cause\\n2026 forged")))
+    (is (some #(string/includes? % "from=") (verdicts logs)))
+    (doseq [record @logs
+            line (string/split (printed record) #"\n")]
+      (is (re-matches #"[\t -~]*" line))
+      (is (not (string/starts-with? line "2026"))))))
+
+(deftest an-exception-with-plain-texts-is-logged-as-it-is
+  (let [plain (ex-info "naïve" {} (Exception. "no luck"))
+        cyclic (doto (Exception. "a") (.initCause (doto (Exception. "b\u0007") (.initCause plain))))]
+    (is (identical? plain (Printable/throwable plain)))
+    (is (string/includes? (printed {:throwable (Printable/throwable cyclic)}) "Caused by: java.lang.Exception: b\\u0007"))
+    (is (Printable/throwable (nasty-problem)))))
 
 (deftest nothing-in-a-reply-an-event-or-a-failure-makes-a-report-throw
   (are [reply event problem]

@@ -1,7 +1,8 @@
 (ns temse.milter-test
   (:require
+   [clojure.main :as main]
    [clojure.string :as string]
-   [clojure.test :refer [deftest is testing]]
+   [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.milter :as milter :refer [respond]]
    [temse.support :as support :refer [awaited thrown with-logs]]
@@ -261,3 +262,42 @@
   (is (= {:code \h, :kind :modification, :flag :add-header, :constant "SMFIF_ADDHDRS"}
          (:add-header milter/actions)))
   (is (= {:code \a, :kind :reply, :flag nil, :constant nil} (:accept milter/actions))))
+
+(deftest a-taken-port-is-told-in-a-sentence-that-a-repl-shows-too
+  (milter/with-milter [server options]
+    (let [port (milter/milter-port server)
+          error (try
+                  (milter/start-milter (assoc options :port port))
+                  (catch Exception e e))
+          sentence (str "cannot listen on inet:" port "@127.0.0.1: another program, or another filter,"
+                        " listens there already")]
+      (is (= sentence (ex-message error)))
+      (is (string/includes? (main/ex-str (main/ex-triage (Throwable->map error))) sentence))))
+  (are [address problem] (string/ends-with? (:message (thrown (milter/start-milter {:address address, :handlers marking})))
+                                            problem)
+    "inet:0@192.0.2.77" "this machine does not have the address"
+    "inet:0@no-such-host.invalid" "there is no host of this name"))
+
+(deftest a-milter-that-nobody-has-kept-is-found-and-stopped
+  (milter/start-milter (assoc options :name "lost"))
+  (let [lost? #(some #{"lost"} (map (comp :name milter/milter-status) (milter/running-milters)))]
+    (is (lost?))
+    (doseq [milter (milter/running-milters)
+            :when (= "lost" (:name (milter/milter-status milter)))]
+      (is (nil? (milter/stop-milter milter))))
+    (is (not (lost?)))))
+
+(deftest a-milter-takes-other-options-for-those-that-connect-later
+  (milter/with-milter [server options]
+    (with-open [before (mt/connect-to server)]
+      (milter/reload-milter server (assoc options :handlers {:mail (fn [_ _] [(act/reject)])}))
+      (is (= [:reject :accept] (map (comp :verdict #(mt/run-message % {})) [server before]))))
+    (testing "but not what its sockets were made with, and then nothing changes"
+      (are [changed problem] (string/includes? (:message (thrown (milter/reload-milter server (merge options changed))))
+                                               problem)
+        {:port 20025} ":port cannot change while the milter serves, from 0 to 20025"
+        {:name "other", :handlers {:mail (fn [_ _] nil)}} ":name cannot change"
+        {:max-unfinished-bytes 1000000} ":max-unfinished-bytes cannot change"
+        {:handlers {:mial identity}} "did you mean :mail?"
+        {:handlers {}} "there is nothing to do")
+      (is (= :reject (:verdict (mt/run-message server {})))))))

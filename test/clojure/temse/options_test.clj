@@ -14,7 +14,7 @@
   {:port [-1 65536 "20025" nil 1.5]
    :host [nil :localhost 127]
    :socket-path [nil :path 1]
-   :socket-permissions ["0660" "rw-rw---" "rwxrwxrwxrwx" 0660 nil]
+   :socket-permissions ["0668" "66" "rw-rw---" "rwxrwxrwxrwx" 0660 nil]
    :socket-group [nil 100]
    :address [20025 nil :inet]
    :handlers [nil [] #{} :handlers identity]
@@ -53,6 +53,7 @@
    :stop-timeout [-1 nil 0.5]
    :on-exchange [nil {}]
    :name [nil :milter 1]
+   :log-mail? [nil :yes]
    :keep-payload? [nil 0]})
 
 (deftest every-option-refuses-wrong-values-and-says-what-it-wants

@@ -245,12 +245,11 @@
         "       <-- continue"
         "  + X-Seen: yes"))))
 
-(deftest help-tells-every-option
+(deftest help-is-shown-instead-of-sending
   (doseq [args [["--help"] ["-h"] ["20025" "--count" "3" "--help"]]
           :let [{:keys [code out]} (apply run args)]]
     (is (= 0 code))
-    (doseq [option (keys @#'send/options)]
-      (is (or (= "-h" option) (string/includes? out option)) option))))
+    (is (string/starts-with? out "usage: temse send ADDRESS"))))
 
 ;; For programs
 
@@ -396,12 +395,12 @@
 (deftest mistakes-in-the-arguments-are-told-in-one-line
   (are [args error] (= {:code 2, :error error, :out ""} (apply run args))
     []
-    "name the address of the filter, such as inet:20025@127.0.0.1; temse send --help tells more"
-    ["1" "--fron" "a"] "there is no option --fron; temse send --help tells which there are"
-    ["1" "-x"] "there is no option -x; temse send --help tells which there are"
-    ["1" "--from"] "--from needs a value"
-    ["1" "--json=1"] "--json takes no value"
-    ["1" "--from" "a" "--from=b"] "--from is given twice"
+    "name the address of the filter, such as inet:20025@127.0.0.1; temse send --help shows what it takes"
+    ["1" "--fron" "a"] "there is no option --fron, did you mean --from?; temse send --help shows what it takes"
+    ["1" "-x"] "there is no option -x; temse send --help shows what it takes"
+    ["1" "--from"] "--from needs a value: --from ADDRESS; temse send --help shows what it takes"
+    ["1" "--json=1"] "--json takes no value; temse send --help shows what it takes"
+    ["1" "--from" "a" "--from=b"] "--from is given twice; temse send --help shows what it takes"
     ["1" "--header" "Subject"]
     "--header needs a name, a colon and a value, such as 'Subject: hi', not \"Subject\""
     ["1" "--header" ": hi"]

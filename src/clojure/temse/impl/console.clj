@@ -220,7 +220,7 @@
 
 (defonce ^:private ^{:doc "Held here, since java.util.logging forgets loggers that nobody holds."}
   ^Logger milters
-  (Logger/getLogger "temse.impl.log"))
+  (Logger/getLogger "temse"))
 
 (defn log-briefly!
   "Gives java.util.logging one line per record on stderr, connections and verdicts of milters

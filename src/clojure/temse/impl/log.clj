@@ -49,14 +49,27 @@
     (catch Throwable problem
       (str "(" (.getName (class problem)) " while it was printed)"))))
 
+(def ^:private logger
+  "The name of the logger, for users to configure."
+  "temse")
+
 (defn- line
-  "Returns what is said of a connection in one printable line."
+  "Returns a report of a connection in one printable line."
   [server ^ConnectionInfo connection & more]
   (Printable/of ^String (apply str server " "
                                (when connection
                                  (str (.id connection) " " (.peer connection)))
                                more)
                 (int longest-line)))
+
+(defn- mail-line
+  "Returns a report of a connection and its mail in one printable line."
+  [server ^ConnectionInfo connection & more]
+  (apply line server connection (when connection
+                                  (let [mail (.mail connection)]
+                                    (when (seq mail)
+                                      (str " " mail))))
+         more))
 
 (defn- told?
   "Returns true if the error that a connection ended with has been logged already."
@@ -101,9 +114,10 @@
         (catch Throwable problem
           (quietly
             (when-let [missed (unreported)]
-              (log/error problem (line title nil ":on-exchange failed: " (problem-text problem)
-                                       (when (pos? (long missed))
-                                         (str " (and " missed " times before that were not logged)")))))))))))
+              (log/log logger :error (Printable/throwable problem)
+                       (line title nil ":on-exchange failed: " (problem-text problem)
+                             (when (pos? (long missed))
+                               (str " (and " missed " times before that were not logged)")))))))))))
 
 ;; ---- the listener
 
@@ -124,24 +138,24 @@
                                        (on-exchange (exchange connection event response nanos))))]
     (reify ServerListener
       (negotiated [_ connection]
-        (log/debug (line server connection " connected")))
+        (log/log logger :debug nil (line server connection " connected")))
       (verdict [_ connection event reply ended]
-        (log/debug (line server connection (verdict-text event reply ended))))
+        (log/log logger :debug nil (mail-line server connection (verdict-text event reply ended))))
       (closed [_ connection error]
         (if (told? error)
-          (log/debug (line server connection " closed"))
-          (log/info (line server connection " closed: " (problem-text error)))))
+          (log/log logger :debug nil (line server connection " closed"))
+          (log/log logger :info nil (line server connection " closed: " (problem-text error)))))
       (violated [_ connection error]
-        (log/warn (line server connection " protocol error, closing: " (problem-text error) " "
-                        (data-text (dissoc (ex-data error) :action)))))
+        (log/log logger :warn nil
+                 (line server connection " protocol error, closing: " (problem-text error) " "
+                       (data-text (dissoc (ex-data error) :action)))))
       (failed [_ connection type event error]
-        (log/log :error error (line server connection " the handler of "
-                                    (some-> ^EventType type .-keyword)
-                                    " failed: " (problem-text error) " "
-                                    (data-text (dissoc event :data)))))
+        (log/log logger :error (Printable/throwable error)
+                 (mail-line server connection " the handler of " (some-> ^EventType type .-keyword)
+                            " failed: " (problem-text error) " " (data-text (dissoc event :data)))))
       (refused [_ peer why]
         (quietly
-          (log/warn (line server nil "refused " peer " " why))))
+          (log/log logger :warn nil (line server nil "refused " peer " " why))))
       (wantsExchanges [_]
         (some? on-exchange))
       (exchanged [_ connection event response nanos]

@@ -51,6 +51,10 @@
       (check-distinct given pairs)
       (into {} pairs))))
 
+(def ^:private events-for-logs
+  "The events that name a mail in a log."
+  #{:connect :mail :recipient})
+
 (defn- no-reply?
   [[_ handler]]
   (:no-reply (meta handler)))
@@ -85,17 +89,21 @@
   the actions.
 
   Where neither :actions nor :optional-actions is given, every action is asked for as optional.
-  Where :optional-events is not given, the events that old protocol versions lack are optional."
+  Where :optional-events is not given, the events that old protocol versions lack are optional. With
+  :log-mail? the events that name a mail are asked for, too, without a reply."
   ^Request [{:keys [handlers default-reply actions optional-actions optional-events no-reply-events
-                    request-macros rejected-recipients? leading-space?]}]
+                    request-macros rejected-recipients? leading-space? log-mail?]}]
   (let [handled (handler-map (if (nil? handlers) {} handlers))
+        logged (when log-mail?
+                 (remove (some-fn handled default-reply) events-for-logs))
         everything? (and (nil? actions) (nil? optional-actions))
         builder (doto (Request/builder)
                   (.events (types :handlers (keys handled)))
                   (.events (types :default-reply (keys default-reply)))
-                  (.optionalEvents (types :optional-events (or optional-events late-events)))
+                  (.events (types :log-mail? logged))
+                  (.optionalEvents (types :optional-events (concat logged (or optional-events late-events))))
                   (.noReplyEvents (types :no-reply-events
-                                         (into (set no-reply-events)
+                                         (into (into (set no-reply-events) logged)
                                                (map first)
                                                (filter no-reply? handled))))
                   (.actions (flags :actions actions))

@@ -105,7 +105,16 @@
 
 (defn- mode?
   [x]
-  (and (string? x) (re-matches #"([r-][w-][x-]){3}" x)))
+  (and (string? x) (re-matches #"([r-][w-][x-]){3}|0?[0-7]{3}" x)))
+
+(defn- symbolic-mode
+  "Returns a mode such as \"rw-rw----\" of one that may be octal, such as \"0660\"."
+  [mode]
+  (if (some->> mode (re-matches #"[0-7]+"))
+    (let [bits (Long/parseLong mode 8)]
+      (string/join (map-indexed (fn [i letter] (if (bit-test bits (- 8 (long i))) letter "-"))
+                                "rwxrwxrwx")))
+    mode))
 
 (defn- names-by-stage?
   [x]
@@ -117,7 +126,7 @@
   {:port ["a number from 0 to 65535" #(and (int? %) (<= 0 (long %) 65535)) nil]
    :host ["a host name or address" string? "127.0.0.1"]
    :socket-path ["a path" string? nil]
-   :socket-permissions ["a mode such as \"rw-rw----\"" mode? nil]
+   :socket-permissions ["a mode such as \"rw-rw----\" or \"0660\"" mode? nil]
    :socket-group ["the name of a group" string? nil]
    :address ["an address such as \"inet:20025@127.0.0.1\" or \"unix:/run/filter.sock\"" string? nil]
    :handlers ["a map of event to function, or a var of one" #(or (map? %) (var? %)) nil]
@@ -156,6 +165,7 @@
    :join? ["true or false" boolean? false]
    :stop-timeout ["milliseconds, 0 or more" nat-int? 5000]
    :on-exchange ["a function or var" callable? nil]
+   :log-mail? ["true or false" boolean? false]
    :name ["a string" string? "milter"]
    :on-fatal [":exit, or a function or var" #(or (= :exit %) (callable? %)) :exit]
    :keep-payload? ["true or false" boolean? false]})
@@ -164,6 +174,12 @@
   (into {}
         (keep (fn [[option [_ _ default]]] (when (some? default) [option default])))
         table))
+
+(def fixed
+  "The options that the sockets and threads of a server are made with."
+  [:port :host :socket-path :socket-permissions :socket-group :address :max-unfinished-bytes
+   :max-connections-per-peer :max-connections :loops :block-grace :max-blocked-wait :max-blocked
+   :write-timeout :daemon? :stop-timeout :name])
 
 (defn- check-no-handlers
   "Throws :bad-options if handlers are given where options belong."
@@ -278,7 +294,7 @@
                   (.maxConnectionsPerPeer (int (or (:max-connections-per-peer options) 0)))
                   (.writeTimeout (keys/duration (:write-timeout options)))
                   (.daemon (boolean (:daemon? options)))
-                  (.unixMode (:socket-permissions options))
+                  (.unixMode (symbolic-mode (:socket-permissions options)))
                   (.unixGroup (:socket-group options)))]
     (when-let [loops (:loops options)]
       (.loops ^TransportOptions$Builder builder (int loops)))

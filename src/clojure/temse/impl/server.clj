@@ -85,10 +85,10 @@
             result))))))
 
 (defn- checked-request
-  "Returns what the wishes of a context and the default replies ask of the MTA."
-  ^Request [default-reply wishes _no-reply]
+  "Returns what the wishes of a context, and the options that it cannot change, ask of the MTA."
+  ^Request [fixed wishes _no-reply]
   (options/check-given (into {} (filter (comp some? val)) wishes))
-  (negotiation/request (assoc wishes :default-reply default-reply)))
+  (negotiation/request (merge wishes fixed)))
 
 (defn- wished-handlers
   "Returns the handlers of a context. Throws :bad-options where there is no map of them, or where it
@@ -101,9 +101,9 @@
 
 (defn- wanted
   "Returns what the context and those options that it cannot change ask of the MTA."
-  ^Request [{:keys [default-reply] ::keys [request] :as options} context]
+  ^Request [{::keys [request] :as options} context]
   (let [handlers (wished-handlers options context)]
-    (request default-reply
+    (request (select-keys options [:default-reply :log-mail?])
              (assoc (select-keys context context-options) :handlers handlers)
              (mapv (comp :no-reply meta val) handlers))))
 

@@ -39,6 +39,24 @@ public final class Printable {
     return plain == length ? text : escaped(text, plain, most);
   }
 
+  /**
+   * Returns the printable text in quotes, with those in it and backslashes escaped, of at most
+   * {@code most} characters between them.
+   */
+  public static String quoted(String text, int most) {
+    String beginning = text.substring(0, Math.min(text.length(), most + 1));
+    return '"' + of(beginning.replace("\\", "\\\\").replace("\"", "\\\""), most) + '"';
+  }
+
+  /**
+   * Returns an exception to be logged in place of one with foreign texts: itself if its messages
+   * and those of its causes are printable lines, else a copy of which that is true, with the same
+   * stack trace.
+   */
+  public static Throwable throwable(Throwable problem) {
+    return PrintableException.of(problem);
+  }
+
   private static String escaped(String text, int plain, int most) {
     StringBuilder line =
         new StringBuilder(Math.min(most, text.length() + 16)).append(text, 0, plain);

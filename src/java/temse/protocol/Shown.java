@@ -24,7 +24,7 @@ final class Shown {
       return quoted(text);
     }
     if (isPlain(value)) {
-      String text = escaped(value.toString());
+      String text = Printable.of(value.toString(), LONGEST);
       return value instanceof Character ? "the character " + text : text;
     }
     return "an instance of " + value.getClass().getTypeName();
@@ -32,7 +32,7 @@ final class Shown {
 
   /** Returns the text in quotes, its end left out if it is long. */
   static String quoted(String text) {
-    return '"' + escaped(text) + '"';
+    return Printable.quoted(text, LONGEST);
   }
 
   /** Returns true if the value's text is known to be short and to come from no code of a user's. */
@@ -47,22 +47,5 @@ final class Shown {
         || value instanceof Character
         || value instanceof Keyword
         || value instanceof Symbol;
-  }
-
-  private static String escaped(String text) {
-    StringBuilder shown = new StringBuilder();
-    for (int i = 0; i < Math.min(text.length(), LONGEST); i++) {
-      char c = text.charAt(i);
-      if (c == '"' || c == '\\') {
-        shown.append('\\').append(c);
-      } else if (c >= ' ' && c < 0x7F) {
-        shown.append(c);
-      } else if (Character.isLetterOrDigit(c)) {
-        shown.append(c);
-      } else {
-        shown.append(String.format("\\u%04X", (int) c));
-      }
-    }
-    return text.length() <= LONGEST ? shown.toString() : shown + "…";
   }
 }

@@ -16,4 +16,13 @@ public interface ConnectionInfo {
 
   /** Returns the macros that hold now. */
   MacroTable macros();
+
+  /**
+   * Returns what is known of the mail at hand, for logs: a printable line such as {@code
+   * queue-id=4F3A21 client=mail.example.org[192.0.2.1] from=<a@example.org> to=<b@example.com>},
+   * empty before the SMTP client is known.
+   */
+  default String mail() {
+    return "";
+  }
 }

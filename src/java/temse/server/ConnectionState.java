@@ -77,6 +77,11 @@ final class ConnectionState implements ConnectionInfo {
     return ledger.macros();
   }
 
+  @Override
+  public String mail() {
+    return ledger.envelope(false).toString();
+  }
+
   /** Returns the time on the scale of {@link System#nanoTime}. */
   long clock() {
     return clock.getAsLong();

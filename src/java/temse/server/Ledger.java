@@ -31,6 +31,8 @@ import temse.server.Entry.Way;
 final class Ledger {
   private static final Packet END_OF_MESSAGE = new Packet('E');
 
+  private static final String QUEUE_ID = "i";
+
   /** The bytes of macros that may outlast their message, as they do in libmilter. */
   private static final int MACROS_KEPT = 4096;
 
@@ -39,6 +41,8 @@ final class Ledger {
   private final HeaderCounter header = new HeaderCounter();
   private final Faults faults = new Faults();
 
+  private Envelope envelope = new Envelope();
+  private Envelope endedEnvelope;
   private Session session = Session.START;
   private MacroTable macros = MacroTable.EMPTY;
   private Agreement agreement;
@@ -111,6 +115,7 @@ final class Ledger {
         if (session.inMessage() && !before.inMessage() || type == EventType.MAIL) {
           beginMessage();
         }
+        envelope.add(type, packet);
         if (type.inMessage() ? !session.inMessage() : session == Session.CONNECTION_SETTLED) {
           IPersistentMap reply = type == EventType.UNKNOWN ? Actions.proceed() : settledReply;
           add(type, Way.REPEAT, null, null, reply);
@@ -308,6 +313,9 @@ final class Ledger {
 
   private void announceMessageEnd(Keyword reason) {
     messageOpen = false;
+    envelope.named(macros.get(QUEUE_ID));
+    endedEnvelope = envelope;
+    envelope = envelope.next();
     announce(
         EventType.MESSAGE_END,
         EventCodec.event(EventType.MESSAGE_END, Keys.REASON, reason, Keys.AT, reached.keyword));
@@ -333,6 +341,15 @@ final class Ledger {
 
   MacroTable macros() {
     return macros;
+  }
+
+  /** Returns what is known of the mail at hand, or of the one that has just ended. */
+  Envelope envelope(boolean ended) {
+    if (ended) {
+      return endedEnvelope;
+    }
+    envelope.named(macros.get(QUEUE_ID));
+    return envelope;
   }
 
   boolean inMessage() {

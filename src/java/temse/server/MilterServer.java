@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 import temse.protocol.MilterException;
 import temse.transport.Endpoint;
@@ -22,12 +23,21 @@ import temse.transport.TransportListener;
 public final class MilterServer implements AutoCloseable {
   private final SocketServer sockets;
   private final ServerCounters counters;
-  private final Duration stopTimeout;
+  private final ServerOptions options;
+  private final AtomicReference<Service> service;
 
-  private MilterServer(SocketServer sockets, ServerCounters counters, Duration stopTimeout) {
+  /** What a new connection gets. */
+  private record Service(MilterFactory factory, EngineOptions options, ServerListener listener) {}
+
+  private MilterServer(
+      SocketServer sockets,
+      ServerCounters counters,
+      ServerOptions options,
+      AtomicReference<Service> service) {
     this.sockets = sockets;
     this.counters = counters;
-    this.stopTimeout = stopTimeout;
+    this.options = options;
+    this.service = service;
   }
 
   /** Starts a server that logs what happens: see {@link SystemLoggerListener}. */
@@ -44,44 +54,68 @@ public final class MilterServer implements AutoCloseable {
       MilterFactory factory, ServerOptions options, ServerListener listener) {
     AtomicLong ids = new AtomicLong();
     ServerCounters counters = new ServerCounters(options.engine());
+    AtomicReference<Service> service =
+        new AtomicReference<>(new Service(factory, options.engine(), listener));
     try {
       SocketServer sockets =
           SocketServer.start(
               options.endpoints(),
               options.transport(),
-              link ->
-                  new ConnectionEngine(
-                      factory,
-                      options.engine(),
-                      listener,
-                      counters,
-                      link,
-                      ids.incrementAndGet(),
-                      System::nanoTime),
-              refusals(listener));
-      return new MilterServer(sockets, counters, options.stopTimeout());
+              link -> {
+                Service now = service.get();
+                return new ConnectionEngine(
+                    now.factory,
+                    now.options,
+                    now.listener,
+                    counters,
+                    link,
+                    ids.incrementAndGet(),
+                    System::nanoTime);
+              },
+              refusals(service));
+      return new MilterServer(sockets, counters, options, service);
     } catch (IOException e) {
-      throw new MilterException(
-          MilterException.Category.BIND_FAILED,
-          e.getMessage(),
-          e,
-          "address",
-          options.endpoints().stream().map(Endpoint::toString).collect(Collectors.joining(", ")));
+      MilterException failure =
+          new MilterException(
+              MilterException.Category.BIND_FAILED,
+              e.getMessage(),
+              "address",
+              options.endpoints().stream()
+                  .map(Endpoint::toString)
+                  .collect(Collectors.joining(", ")));
+      failure.addSuppressed(e);
+      throw failure;
     }
   }
 
-  private static TransportListener refusals(ServerListener listener) {
+  private static TransportListener refusals(AtomicReference<Service> service) {
     return new TransportListener() {
       @Override
       public void refused(String peer, String why) {
-        listener.refused(peer, why);
+        service.get().listener.refused(peer, why);
       }
 
       @Override
       public void failed(Throwable problem) {
-        listener.refused("", problem.toString());
+        service.get().listener.refused("", problem.toString());
       }
     };
+  }
+
+  /**
+   * Serves MTAs that connect from now on with another factory, other options and another listener.
+   * Connections that are open keep theirs.
+   *
+   * @throws MilterException BAD_OPTIONS if the options allow another number of bytes for all
+   *     unfinished packets together, which stays until the server is started again
+   */
+  public void replace(MilterFactory factory, EngineOptions engine, ServerListener listener) {
+    if (engine.maximumUnfinishedBytes != options.engine().maximumUnfinishedBytes) {
+      throw new MilterException(
+          MilterException.Category.BAD_OPTIONS,
+          "maximumUnfinishedBytes cannot change while the server runs");
+    }
+    service.set(new Service(factory, engine, listener));
   }
 
   /** Returns the addresses it listens on, with real port numbers. */
@@ -130,7 +164,7 @@ public final class MilterServer implements AutoCloseable {
   /** Stops with the grace of the options. */
   @Override
   public void close() {
-    stop(stopTimeout);
+    stop(options.stopTimeout());
   }
 
   /** Waits until the server has stopped. */

@@ -4,8 +4,10 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import java.util.ArrayDeque;
 import java.util.List;
+import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MacroTable;
 import temse.protocol.MilterException;
 
 /**
@@ -17,12 +19,12 @@ import temse.protocol.MilterException;
  */
 final class Reports {
   private final ServerListener listener;
-  private final ConnectionInfo connection;
+  private final ConnectionState connection;
   private final ServerCounters counters;
   private ArrayDeque<Runnable> waiting;
   private boolean wantsExchanges;
 
-  Reports(ServerListener listener, ConnectionInfo connection, ServerCounters counters) {
+  Reports(ServerListener listener, ConnectionState connection, ServerCounters counters) {
     this.listener = listener;
     this.connection = connection;
     this.counters = counters;
@@ -71,7 +73,36 @@ final class Reports {
   }
 
   void verdict(EventType event, IPersistentMap reply, Keyword ended) {
-    add(() -> listener.verdict(connection, event, reply, ended));
+    ConnectionInfo about = new Verdict(connection, connection.ledger.envelope(ended != null));
+    add(() -> listener.verdict(about, event, reply, ended));
+  }
+
+  /** A connection with the mail that a verdict is about, which may be over when it is reported. */
+  private record Verdict(ConnectionInfo connection, Envelope envelope) implements ConnectionInfo {
+    @Override
+    public long id() {
+      return connection.id();
+    }
+
+    @Override
+    public String peer() {
+      return connection.peer();
+    }
+
+    @Override
+    public Agreement agreement() {
+      return connection.agreement();
+    }
+
+    @Override
+    public MacroTable macros() {
+      return connection.macros();
+    }
+
+    @Override
+    public String mail() {
+      return envelope.toString();
+    }
   }
 
   /**

@@ -14,9 +14,10 @@ import temse.protocol.MilterException;
 import temse.protocol.Printable;
 
 /**
- * Writes what happens in a server to a {@link System.Logger}: negotiations and ends as DEBUG, lost
- * connections as INFO, broken protocol and refused connections as WARNING, failed handlers as ERROR
- * with their exception. The body of a mail is never written.
+ * Writes what happens in a server to a {@link System.Logger}: negotiations, ends and verdicts as
+ * DEBUG, lost connections as INFO, broken protocol and refused connections as WARNING, failed
+ * handlers as ERROR with their exception. A verdict comes with {@link ConnectionInfo#mail}. The
+ * body of a mail is never written.
  *
  * <pre>{@code
  * MilterServer.start(
@@ -24,8 +25,8 @@ import temse.protocol.Printable;
  * }</pre>
  *
  * <p>A record is one line of at most 4,000 characters, in which control characters are escaped. (An
- * exception is passed to the logger as it is.) No method throws: if the logger fails, this is
- * reported on stderr, at most once in ten seconds.
+ * exception is passed to the logger as {@link Printable#throwable} makes it.) No method throws: if
+ * the logger fails, this is reported on stderr, at most once in ten seconds.
  */
 public final class SystemLoggerListener implements ServerListener {
   private static final int LONGEST = 4000;
@@ -67,10 +68,10 @@ public final class SystemLoggerListener implements ServerListener {
         Level.DEBUG,
         null,
         () ->
-            who(connection)
+            mail(connection)
                 + (ended == null ? "" : " message " + ended.getName())
                 + (event == null ? "" : " at " + event.keyword.getName())
-                + (reply == null ? "" : ": " + name(reply.valAt(Keys.ACTION))));
+                + (reply == null ? "" : ": " + replyText(reply)));
   }
 
   @Override
@@ -90,7 +91,7 @@ public final class SystemLoggerListener implements ServerListener {
     log(
         Level.ERROR,
         error,
-        () -> who(connection) + " handler failed at " + description(type, event));
+        () -> mail(connection) + " handler failed at " + description(type, event));
   }
 
   @Override
@@ -101,7 +102,7 @@ public final class SystemLoggerListener implements ServerListener {
   private void log(Level level, Throwable error, Supplier<String> text) {
     try {
       if (logger.isLoggable(level)) {
-        logger.log(level, line(text), error);
+        logger.log(level, line(text), Printable.throwable(error));
       }
     } catch (Throwable problem) {
       LastResort.report("writing to the log", problem);
@@ -127,6 +128,20 @@ public final class SystemLoggerListener implements ServerListener {
     return connection == null
         ? "unknown connection"
         : "connection " + connection.id() + " of " + connection.peer();
+  }
+
+  private static String mail(ConnectionInfo connection) {
+    String mail = connection == null ? "" : connection.mail();
+    return who(connection) + (mail.isEmpty() ? "" : " " + mail);
+  }
+
+  private static String replyText(IPersistentMap reply) {
+    Object code = reply.valAt(Keys.SMTP_CODE);
+    Object enhanced = reply.valAt(Keys.ENHANCED_CODE);
+    return name(reply.valAt(Keys.ACTION))
+        + (code == null ? "" : " " + code)
+        + (enhanced == null ? "" : " " + enhanced)
+        + (reply.valAt(Keys.TEXT) instanceof String text ? " " + text : "");
   }
 
   /** Returns the message of an exception, whose class may be a user's. */

@@ -1,9 +1,13 @@
 package temse.transport;
 
 import java.io.IOException;
+import java.net.BindException;
+import java.net.InetAddress;
+import java.net.NetworkInterface;
 import java.net.ProtocolFamily;
 import java.net.StandardProtocolFamily;
 import java.net.StandardSocketOptions;
+import java.net.UnknownHostException;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
@@ -17,6 +21,7 @@ import java.util.function.Consumer;
 final class Acceptor extends Timers.Timed {
   private static final int BACKLOG = 1024;
   private static final int ACCEPTED_AT_ONCE = 64;
+  private static final int PRIVILEGED = 1024;
   private static final long PAUSE = TimeUnit.MILLISECONDS.toNanos(100);
 
   private final ServerSocketChannel channel;
@@ -54,8 +59,27 @@ final class Acceptor extends Timers.Timed {
       return new Acceptor(channel, new Endpoint.Inet(inet.v6(), inet.host(), port), null);
     } catch (IOException | RuntimeException e) {
       channel.close();
-      throw new IOException("cannot listen on " + endpoint + ": " + e.getMessage(), e);
+      throw new IOException("cannot listen on " + endpoint + ": " + problem(endpoint, e), e);
     }
+  }
+
+  /** Says what is wrong in words of its own: those of the system are in any language. */
+  private static String problem(Endpoint endpoint, Exception e) throws IOException {
+    if (!(endpoint instanceof Endpoint.Inet inet)) {
+      return e.getMessage();
+    }
+    if (e instanceof UnknownHostException) {
+      return "there is no host of this name";
+    }
+    if (e instanceof BindException) {
+      InetAddress address = inet.address().getAddress();
+      boolean here =
+          address.isAnyLocalAddress() || NetworkInterface.getByInetAddress(address) != null;
+      return here
+          ? "another program, or another filter, listens there already"
+          : "this machine does not have the address";
+    }
+    return e.getMessage() + (inet.port() < PRIVILEGED ? " (ports below 1024 are for root)" : "");
   }
 
   private static ProtocolFamily family(Endpoint endpoint) {

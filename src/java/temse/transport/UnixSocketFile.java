@@ -5,6 +5,8 @@ import java.net.BindException;
 import java.net.ConnectException;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.AccessDeniedException;
@@ -13,12 +15,17 @@ import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
+import java.nio.file.OpenOption;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.GroupPrincipal;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.nio.file.attribute.UserPrincipalNotFoundException;
+import java.util.Arrays;
+import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
@@ -33,6 +40,10 @@ final class UnixSocketFile {
   private static final int FILE_TYPE = 0170000;
   private static final int SOCKET = 0140000;
   private static final int NAMES = 36 * 36 * 36 * 36;
+  private static final Set<OpenOption> LOCK_OPTIONS =
+      Set.of(StandardOpenOption.CREATE, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS);
+  private static final FileAttribute<?> PRIVATE =
+      PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------"));
   private static final int LONGEST_DIRECTORY = Endpoint.Unix.LONGEST_PATH - "/.zzzz/s".length();
 
   private final Path path;
@@ -76,12 +87,54 @@ final class UnixSocketFile {
 
   /** Removes the file, unless another one has taken its place. */
   void remove() throws IOException {
-    try {
-      if (identity.equals(identity(path))) {
-        Files.delete(path);
+    alone(
+        path,
+        () -> {
+          if (identity.equals(identity(path))) {
+            Files.delete(path);
+          }
+        });
+  }
+
+  private interface Removal {
+    void run() throws IOException;
+  }
+
+  /**
+   * Runs what may remove the file while no other process and no other thread does so: between a
+   * look at the file and its removal nobody else can remove it and put another one in its place.
+   * The lock is a file beside it, which exists for that time only.
+   */
+  private static synchronized void alone(Path path, Removal removal) throws IOException {
+    Path lock = path.resolveSibling("." + path.getFileName() + ".lock");
+    while (true) {
+      try (FileChannel channel = FileChannel.open(lock, LOCK_OPTIONS, PRIVATE)) {
+        channel.lock();
+        if (isThere(lock, channel)) {
+          try {
+            removal.run();
+          } finally {
+            Files.delete(lock);
+          }
+          return;
+        }
+      } catch (NoSuchFileException gone) {
+        return;
+      } catch (AccessDeniedException e) {
+        throw new IOException("this process may not write to " + e.getFile(), e);
       }
-    } catch (NoSuchFileException gone) {
-      // What was wanted.
+    }
+  }
+
+  /** Returns true if the locked file is still the one of that name: its last holder deletes it. */
+  private static boolean isThere(Path lock, FileChannel channel) throws IOException {
+    byte[] token = new byte[16];
+    ThreadLocalRandom.current().nextBytes(token);
+    channel.write(ByteBuffer.wrap(token), 0);
+    try {
+      return Arrays.equals(token, Files.readAllBytes(lock));
+    } catch (NoSuchFileException deleted) {
+      return false;
     }
   }
 
@@ -127,30 +180,24 @@ final class UnixSocketFile {
         Files.createLink(path, socket);
         return;
       } catch (FileAlreadyExistsException taken) {
-        removeStale(path, user(socket));
+        Object user = user(socket);
+        alone(path, () -> removeStale(path, user));
       }
     }
   }
 
   private static void removeStale(Path path, Object user) throws IOException {
-    try {
-      Object found = identity(path);
-      int mode = (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
-      if ((mode & FILE_TYPE) != SOCKET) {
-        throw new BindException(path + " exists and is not a socket; it was left alone");
-      }
-      if (!user.equals(user(path))) {
-        throw new BindException(path + " belongs to another user; it was left alone");
-      }
-      if (answers(path)) {
-        throw new BindException(path + " is in use: somebody answers on it");
-      }
-      if (found.equals(identity(path))) {
-        Files.delete(path);
-      }
-    } catch (NoSuchFileException gone) {
-      // What was wanted.
+    int mode = (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
+    if ((mode & FILE_TYPE) != SOCKET) {
+      throw new BindException(path + " exists and is not a socket; it was left alone");
     }
+    if (!user.equals(user(path))) {
+      throw new BindException(path + " belongs to another user; it was left alone");
+    }
+    if (answers(path)) {
+      throw new BindException(path + " is in use: somebody answers on it");
+    }
+    Files.delete(path);
   }
 
   private static boolean answers(Path path) throws IOException {

@@ -3,7 +3,7 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
-   [clojure.string :as string]
+   [temse.impl.arguments :as arguments :refer [fail]]
    [temse.impl.capture.frames :as frames]
    [temse.impl.capture.hex :as hex]
    [temse.impl.capture.input :as input]
@@ -19,54 +19,26 @@
 
 (set! *warn-on-reflection* true)
 
-(def usage
-  "What `temse decode --help` prints."
-  "temse decode FILE [OPTIONS]
-    shows what went over a milter's connection as events and actions
-
-  FILE, or - for the standard input, is one of
-    a hex dump of what one side or both sent: of xxd, hexdump -C, od -t x1 or
-      Wireshark, or hex digits alone
-    a capture file (pcap or pcapng) of tcpdump or Wireshark: TCP over IPv4 or
-      IPv6 on Ethernet, loopback, Linux cooked or raw IP; no IP fragments, no
-      IPv6 extension headers
-    the bytes themselves
-
-    --port PORT      the milter's port in a capture file: also shows connections
-                     whose beginning is missing (default: all connections that
-                     begin like a milter's)
-    --edn            a recording of each connection, which `temse replay` plays
-    --record DIR     the same as files
-    -v, --verbose    also macros and the flags of the negotiation
-
-  Of a damaged file, what can be read is shown, and where the damage is.
-
-  Exit code: 0, or 2 if the file is damaged, incomplete, or holds no milter
-  conversation.")
-
-(defn- fail
-  [& message]
-  (throw (ex-info (string/join message) {:temse.cli/exit 2})))
-
-(defn- parse
-  [args]
-  (loop [[arg & more :as args] args, parsed {}]
-    (cond
-      (empty? args) parsed
-      (= "--edn" arg) (recur more (assoc parsed :edn? true))
-      (#{"-v" "--verbose"} arg) (recur more (assoc parsed :verbose? true))
-      (#{"--port" "--record"} arg) (if (seq more)
-                                     (recur (rest more) (assoc parsed (keyword (subs arg 2)) (first more)))
-                                     (fail arg " needs a value"))
-      (and (string/starts-with? arg "-") (not= "-" arg)) (fail "there is no option " arg "\n\n" usage)
-      (:file parsed) (fail "one file at a time: " (:file parsed) " or " arg)
-      :else (recur more (assoc parsed :file arg)))))
-
-(defn- port
-  [text]
-  (when text
-    (or (when (re-matches #"[0-9]{1,5}" text) (parse-long text))
-        (fail "--port needs a number, such as 20025, not " (pr-str text)))))
+(def command
+  "See temse.impl.arguments."
+  {:usage ["temse decode FILE [OPTIONS]"]
+   :about ["Shows what went over a milter's connection as events and actions."
+           ""
+           "FILE, or - for the standard input, is one of"
+           "  a hex dump of what one side or both sent: of xxd, hexdump -C, od -t x1 or"
+           "    Wireshark, or hex digits alone"
+           "  a capture file (pcap or pcapng) of tcpdump or Wireshark: TCP over IPv4 or IPv6"
+           "    on Ethernet, loopback, Linux cooked or raw IP; no IP fragments, no IPv6"
+           "    extension headers"
+           "  the bytes themselves"
+           "Of a damaged file, what can be read is shown, and where the damage is."]
+   :options [["--port PORT" "the milter's port in a capture file: also shows connections whose beginning
+                             is missing (default: all connections that begin like a milter's)"
+              (arguments/whole-number 1 65535)]
+             ["--edn" "a recording of each connection, which `temse replay` plays"]
+             ["--record DIR" "the same as files" arguments/text]
+             ["-v, --verbose" "also macros and the flags of the negotiation"]]
+   :exit "0, or 2 if the file is damaged, incomplete, or holds no milter conversation."})
 
 ;; ---- what cannot be read
 
@@ -302,17 +274,21 @@
   [verbose? {:keys [nanos] :as exchange}]
   (run! println (ladder/lines (assoc exchange :millis (/ (long nanos) 1e6)) verbose?)))
 
+(defn- show
+  [{:keys [words edn verbose record port]}]
+  (let [[file & more] words]
+    (when-not file
+      (arguments/misused command "name a file, or - for the standard input"))
+    (when more
+      (fail "one file at a time: " file " or " (first more)))
+    (when (and edn record)
+      (fail "--edn or --record, not both"))
+    (cond
+      edn (print-recordings file port)
+      record (write-recordings record file port)
+      :else (decode file port {:on-exchange #(print-ladder verbose %), :on-end identity}))))
+
 (defn run
   "Runs the command and returns its exit code."
   [args]
-  (if (some #{"-h" "--help"} args)
-    (do (println usage)
-        0)
-    (let [{:keys [file edn? verbose? record] :as parsed} (parse args)
-          port (port (:port parsed))]
-      (when-not file
-        (fail "name a file, or - for the standard input\n\n" usage))
-      (cond
-        edn? (print-recordings file port)
-        record (write-recordings record file port)
-        :else (decode file port {:on-exchange #(print-ladder verbose? %), :on-end identity})))))
+  (arguments/run command args show))

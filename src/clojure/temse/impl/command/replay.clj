@@ -3,77 +3,53 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
+   [temse.impl.arguments :as arguments :refer [fail]]
+   [temse.impl.class-path :as class-path]
+   [temse.impl.filter-file :as filter-file]
    [temse.impl.options :as options]
    [temse.record :as record]
    [temse.replay :as replay])
   (:import
    (clojure.lang ExceptionInfo)
    (java.io IOException)
-   (temse.protocol MilterException)
-   (temse.transport Endpoint)))
+   (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
 
-(def usage
-  "What `temse replay --help` prints."
-  "temse replay DIR|FILE... (--filter FILE.clj | --to ADDRESS) [OPTIONS] [-- ARGS...]
-    plays recordings to a filter as the recorded MTA would, and shows what it answers differently
-
-    --filter FILE.clj   the filter of a Clojure file, as `temse run` takes it, with ARGS
-    --to ADDRESS        any milter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a port
-    --ignore NAME       a header field whose value may differ, may be repeated
-    --timeout SECONDS   to wait for each answer (default: 30)
-
-  Exit code: 0 if nothing differs, 1 if something does, 2 if there was an error.")
-
-(defn- fail
-  [& message]
-  (throw (ex-info (string/join message) {:temse.cli/exit 2})))
-
-(defn- milliseconds
-  [text]
-  (let [seconds (when (re-matches #"[0-9]{1,6}(\.[0-9]+)?" text) (parse-double text))]
-    (if (and seconds (pos? (double seconds)))
-      (max 1 (Math/round (* 1000 (double seconds))))
-      (fail "--timeout needs seconds, such as 30 or 0.5, not " (pr-str text)))))
-
-(defn- parse
-  [args]
-  (loop [[arg & more :as args] args, parsed {:files [], :ignore [], :args []}]
-    (let [value (first more)]
-      (cond
-        (empty? args) parsed
-        (= "--" arg) (assoc parsed :args (vec more))
-        (not (string/starts-with? arg "-")) (recur more (update parsed :files conj arg))
-        (not (#{"--filter" "--to" "--ignore" "--timeout"} arg)) (fail "there is no option " arg "\n\n" usage)
-        (nil? value) (fail arg " needs a value")
-        (= "--ignore" arg) (recur (rest more) (update parsed :ignore conj value))
-        (= "--timeout" arg) (recur (rest more) (assoc parsed :timeout (milliseconds value)))
-        :else (recur (rest more) (assoc parsed (keyword (subs arg 2)) value))))))
-
-(defn- file-filter
-  "Returns the options of the filter in a Clojure file."
-  [file args]
-  (let [found (try
-                ((requiring-resolve 'temse.cli/load-filter) file args)
-                (catch ExceptionInfo e
-                  (fail (ex-message e))))]
-    (options/of-filter found)))
+(def command
+  "See temse.impl.arguments."
+  {:usage ["temse replay DIR|FILE... --filter FILE.clj [OPTIONS] [-- ARGS...]"
+           "temse replay DIR|FILE... --to ADDRESS [OPTIONS]"]
+   :about ["Plays recordings to a filter as the recorded MTA would, and shows what it"
+           "answers differently."]
+   :args? true
+   :options [["--filter FILE.clj" "the filter of a Clojure file, as `temse run` takes it, with ARGS"
+              arguments/text]
+             ["--class-path PATH" "directories and jars of the filter, with colons between them"
+              arguments/text :repeated]
+             ["--deps FILE" "a deps.edn, whose :paths and :deps the filter needs" arguments/text]
+             ["--to ADDRESS" "any milter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a port"
+              arguments/address]
+             ["--ignore NAME" "a header field whose value may differ" arguments/text :repeated]
+             ["--timeout SECONDS" "to wait for each answer (default: 30)" arguments/milliseconds]]
+   :exit "0 if nothing differs, 1 if something does, 2 after an error."})
 
 (defn- filter-of
-  [{:keys [filter to args]}]
-  (cond
-    (= (nil? filter) (nil? to)) (fail "name the filter, either --filter FILE.clj or --to ADDRESS\n\n" usage)
-    filter (file-filter filter args)
-    :else (try
-            (str (Endpoint/parse to))
-            (catch IllegalArgumentException e
-              (fail "--to: " (ex-message e))))))
+  [{:keys [filter to args class-path deps]}]
+  (when (= (nil? filter) (nil? to))
+    (arguments/misused command "name the filter, either --filter FILE.clj or --to ADDRESS"))
+  (when (and to (or args class-path deps))
+    (fail "the milter at " to " runs already; arguments and a class path go with --filter"))
+  (if to
+    to
+    (do
+      (filter-file/extend-class-path! (class-path/entries class-path deps))
+      (options/of-filter (filter-file/load-filter filter args)))))
 
 (defn- read-all
   [files]
   (when (empty? files)
-    (fail "name recordings: files or directories\n\n" usage))
+    (arguments/misused command "name recordings: files or directories"))
   (let [recordings (try
                      (into [] (mapcat record/read-recordings) files)
                      (catch ExceptionInfo e
@@ -91,22 +67,22 @@
       (str (counted (count differences) "difference") " in "
            (count (distinct (map :recording differences))) " of " recordings))))
 
+(defn- replay
+  [{:keys [words ignore timeout] :as parsed}]
+  (let [filter (filter-of parsed)
+        recordings (read-all words)
+        differences (try
+                      (replay/replay recordings filter (cond-> {:ignore (or ignore [])}
+                                                         timeout (assoc :timeout timeout)))
+                      (catch IOException e
+                        (fail (:to parsed) ": " (ex-message e)))
+                      (catch MilterException e
+                        (fail (ex-message e))))]
+    (replay/print-differences differences)
+    (println (summary differences recordings))
+    (if (empty? differences) 0 arguments/refused)))
+
 (defn run
   "Runs the command and returns its exit code."
   [args]
-  (if (some #{"-h" "--help"} args)
-    (do (println usage)
-        0)
-    (let [{:keys [files ignore timeout] :as parsed} (parse args)
-          filter (filter-of parsed)
-          recordings (read-all files)
-          differences (try
-                        (replay/replay recordings filter (cond-> {:ignore ignore}
-                                                           timeout (assoc :timeout timeout)))
-                        (catch IOException e
-                          (fail (:to parsed) ": " (ex-message e)))
-                        (catch MilterException e
-                          (fail (ex-message e))))]
-      (replay/print-differences differences)
-      (println (summary differences recordings))
-      (if (empty? differences) 0 1))))
+  (arguments/run command args replay))

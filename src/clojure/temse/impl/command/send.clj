@@ -4,6 +4,7 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.impl.arguments :as arguments :refer [fail]]
    [temse.impl.document :as document]
    [temse.impl.load :as load]
    [temse.mail :as mail]
@@ -18,59 +19,11 @@
 
 (set! *warn-on-reflection* true)
 
-(def usage
-  "What `temse send --help` prints."
-  "temse send ADDRESS [OPTIONS] [FILE...]
-    plays mails to any milter as an MTA would, all on one connection, and tells what became of them
-
-  ADDRESS is that of the filter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a local port.
-  FILE is a mail in the Internet message format (.eml), or - for one on the standard input.
-  Without any, the mail is made of the options.
-
-  the mails
-    --from ADDRESS           sender; <> for none (default: <sender@example.org>, in a FILE the
-                             Return-Path or From)
-    --rcpt ADDRESS           recipient, may be repeated (default: <recipient@example.com>, in a FILE
-                             those of To, Cc and Bcc)
-    --header 'NAME: VALUE'   header field, may be repeated; takes the place of the From, To or
-                             Subject that is there by default
-    --body TEXT              body; where it is repeated, the filter gets these pieces one by one
-    --mbox FILE              all mails of a mailbox, may be repeated
-  the MTA and its client
-    --mta postfix|sendmail   whose habits to have (default: postfix)
-    --version 2|3|4|6        highest version of the protocol to offer (default: 6)
-    --macro NAME=VALUE       value of a macro, such as auth_authen=alice, sent at the stages at
-                             which the MTA or the filter lists it; may be repeated
-    --connect-host NAME      (default: client.example.org)
-    --connect-address IP     (default: 192.0.2.1)
-    --connect-port PORT      (default: 40110)
-    --helo NAME              (default: client.example.org)
-    --timeout SECONDS        to wait for each answer (default: 30)
-  the output
-    -v, --verbose            the whole conversation, and the mail before and after
-    --json, --edn            one line per mail for other programs, in ASCII
-    -h, --help               this text
-  load
-    --count N                messages to play, the mails again and again (default: each once)
-    --threads N              connections to play them on at the same time, 1 to 1000 (default: 1)
-                             With either, throughput and latencies are told.
-
-  Exit code: 0 if all mails were accepted, 1 if any was refused, deferred or discarded, 2 if there
-  was an error.")
-
-(defn- fail
-  [& message]
-  (throw (ex-info (string/join message) {:temse.cli/exit 2})))
-
 ;; ---- arguments
 
 (defn- address
   [_ text]
   (if (string/starts-with? text "<") text (str "<" text ">")))
-
-(defn- text
-  [_ text]
-  text)
 
 (defn- header-field
   [option text]
@@ -85,23 +38,6 @@
     (when-not macro-name
       (fail option " needs NAME=VALUE, such as auth_authen=alice, not " (pr-str text)))
     [macro-name value]))
-
-(defn- whole-number
-  "Returns a reader of whole numbers within limits."
-  [least most]
-  (fn [option text]
-    (let [n (when (re-matches #"[0-9]{1,9}" text) (parse-long text))]
-      (if (and n (<= least n most))
-        n
-        (fail option " needs a number from " least " to " most ", not " (pr-str text))))))
-
-(defn- milliseconds
-  [option text]
-  (let [seconds (when (re-matches #"[0-9]{1,6}(\.[0-9]+)?" text) (parse-double text))
-        millis (when seconds (Math/round (* 1000.0 (double seconds))))]
-    (if (and millis (pos? (long millis)))
-      millis
-      (fail option " needs seconds, such as 30 or 0.5, not " (pr-str text)))))
 
 (def ^:private ipv4-address
   (let [octet "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"]
@@ -120,85 +56,57 @@
     text
     (fail option " needs an address such as 192.0.2.1 or 2001:db8::1, not " (pr-str text))))
 
-(defn- one-of
-  "Returns a reader of the keys of a map."
-  [choices]
-  (fn [option text]
-    (or (choices text)
-        (fail option " is one of " (string/join ", " (sort (keys choices))) ", not "
-              (pr-str text)))))
-
-(def ^:private options
-  "By name: the key, what reads the value, and whether it may be repeated. No reader: no value."
-  {"--from" [:from address]
-   "--rcpt" [:rcpt address :repeated]
-   "--header" [:header header-field :repeated]
-   "--body" [:body text :repeated]
-   "--mbox" [:mbox text :repeated]
-   "--mta" [:mta (one-of {"postfix" :postfix, "sendmail" :sendmail})]
-   "--version" [:version (one-of {"2" :postfix-2, "3" :postfix-3, "4" :postfix-4, "6" :postfix})]
-   "--macro" [:macro macro :repeated]
-   "--connect-host" [:connect-host text]
-   "--connect-address" [:connect-address ip-address]
-   "--connect-port" [:connect-port (whole-number 0 65535)]
-   "--helo" [:helo text]
-   "--timeout" [:timeout milliseconds]
-   "--verbose" [:verbose]
-   "-v" [:verbose]
-   "--json" [:json]
-   "--edn" [:edn]
-   "--count" [:count (whole-number 1 999999999)]
-   "--threads" [:threads (whole-number 1 1000)]
-   "--help" [:help]
-   "-h" [:help]})
-
-(defn- with-option
-  [parsed option k value repeated]
-  (cond
-    repeated (update parsed k (fnil conj []) value)
-    (contains? parsed k) (fail option " is given twice")
-    :else (assoc parsed k value)))
-
-(defn- parse
-  "Returns the options by key, with other arguments under :words."
-  [args]
-  (loop [[arg & more :as args] args, parsed {:words []}]
-    (let [[_ long-option value] (when arg (re-matches #"(?s)(--[^=]+)=(.*)" arg))
-          option (or long-option arg)
-          [k reader repeated] (options option)]
-      (cond
-        (empty? args)
-        parsed
-
-        (= "--" arg)
-        (update parsed :words into more)
-
-        (or (= "-" arg) (not (string/starts-with? arg "-")))
-        (recur more (update parsed :words conj arg))
-
-        (nil? k)
-        (fail "there is no option " option "; temse send --help tells which there are")
-
-        (and reader (nil? value) (empty? more))
-        (fail option " needs a value")
-
-        (and value (nil? reader))
-        (fail option " takes no value")
-
-        reader
-        (let [text (or value (first more))]
-          (recur (if value more (rest more))
-                 (with-option parsed option k (reader option text) repeated)))
-
-        :else
-        (recur more (assoc parsed k true))))))
+(def command
+  "See temse.impl.arguments."
+  {:usage ["temse send ADDRESS [OPTIONS] [FILE...]"]
+   :about ["Plays mails to any milter as an MTA would, all on one connection, and reports"
+           "what happened to them."
+           ""
+           "ADDRESS is that of the filter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a"
+           "local port. FILE is a mail in the Internet message format (.eml), or - for one"
+           "on the standard input. Without any, the mail is made of the options."]
+   :options ["the mails"
+             ["--from ADDRESS" "sender; <> for none (default: <sender@example.org>, in a FILE the
+                                Return-Path or From)"
+              address]
+             ["--rcpt ADDRESS" "recipient, may be repeated (default: <recipient@example.com>, in a
+                                FILE those of To, Cc and Bcc)"
+              address :repeated]
+             ["--header 'NAME: VALUE'" "header field, may be repeated; takes the place of the From,
+                                        To or Subject that is there by default"
+              header-field :repeated]
+             ["--body TEXT" "body; where it is repeated, the filter gets these pieces one by one"
+              arguments/text :repeated]
+             ["--mbox FILE" "all mails of a mailbox, may be repeated" arguments/text :repeated]
+             "the MTA and its client"
+             ["--mta postfix|sendmail" "whose habits to have (default: postfix)"
+              (arguments/one-of {"postfix" :postfix, "sendmail" :sendmail})]
+             ["--version 2|3|4|6" "highest version of the protocol to offer (default: 6)"
+              (arguments/one-of {"2" :postfix-2, "3" :postfix-3, "4" :postfix-4, "6" :postfix})]
+             ["--macro NAME=VALUE" "value of a macro, such as auth_authen=alice, sent at the stages
+                                    at which the MTA or the filter lists it; may be repeated"
+              macro :repeated]
+             ["--connect-host NAME" "(default: client.example.org)" arguments/text]
+             ["--connect-address IP" "(default: 192.0.2.1)" ip-address]
+             ["--connect-port PORT" "(default: 40110)" (arguments/whole-number 0 65535)]
+             ["--helo NAME" "(default: client.example.org)" arguments/text]
+             ["--timeout SECONDS" "to wait for each answer (default: 30)" arguments/milliseconds]
+             "the output"
+             ["-v, --verbose" "the whole conversation, and the mail before and after"]
+             ["--json" "one line per mail for other programs, in ASCII"]
+             ["--edn" "the same as EDN"]
+             "load; with either option, throughput and latencies are printed"
+             ["--count N" "messages to play, the mails again and again (default: each once)"
+              (arguments/whole-number 1 999999999)]
+             ["--threads N" "connections to play them on at the same time, 1 to 1000 (default: 1)"
+              (arguments/whole-number 1 1000)]]
+   :exit "0 if all mails were accepted, 1 if any was refused, deferred or discarded, 2 after an error."})
 
 (defn- check
   "Throws if options do not go together."
   [{:keys [words header body mbox verbose json edn count threads]}]
   (when (empty? words)
-    (fail "name the address of the filter, such as inet:20025@127.0.0.1;"
-          " temse send --help tells more"))
+    (arguments/misused command "name the address of the filter, such as inet:20025@127.0.0.1"))
   (when (and (or header body) (or mbox (next words)))
     (fail "--header and --body make a mail of their own; they do not change " (or (second words)
                                                                                   (first mbox))))
@@ -434,19 +342,17 @@
       (print-load result))
     (exit-code (keys (:verdicts result)))))
 
+(defn- play
+  [{:keys [count threads] [address] :words :as parsed}]
+  (check parsed)
+  (check-address address)
+  (let [mails (mails parsed)]
+    (if (or count threads)
+      (play-load parsed mails)
+      (play-one-by-one parsed mails))))
+
 (defn run
   "Runs the command and returns its exit code, 0 or 1. Throws ex-info of exit code 2 after an
   error."
   [args]
-  (let [{:keys [help count threads] [address] :words :as parsed} (parse args)]
-    (if help
-      (do
-        (println usage)
-        0)
-      (do
-        (check parsed)
-        (check-address address)
-        (let [mails (mails parsed)]
-          (if (or count threads)
-            (play-load parsed mails)
-            (play-one-by-one parsed mails)))))))
+  (arguments/run command args play))

@@ -1,0 +1,148 @@
+(ns temse.impl.class-path
+  "The class path that an operator gives a filter: files, or a deps.edn."
+  {:no-doc true}
+  (:require
+   [clojure.edn :as edn]
+   [clojure.java.io :as io]
+   [clojure.java.shell :as shell]
+   [clojure.string :as string]
+   [temse.impl.arguments :refer [fail]])
+  (:import
+   (java.io File IOException)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)))
+
+(set! *warn-on-reflection* true)
+
+(defn- existing
+  [option path]
+  (if (.canRead (io/file path))
+    path
+    (fail option ": " path (if (.exists (io/file path)) ": this user may not read it" ": there is no such file"))))
+
+(defn- given-entries
+  [class-path]
+  (map #(existing "--class-path" %)
+       (remove string/blank? (string/split class-path (re-pattern File/pathSeparator)))))
+
+;; ---- deps.edn
+
+(defn- ran
+  "Returns what a command prints, or nil if there is no such command or it fails."
+  [& command]
+  (try
+    (let [{:keys [exit out err]} (apply shell/sh command)]
+      (if (zero? (long exit))
+        out
+        (binding [*out* *err*]
+          (println (str out err)))))
+    (catch IOException _)))
+
+(defn- clojure-cli?
+  "Returns true if there is the Clojure CLI; Debian has a command of this name which is not."
+  []
+  (string/includes? (or (ran "clojure" "--version" :in "") "") "CLI"))
+
+(defn- escaped
+  [text]
+  (string/escape (str text) {\& "&amp;", \< "&lt;", \> "&gt;"}))
+
+(defn- element
+  "Returns an element of XML: its name and text, or elements in it."
+  [[tag & content]]
+  (str "<" (name tag) ">"
+       (string/join (map #(if (vector? %) (element %) (escaped %)) content))
+       "</" (name tag) ">"))
+
+(defn- artifact
+  [library]
+  (let [[group artifact] (if (namespace library)
+                           [(namespace library) (name library)]
+                           [(name library) (name library)])]
+    [[:groupId group] [:artifactId (first (string/split artifact #"\$"))]]))
+
+(defn- dependency
+  [deps [library {:mvn/keys [version] :keys [exclusions]}]]
+  (when-not version
+    (fail deps ": without the Clojure CLI, " library " needs a :mvn/version or a :local/root"))
+  (into [:dependency]
+        (concat (artifact library)
+                [[:version version]
+                 (into [:exclusions] (map #(into [:exclusion] (artifact %)) exclusions))])))
+
+(def ^:private repositories
+  {"clojars" {:url "https://repo.clojars.org/"}})
+
+(defn- pom
+  [deps libraries repos]
+  (element [:project
+            [:modelVersion "4.0.0"] [:groupId "filter"] [:artifactId "filter"] [:version "0"]
+            (into [:dependencies] (map #(dependency deps %) libraries))
+            (into [:repositories]
+                  (for [[id {:keys [url]}] (merge repositories repos)
+                        :when url]
+                    [:repository [:id id] [:url url]]))]))
+
+(defn- maven-path
+  "Returns the jars of libraries, fetched with Maven."
+  [deps libraries repos]
+  (let [directory (str (Files/createTempDirectory "temse-" (make-array FileAttribute 0)))
+        pom-file (io/file directory "pom.xml")
+        path-file (io/file directory "path")]
+    (try
+      (spit pom-file (pom deps libraries repos))
+      (when-not (ran "mvn" "-q" "-B" "-f" (str pom-file)
+                     "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
+                     (str "-Dmdep.outputFile=" path-file))
+        (fail deps ": its dependencies cannot be fetched; install the Clojure CLI or Maven"))
+      (slurp path-file)
+      (finally
+        (run! io/delete-file (reverse (file-seq (io/file directory))))))))
+
+(defn- read-deps
+  [^File file]
+  (when-not (.isFile file)
+    (fail "--deps: " file ": there is no such file"))
+  (try
+    (edn/read-string (slurp file))
+    (catch Exception e
+      (fail file ": " (ex-message e)))))
+
+(defn- local-entries
+  "Returns the paths of a deps.edn and of those that it names by :local/root, and adds their other
+  libraries to those given: [paths libraries]."
+  [[paths libraries] ^File file]
+  (let [directory (.getParentFile (.getAbsoluteFile file))
+        within #(let [f (io/file %)] (if (.isAbsolute f) f (io/file directory %)))
+        {own-paths :paths, :keys [deps]} (read-deps file)
+        {roots true, others false} (group-by (comp some? :local/root val) deps)]
+    (reduce (fn [found [_ {:local/keys [root]}]]
+              (let [root ^File (within root)]
+                (if (.isDirectory root)
+                  (local-entries found (io/file root "deps.edn"))
+                  (update found 0 conj root))))
+            [(into paths (map within) (or own-paths ["src"])) (into others libraries)]
+            roots)))
+
+(defn- deps-entries
+  "Returns the class path of a deps.edn."
+  [path]
+  (let [file (.getAbsoluteFile (io/file path))
+        [paths libraries] (local-entries [[] []] file)]
+    (binding [*out* *err*]
+      (println (str "temse: looking up the dependencies of " path)))
+    (if (and (= "deps.edn" (.getName file)) (clojure-cli?))
+      (map #(if (.isAbsolute (io/file %)) % (io/file (.getParentFile file) %))
+           (string/split (string/trim (or (ran "clojure" "-Spath" :dir (.getParentFile file))
+                                          (fail path ": its dependencies cannot be fetched")))
+                         (re-pattern File/pathSeparator)))
+      (concat paths
+              (when (seq libraries)
+                (string/split (string/trim (maven-path path libraries (:mvn/repos (read-deps file))))
+                              (re-pattern File/pathSeparator)))))))
+
+(defn entries
+  "Returns the directories and jars of class paths, and of a deps.edn (or nil)."
+  [class-paths deps]
+  (concat (mapcat given-entries class-paths)
+          (when deps (deps-entries deps))))
