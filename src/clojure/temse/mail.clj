@@ -15,11 +15,14 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.address :as address]
    [temse.impl.keys :as keys])
   (:import
-   (java.io ByteArrayOutputStream File InputStream)
+   (java.io ByteArrayOutputStream File InputStream OutputStream)
    (java.net URL)
+   (java.nio.charset StandardCharsets)
    (java.nio.file Files Path)
+   (java.util Arrays)
    (temse.client Mail Mail$Field)
    (temse.protocol Text)))
 
@@ -55,7 +58,8 @@
          :headers ["a sequence of [name value]"
                    #(and (or (nil? %) (coll? %)) (every? field? %))]
          :body ["a string, bytes or a sequence of these" body?]
-         :quarantine ["a reason, a string" #(or (nil? %) (string? %))]))
+         :quarantine ["a reason, a string" #(or (nil? %) (string? %))]
+         :truncated? ["true or false" #(or (nil? %) (boolean? %))]))
 
 (def ^:private whole-message-table
   (assoc envelope-table :message ["a mail: a string, bytes, a File, a Path, a URL or an InputStream"
@@ -80,6 +84,15 @@
                    (str "a mail is read from a string, bytes, a File, a Path, a URL or an"
                         " InputStream, not " (class source))))))
 
+(defn- octets
+  "Returns bytes as a string of one character each."
+  ^String [^bytes data]
+  (String. data StandardCharsets/ISO_8859_1))
+
+(defn- octet-bytes
+  ^bytes [^String text]
+  (.getBytes text StandardCharsets/ISO_8859_1))
+
 (defn- body-bytes
   ^bytes [body]
   (cond
@@ -95,48 +108,51 @@
 
 ;; ---- envelopes
 
-(def ^:private address-token
-  "What an address list is made of (RFC 5322, section 3.4): quoted strings, comments, addresses in
-  angle brackets, domain literals, separators and the rest."
-  (re-pattern (str "\"(?:[^\"\\\\]++|\\\\.)*+\""
-                   "|\\((?:[^()\\\\]++|\\\\.|\\((?:[^()\\\\]++|\\\\.)*+\\))*+\\)"
-                   "|<(?:\"(?:[^\"\\\\]++|\\\\.)*+\"|[^\">])*+>"
-                   "|\\[[^\\]]*+\\]"
-                   "|[,:;]"
-                   "|\\s++"
-                   "|[^\"(<\\[,:;\\s]++"
-                   "|.")))
-
-(defn- mailbox-address
-  "Returns the address that the tokens of one mailbox hold, in angle brackets, or nil."
-  [tokens]
-  (or (first (filter #(string/starts-with? % "<") tokens))
-      (let [bare (string/join (remove #(re-find #"^[\s(]" %) tokens))]
-        (when (string/includes? bare "@")
-          (str "<" bare ">")))))
-
-(defn- addresses
-  "Returns the addresses in the value of a field such as To, in angle brackets; names of groups go."
-  [value]
-  (->> (re-seq address-token value)
-       (reduce (fn [mailboxes token]
-                 (case token
-                   ("," ";") (conj mailboxes [])
-                   ":" (conj (pop mailboxes) [])
-                   (conj (pop mailboxes) (conj (peek mailboxes) token))))
-               [[]])
-       (keep mailbox-address)))
-
-(defn- field-addresses
+(defn- values-of
   [headers field-name]
-  (mapcat (fn [[given value]] (when (.equalsIgnoreCase ^String field-name given) (addresses value)))
-          headers))
+  (for [[given value] headers
+        :when (.equalsIgnoreCase ^String field-name given)]
+    value))
+
+(defn- path
+  "Returns an address as in MAIL FROM and RCPT TO, or nil if it has no domain."
+  [{:keys [domain null?] :as address}]
+  (when (or domain null?)
+    (address/render-path (dissoc address :route))))
+
+(defn- field-paths
+  "Returns the addresses in the header fields of a name."
+  [headers field-name]
+  (keep path (mapcat address/parse-list (values-of headers field-name))))
+
+(defn- first-word
+  "Returns a text up to the first space that is not in quotes."
+  [^String text]
+  (loop [i 0
+         quoted? false]
+    (let [c (when (< i (.length text)) (.charAt text i))]
+      (cond
+        (or (nil? c) (and (Character/isWhitespace (char c)) (not quoted?))) (subs text 0 i)
+        (= \\ c) (recur (min (+ i 2) (.length text)) quoted?)
+        :else (recur (inc i) (if (= \" c) (not quoted?) quoted?))))))
+
+(defn- from-line-sender
+  "Returns the sender that a From_ line names, or nil."
+  [^bytes source]
+  (when-let [[_ line] (re-find #"^From +([^\r\n]*)" (octets (Arrays/copyOf source 1000)))]
+    (let [sender (first-word (Text/decode (octet-bytes line)))]
+      (if (= "MAILER-DAEMON" sender)
+        "<>"
+        (path (address/parse-path sender))))))
 
 (defn- header-envelope
-  "Returns the envelope that the header fields suggest: :sender and :recipients."
-  [headers]
-  (let [sender (first (mapcat #(field-addresses headers %) ["Return-Path" "From"]))
-        recipients (vec (distinct (mapcat #(field-addresses headers %) ["To" "Cc" "Bcc"])))]
+  "Returns the envelope that the header fields and the From_ line of a mail suggest: :sender and
+  :recipients."
+  [headers from-line-sender]
+  (let [sender (or (some (comp path address/parse-path) (values-of headers "Return-Path"))
+                   from-line-sender
+                   (first (field-paths headers "From")))
+        recipients (vec (distinct (mapcat #(field-paths headers %) ["To" "Cc" "Bcc"])))]
     (cond-> {}
       sender (assoc :sender sender)
       (seq recipients) (assoc :recipients recipients))))
@@ -149,11 +165,13 @@
     (seq recipient-options) (.withRecipientParameters (mapv vec recipient-options))))
 
 (defn- parsed
-  "Returns the mail that a source holds. What the envelope lacks follows from the header."
-  ^Mail [source {:keys [options] :as envelope}]
-  (let [mail (Mail/parse nil [] (source-bytes source))
+  "Returns the mail that bytes hold. What the envelope lacks follows from the header."
+  ^Mail [^bytes source {:keys [options] :as envelope}]
+  (let [source (Mail/plainLines source)
+        mail (Mail/parse nil [] source)
+        headers (:headers (.toMap mail))
         {:keys [sender recipients]} (merge default-message
-                                           (header-envelope (:headers (.toMap mail)))
+                                           (header-envelope headers (from-line-sender source))
                                            envelope)]
     (with-recipient-options
       (Mail. sender (vec options) (vec recipients) (.headers mail) (.body mail))
@@ -175,7 +193,7 @@
     given
 
     (and (map? given) (contains? given :message))
-    (parsed (:message given) (keys/check "a mail with a :message" given whole-message-table))
+    (parsed (source-bytes (:message given)) (keys/check "a mail with a :message" given whole-message-table))
 
     (map? given)
     (let [{:keys [sender options recipients headers body]} (merge default-message given)]
@@ -185,7 +203,7 @@
           (with-recipient-options given)))
 
     (source? given)
-    (parsed given {})
+    (parsed (source-bytes given) {})
 
     :else
     (throw (IllegalArgumentException.
@@ -202,82 +220,20 @@
 (defn read-eml
   "Returns the message in the Internet message format (RFC 5322) that a File, Path, URL,
   InputStream, byte array or string holds; a string is the mail itself, not its name. Lines end in
-  CR LF or LF.
+  CR LF or LF, or all of them in CR. Whatever the bytes are, they are a mail: lines before the first
+  empty one that are no header fields begin the body. A byte order mark is left out, and so are lines
+  \"From \" and \">From \" above the header, which mailboxes and UUCP put there.
 
   The envelope is the one given, {:sender :options :recipients}. What that lacks follows from the
-  header: the sender is the Return-Path or else the first address of From, the recipients are the
-  addresses of To, Cc and Bcc. Where there are none, it is <sender@example.org> and
-  <recipient@example.com>.
+  mail: the sender is the Return-Path, else the sender in a line \"From \" above the header, else the
+  first address of From; the recipients are the addresses of To, Cc and Bcc. Where there are none, it
+  is <sender@example.org> and <recipient@example.com>. See temse.address for how they are read.
 
     (read-eml (io/resource \"spam.eml\") {:recipients [\"<me@example.com>\"]})"
   ([source]
    (read-eml source {}))
   ([source envelope]
-   (.toMap (parsed source (keys/check "an envelope" envelope envelope-table)))))
-
-(defn- lines
-  "Returns the lines of a text with their ends."
-  [text]
-  (re-seq #"[^\n]*+\n|[^\n]++" text))
-
-(defn- blank-line?
-  [line]
-  (contains? #{"\n" "\r\n"} line))
-
-(defn- mbox-sender
-  "Returns the sender that a From_ line names, in angle brackets, or nil."
-  [from-line]
-  (let [sender (str (second (re-find #"^From +(\S+)" from-line)))]
-    (cond
-      (= "MAILER-DAEMON" sender) "<>"
-      (string/includes? sender "@") (str "<" sender ">"))))
-
-(defn- mbox-message
-  "Returns the message of a From_ line and the lines that follow it."
-  [from-line content envelope]
-  (let [content (cond-> content (and (blank-line? (peek content)) (next content)) pop)
-        text (string/join (map #(string/replace-first % #"^>(>*From )" "$1") content))
-        message (read-eml text envelope)
-        sender (when (empty? (field-addresses (:headers message) "Return-Path"))
-                 (mbox-sender from-line))]
-    (merge message (when sender {:sender sender}) envelope)))
-
-(defn read-mbox
-  "Returns the messages of a mailbox file in the mbox format (RFC 4155) as a vector; sources are
-  those of `read-eml`, and so is the envelope, given for all of them, but that the From_ line tells
-  the sender where there is no Return-Path.
-
-  A message begins at a line \"From \" at the very beginning or after an empty line. One \">\" is
-  taken from lines such as \">From \" and \">>From \", which is right for the variants mboxrd and,
-  except for lines that were \">From \" when they were sent, mboxo.
-
-    (map #(:verdict (run-message filter %)) (read-mbox (io/file \"inbox.mbox\")))"
-  ([source]
-   (read-mbox source {}))
-  ([source envelope]
-   (keys/check "an envelope" envelope envelope-table)
-   (loop [[line & more] (lines (Text/decode (source-bytes source)))
-          after-blank? true
-          from-line nil
-          content []
-          messages []]
-     (let [done #(cond-> messages from-line (conj (mbox-message from-line content envelope)))]
-       (cond
-         (nil? line)
-         (done)
-
-         (and after-blank? (string/starts-with? line "From "))
-         (recur more false line [] (done))
-
-         from-line
-         (recur more (blank-line? line) from-line (conj content line) messages)
-
-         (blank-line? line)
-         (recur more true nil [] messages)
-
-         :else
-         (throw (IllegalArgumentException.
-                  "a mailbox must begin with a line such as \"From a@example.org …\"")))))))
+   (.toMap (parsed (source-bytes source) (keys/check "an envelope" envelope envelope-table)))))
 
 (defn message-text
   "Returns the header and body of what `message` takes as text with CR LF line ends; the envelope is
@@ -297,3 +253,151 @@
     (io/copy (message-bytes message) (io/file \"changed.eml\"))"
   ^bytes [given]
   (Text/encodeBytes (message-text given)))
+
+;; ---- mailboxes
+
+(def ^:private mailbox-table
+  (assoc envelope-table
+         :dialect [":mboxo, :mboxrd, :mboxcl or :mboxcl2" #{:mboxo :mboxrd :mboxcl :mboxcl2}]))
+
+(defn- line-end
+  "Returns the offset of the line that follows the one at an offset."
+  [^String text ^long start]
+  (let [end (.indexOf text "\n" (int start))]
+    (if (neg? end) (.length text) (inc end))))
+
+(defn- blank-line?
+  [^String text start]
+  (or (.startsWith text "\n" (int start)) (.startsWith text "\r\n" (int start))))
+
+(defn- from-line?
+  [^String text start]
+  (.startsWith text "From " (int start)))
+
+(defn- first-line
+  "Returns the offset of the first line from an offset on that is not blank, or of the end."
+  [text start]
+  (loop [i (long start)]
+    (if (blank-line? text i) (recur (long (line-end text i))) i)))
+
+(defn- next-from-line
+  "Returns the offset of the next From_ line behind a blank one, or of the end."
+  [text start]
+  (loop [i (long start)
+         after-blank? true]
+    (if (or (= i (count text)) (and after-blank? (from-line? text i)))
+      i
+      (recur (long (line-end text i)) (blank-line? text i)))))
+
+(defn- body-start
+  [text start]
+  (loop [i (long start)]
+    (cond
+      (= i (count text)) i
+      (blank-line? text i) (line-end text i)
+      :else (recur (long (line-end text i))))))
+
+(defn- stated-end
+  "Returns the offset at which a body ends by the Content-Length in the header if a message ends
+  there, or nil."
+  [text header-start body-start]
+  (let [header (subs text header-start body-start)
+        [_ length] (re-find #"(?imd)^Content-Length:[ \t]*(\d{1,15})[ \t\r]*$" header)
+        end (+ (long body-start) (long (if length (parse-long length) (count text))))]
+    (when (and (<= end (count text)) (= \newline (get text (dec end))))
+      (let [next-line (long (first-line text end))]
+        (when (or (= next-line (count text)) (from-line? text next-line))
+          end)))))
+
+(defn- unquoted
+  "Returns the lines of a message without the quotes before From."
+  [text dialect exact?]
+  (case (or dialect (if exact? :mboxcl2 :mboxrd))
+    :mboxrd (string/replace text #"(?md)^>(>*From )" "$1")
+    (:mboxo :mboxcl) (string/replace text #"(?md)^>(From )" "$1")
+    :mboxcl2 text))
+
+(defn- mailbox-entry
+  "Returns the bytes of the message whose From_ line is at an offset, and where the next one is."
+  [text start dialect]
+  (let [header (line-end text start)
+        body (body-start text header)
+        exact (when-not (#{:mboxo :mboxrd} dialect) (stated-end text header body))
+        end (or exact (next-from-line text body))
+        content (cond-> (subs text header end)
+                  (not exact) (string/replace #"(?<=\n)\r?\n\z" ""))]
+    [(octet-bytes (str (subs text start header) (unquoted content dialect exact)))
+     (first-line text end)]))
+
+(defn read-mbox
+  "Returns the messages of a mailbox file in the mbox format (RFC 4155) as a vector; sources are
+  those of `read-eml`, and so is the envelope, given for all of them.
+
+  A message begins at a line \"From \" at the very beginning or after an empty line. The dialects
+  differ in how such a line inside of a message is kept; beside the envelope may be
+
+    :dialect   ; :mboxrd, one \">\" is taken from lines such as \">From \" and \">>From \";
+               ; :mboxo, from \">From \" only; :mboxcl, so too, and the message ends where its
+               ; Content-Length says; :mboxcl2, it ends there and no \">\" is taken
+               ; (default: :mboxcl2 for messages with a Content-Length after which the mailbox ends
+               ; or another message begins, :mboxrd for the others)
+
+  A Content-Length that leads elsewhere is ignored.
+
+    (map #(:verdict (run-message filter %)) (read-mbox (io/file \"inbox.mbox\")))"
+  ([source]
+   (read-mbox source {}))
+  ([source options]
+   (let [{:keys [dialect]} (keys/check "an envelope" options mailbox-table)
+         envelope (dissoc options :dialect)
+         text (octets (Mail/plainLines (source-bytes source)))
+         start (long (first-line text 0))]
+     (when-not (or (= start (count text)) (from-line? text start))
+       (throw (IllegalArgumentException.
+                "a mailbox must begin with a line such as \"From a@example.org …\"")))
+     (loop [start start
+            messages []]
+       (if (= start (count text))
+         messages
+         (let [[source next-start] (mailbox-entry text start dialect)]
+           (recur (long next-start) (conj messages (.toMap (parsed source envelope))))))))))
+
+(defn- mbox-entry
+  "Returns a message as it stands in a mailbox. The time of the From_ line is that of RFC 4155 for
+  unknown."
+  ^bytes [given]
+  (let [{:keys [sender]} (message given)
+        sender (or (some-> (address/parse-path sender) path) "<>")
+        from-line (str "From "
+                       (if (= "<>" sender) "MAILER-DAEMON" (subs sender 1 (dec (count sender))))
+                       " Thu Jan  1 00:00:00 1970")
+        content (octets (message-bytes given))
+        quoted (string/replace content #"(?md)^(>*From )" ">$1")
+        line-end (if (string/includes? content "\r\r\n") "\r\n" "\n")]
+    (octet-bytes (string/replace (str (octets (Text/encodeBytes from-line)) "\r\n" quoted "\r\n")
+                                 "\r\n"
+                                 line-end))))
+
+(defn write-mbox
+  "Writes messages, as `message` takes them, to a mailbox in the dialect mboxrd: a File, a Path, or an
+  OutputStream, which is not closed. A mailbox keeps header, body, and the sender in the From_ line;
+  it has no room for recipients and parameters. Lines end in LF, or in CR LF for a message that has CR
+  CR LF.
+
+    (write-mbox (io/file \"seen.mbox\") [{:headers [[\"Subject\" \"hi\"]]}])"
+  [target messages]
+  (cond
+    (instance? OutputStream target)
+    (do (run! #(.write ^OutputStream target (mbox-entry %)) messages)
+        (.flush ^OutputStream target))
+
+    (instance? File target)
+    (with-open [out (io/output-stream target)]
+      (write-mbox out messages))
+
+    (instance? Path target)
+    (recur (.toFile ^Path target) messages)
+
+    :else
+    (throw (IllegalArgumentException.
+             (str "a mailbox is written to a File, a Path or an OutputStream, not " (class target))))))

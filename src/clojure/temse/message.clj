@@ -92,8 +92,11 @@
   (milter/update-message context assoc :sender sender :options options))
 
 (defn- on-recipient
-  [{:keys [address]} context]
-  (milter/update-message context update :recipients (fnil conj []) address))
+  [{:keys [address options]} context]
+  (milter/update-message context
+                         #(-> %
+                              (update :recipients (fnil conj []) address)
+                              (update :recipient-options (fnil conj []) options))))
 
 (defn- on-header
   [{:keys [name value]} context]
@@ -121,9 +124,10 @@
 
 (defn- collected-message
   "Returns what was collected as a message map."
-  [{:keys [^ByteArrayOutputStream collected truncated?] :as parts}]
+  [{:keys [^ByteArrayOutputStream collected recipient-options truncated?] :as parts}]
   (merge {:sender "<>", :options [], :recipients [], :headers []}
-         (dissoc parts :collected)
+         (cond-> (dissoc parts :collected)
+           (every? empty? recipient-options) (dissoc :recipient-options))
          {:body (if collected (.toByteArray collected) (byte-array 0))
           :truncated? (boolean truncated?)}))
 
@@ -140,8 +144,9 @@
   MTA is asked to wait for one reply per message. If one of them fails, f is not called and the
   message is deferred, unless :on-error says otherwise.
 
-  The message has :sender :options :recipients :headers :body, a byte array, and :truncated?. The
-  recipients are those that the MTA has asked about. How many header fields and recipients there may
+  The message has :sender :options :recipients :headers :body, a byte array, and :truncated?; also
+  :recipient-options if a recipient has parameters. It is a mail of temse.mail: `run-message` plays it
+  again, `write-mbox` keeps it. The recipients are those that the MTA has asked about. How many header fields and recipients there may
   be, start-milter's :max-header-fields, :max-header-bytes and :max-recipients say.
 
     :body?          ; whether the body is asked for (default: true)

@@ -13,6 +13,7 @@
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.impl.keys temse.impl.text}
+    #{temse.address}
     #{temse.action temse.report temse.simulate.edit temse.impl.arguments temse.impl.capture.hex
       temse.impl.capture.input temse.impl.capture.tcp temse.impl.console temse.impl.document
       temse.impl.load temse.impl.options temse.impl.player temse.impl.poller temse.impl.recording

@@ -3,11 +3,15 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
+   [clojure.test.check.clojure-test :refer [defspec]]
+   [clojure.test.check.generators :as gen]
+   [clojure.test.check.properties :as prop]
    [temse.mail :as mail]
+   [temse.message :refer [message-filter]]
    [temse.support :refer [thrown]]
    [temse.test :as mt])
   (:import
-   (java.io ByteArrayInputStream File)
+   (java.io ByteArrayInputStream ByteArrayOutputStream File)
    (java.util Arrays)
    (temse.protocol Text)))
 
@@ -67,7 +71,19 @@
        "<sender@example.org>" ["<a@example.com>" "<\"b b\"@example.com>" "<c@[IPv6:2001:db8::1]>"]
 
        "To: undisclosed-recipients:;"
-       "<sender@example.org>" ["<recipient@example.com>"]))
+       "<sender@example.org>" ["<recipient@example.com>"]
+
+       "From: Ann\nTo: <x@y"
+       "<sender@example.org>" ["<x@y>"]
+
+       "From: (no one) <>\nTo: ann lee, <@>, b@example.com"
+       "<sender@example.org>" ["<b@example.com>"]
+
+       "Return-Path: (bounces) <@relay.example:\"a b\"@example.org>\nTo: <@relay.example:b@example.com>"
+       "<\"a b\"@example.org>" ["<b@example.com>"]
+
+       "Return-Path: nonsense here\nFrom: jörg@exämple.org\nTo: \"ann\"@example.com., ann@example.com"
+       "<jörg@exämple.org>" ["<ann@example.com.>" "<ann@example.com>"]))
 
 (deftest a-given-envelope-wins-over-the-header
   (let [source "Return-Path: <bounce@example.org>\nTo: b@example.com\n\nhello\n"
@@ -141,7 +157,79 @@
            (mail/message-text bytes)))
     (is (Arrays/equals bytes (mail/message-bytes (mail/read-eml bytes))))))
 
-;; Mailboxes
+;; ---- mails as people have them
+
+(defn- headers-and-body
+  [source]
+  ((juxt :headers :body) (readable (mail/read-eml source))))
+
+(deftest what-programs-put-above-a-header-is-left-out
+  (doseq [above ["From a@example.org Thu Jan  1 00:00:01 1970\n"
+                 ">From a@example.org Thu Jan  1 00:00:01 1970\n"
+                 "From a@example.org Thu Jan  1 00:00:01 1970\n>From b!a Thu Jan  1 remote from b\n"
+                 "\ufeff"
+                 "\ufeffFrom a@example.org Thu Jan  1 00:00:01 1970\r\n"]]
+    (testing (pr-str above)
+      (is (= [[["Subject" "hi"]] "hello\r\n"] (headers-and-body (str above "Subject: hi\n\nhello\n"))))
+      (is (= [[] "hello\r\n"] (headers-and-body (str above "\nhello\n"))))
+      (is (= [[] ""] (headers-and-body above))))))
+
+(deftest a-line-from-above-the-header-tells-the-sender
+  (are [text sender] (= sender (:sender (mail/read-eml text)))
+    "From a@example.org Thu Jan  1 00:00:01 1970\nFrom: b@example.org\n\n" "<a@example.org>"
+    "From \"a b\"@example.org Thu Jan  1 00:00:01 1970\nFrom: b@example.org\n\n" "<\"a b\"@example.org>"
+    "From MAILER-DAEMON Thu Jan  1 00:00:01 1970\nFrom: b@example.org\n\n" "<>"
+    "From - Thu Jan  1 00:00:01 1970\nFrom: b@example.org\n\n" "<b@example.org>"
+    "From a@example.org\nReturn-Path: <r@example.org>\n\n" "<r@example.org>"
+    "\ufeffFrom a@example.org\rSubject: hi\r\r" "<a@example.org>"))
+
+(deftest a-line-from-before-a-text-is-text
+  (is (= [[] "From here on all is text.\r\nYes.\r\n"]
+         (headers-and-body "From here on all is text.\nYes.\n"))))
+
+(deftest every-kind-of-line-end-is-read
+  (doseq [end ["\n" "\r\n" "\r"]]
+    (is (= [[["A" "1\n 2"] ["B" "3"]] "x\r\n\r\ny\r\n"]
+           (headers-and-body (string/replace "A: 1\n 2\nB: 3\n\nx\n\ny" "\n" end)))
+        (pr-str end))))
+
+(deftest whatever-bytes-there-are-they-are-a-mail
+  (are [source expected] (= expected (headers-and-body source))
+    "" [[] ""]
+    "\n" [[] ""]
+    "\r" [[] ""]
+    "no header" [[] "no header\r\n"]
+    "A: 1" [[["A" "1"]] ""]
+    "A: 1\n\r" [[["A" "1"]] ""]
+    "A: 1\rB: 2\n\n" [[["A" "1\rB: 2"]] ""]
+    "\u0000: 1\n" [[] "\u0000: 1\r\n"])
+  (let [latin1 (byte-array (concat (.getBytes "A: ") [-28 10 10 -10]))]
+    (is (Arrays/equals (byte-array (concat (.getBytes "A: ") [-28 13 10 13 10 -10 13 10]))
+                       (mail/message-bytes (mail/read-eml latin1))))))
+
+(deftest a-field-of-many-lines-is-read-in-linear-time
+  (let [folds (string/join (repeat 200000 "\n x"))
+        start (System/nanoTime)]
+    (is (= (count folds) (count (second (first (:headers (mail/read-eml (str "A:" folds "\n\n"))))))))
+    (is (= 50000 (count (:headers (mail/read-eml (string/join (repeat 50000 "To: <<<<<<<<<<<<<\n")))))))
+    (mail/read-eml (str "From: " (string/join (repeat 50000 "<")) "\n\n"))
+    (is (< (- (System/nanoTime) start) 10000000000))))
+
+(deftest a-message-of-a-filter-is-a-mail
+  (let [seen (atom nil)
+        given {:sender "<a@example.org>", :options ["SIZE=100"]
+               :recipients ["<b@example.com>" "<c@example.com>"]
+               :recipient-options [[] ["NOTIFY=NEVER"]]
+               :headers [["Subject" "hi"] ["X-Empty" ""]], :body "hello\r\nworld\r\n"}
+        filter (message-filter (fn [message _] (reset! seen message) nil) {:max-body 5})]
+    (mt/run-message {:handlers filter} given)
+    (let [first-seen @seen]
+      (is (= (assoc given :body "hello" :truncated? true) (readable first-seen)))
+      (mt/run-message {:handlers filter} first-seen)
+      (is (= (assoc given :body "hello" :truncated? true) (readable @seen)))
+      (is (= (mail/message-text (assoc given :body "hello\r\n")) (mail/message-text first-seen))))))
+
+;; ---- mailboxes
 
 (def ^:private mailbox
   (str "From alice@example.org Thu Jan  1 00:00:01 1970\n"
@@ -176,6 +264,72 @@
          (distinct (map (juxt :sender :recipients)
                         (mail/read-mbox mailbox {:sender "<me@example.org>"
                                                  :recipients ["<you@example.com>"]}))))))
+
+(defn- bodies
+  ([mailbox] (bodies mailbox {}))
+  ([mailbox options] (map (comp :body readable) (mail/read-mbox mailbox options))))
+
+(deftest the-dialects-of-mailboxes-are-read
+  (let [quoted "From a@example.org\nA: 1\n\n>From x\n>>From y\nz\n\nFrom b@example.org\nA: 2\n\nnext\n"]
+    (are [dialect expected] (= [expected "next\r\n"] (bodies quoted {:dialect dialect}))
+      :mboxo "From x\r\n>>From y\r\nz\r\n"
+      :mboxrd "From x\r\n>From y\r\nz\r\n"
+      :mboxcl "From x\r\n>>From y\r\nz\r\n"
+      :mboxcl2 ">From x\r\n>>From y\r\nz\r\n"))
+  (let [body "hi\n\nFrom the heart\nX: y\n\n>From x\n\n"
+        counted (fn [n] (str "From a@example.org\nContent-Length: " n "\n\n" body "\n"
+                             "From b@example.org\ncontent-length:5\n\nnext\n"))
+        wire (string/replace body "\n" "\r\n")]
+    (doseq [mailbox [(counted (count body)) (string/replace (counted (count wire)) "\n" "\r\n")]]
+      (is (= [wire "next\r\n"] (bodies mailbox) (bodies mailbox {:dialect :mboxcl2})))
+      (is (= [(string/replace wire ">From" "From") "next\r\n"] (bodies mailbox {:dialect :mboxcl})))
+      (is (= 3 (count (bodies mailbox {:dialect :mboxrd})))))
+    (testing "a length that leads nowhere is ignored"
+      (doseq [length [0 1 (- (count body) 2) 100000 "999999999999999999999" "x"]]
+        (is (= ["hi\r\n" "From x\r\n\r\n" "next\r\n"] (bodies (counted length))) length)))))
+
+(deftest a-mailbox-may-have-a-byte-order-mark-or-cr-as-line-end
+  (is (= ["x\r\n" "y\r\n"]
+         (bodies "\ufeffFrom a\nA: 1\n\nx\n\nFrom b\nB: 1\n\ny\n")
+         (bodies "From a\rA: 1\r\rx\r\rFrom b\rB: 1\r\ry\r"))))
+
+(defn- written
+  [messages]
+  (let [out (ByteArrayOutputStream.)]
+    (mail/write-mbox out messages)
+    (.toByteArray out)))
+
+(deftest a-mailbox-is-written-with-quotes-before-from
+  (is (= (str "From a@example.org Thu Jan  1 00:00:00 1970\nA: 1\n b\n\n>From x\n>>From y\n\n"
+              "From MAILER-DAEMON Thu Jan  1 00:00:00 1970\n\n\n"
+              "From \"a b\"@example.org Thu Jan  1 00:00:00 1970\n\n\n")
+         (String. (bytes (written [{:sender "<a@example.org>", :headers [["A" "1\n b"]]
+                                    :body "From x\n>From y"}
+                                   {:sender "<>", :headers [], :body ""}
+                                   {:sender "<@relay.example:\"a b\"@example.org>", :headers [], :body ""}])))))
+  (testing "to files, too"
+    (with-file ""
+      (fn [^File file]
+        (doseq [target [file (.toPath file)]]
+          (mail/write-mbox target [{:body "x"}])
+          (is (= ["x\r\n"] (bodies file)))))))
+  (is (string/includes? (:message (thrown (mail/write-mbox "name" []))) "a File, a Path or an OutputStream")))
+
+(def ^:private any-message
+  (let [line (gen/elements ["" "From " "From x" ">From x" ">>From " " From" "x" "." "\r" "x\r" "ü" "\u0000"
+                            "\u0085From x" "From a@b Thu Jan  1 00:00:00 1970" "Subject: hi" "\ufeff"])
+        value (gen/fmap #(string/join "\n " %) (gen/vector (gen/elements ["" "x" "From x" "ü" "\t"]) 1 3))]
+    (gen/hash-map
+      :sender (gen/elements ["<>" "<a@example.org>" "<\"a b\"@example.org>" "<\"a\\\" b\"@example.org>"
+                             "<jörg@exämple.org>" "<\"From \"@[192.0.2.1]>"])
+      :headers (gen/vector (gen/tuple (gen/elements ["A" "Subject" "From" "To" ">From" "Content-Length"]) value) 0 4)
+      :body (gen/fmap #(string/join "\n" %) (gen/vector line 0 6)))))
+
+(defspec a-mailbox-that-was-written-is-read-as-it-was 500
+  (prop/for-all [messages (gen/vector any-message 0 4)]
+    (let [kept #(map (juxt :sender :headers (comp :body readable)) %)]
+      (= (kept (map mail/message messages))
+         (kept (mail/read-mbox (written messages)))))))
 
 (deftest an-empty-mailbox-has-no-messages-and-what-is-none-is-told
   (is (= [] (mail/read-mbox "") (mail/read-mbox "\n")))

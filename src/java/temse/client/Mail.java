@@ -7,6 +7,7 @@ import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
 import java.io.ByteArrayOutputStream;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import temse.protocol.Keys;
 import temse.protocol.Text;
@@ -33,6 +34,7 @@ public record Mail(
     List<Integer> cuts,
     List<List<String>> recipientParameters) {
 
+  private static final byte[] BYTE_ORDER_MARK = {(byte) 0xEF, (byte) 0xBB, (byte) 0xBF};
   private static final Keyword RECIPIENT_OPTIONS = Keyword.intern("recipient-options");
 
   /** Makes a mail without parameters of recipients, whose body is cut only where a packet ends. */
@@ -59,44 +61,114 @@ public record Mail(
   }
 
   /**
-   * Reads a message in the Internet message format (RFC 5322), with LF or CR LF line ends.
+   * Reads a message in the Internet message format (RFC 5322). Lines end in CR LF or LF, or all of
+   * them in CR.
    *
-   * <p>Lines before the first empty one that are not header fields begin the body, as on an MTA.
+   * <p>A byte order mark is left out, and so are the lines "From " and ">From " that mailboxes and
+   * UUCP put before the header. Lines before the first empty one that are not header fields begin
+   * the body, as on an MTA.
    */
-  public static Mail parse(String sender, List<String> recipients, byte[] message) {
-    String text = Text.decode(message);
+  public static Mail parse(String sender, List<String> recipients, byte[] given) {
+    byte[] message = plainLines(given);
     List<Field> headers = new ArrayList<>();
-    int position = 0;
-    while (position < text.length()) {
-      int end = text.indexOf('\n', position);
-      String line = withoutCr(text.substring(position, end < 0 ? text.length() : end));
-      int next = end < 0 ? text.length() : end + 1;
-      boolean continued = !line.isEmpty() && " \t".indexOf(line.charAt(0)) >= 0;
-      int colon = line.indexOf(':');
-      if (line.isEmpty()) {
-        position = next;
-        break;
-      } else if (continued && !headers.isEmpty()) {
-        Field last = headers.remove(headers.size() - 1);
-        headers.add(new Field(last.name(), last.raw() + "\n" + line));
-      } else if (colon > 0 && isName(line.substring(0, colon).stripTrailing())) {
-        headers.add(new Field(line.substring(0, colon).stripTrailing(), line.substring(colon + 1)));
-      } else {
-        break;
-      }
-      position = next;
-    }
-    return new Mail(
-        sender,
-        List.of(),
-        recipients,
-        headers,
-        wireBody(Text.encodeBytes(text.substring(position))));
+    int position = header(message, afterFromLines(message), headers);
+    byte[] body = wireBody(Arrays.copyOfRange(message, position, message.length));
+    return new Mail(sender, List.of(), recipients, headers, body);
   }
 
-  /** Returns true if the text may name a header field: printable ASCII without spaces. */
-  private static boolean isName(String text) {
-    return !text.isEmpty() && text.chars().allMatch(c -> c > ' ' && c < 0x7F);
+  /**
+   * Returns the bytes of a mail or mailbox without a byte order mark, and with LF in place of each
+   * CR if no LF ends a line.
+   */
+  public static byte[] plainLines(byte[] file) {
+    int mark = BYTE_ORDER_MARK.length;
+    boolean marked = Arrays.equals(BYTE_ORDER_MARK, Arrays.copyOf(file, mark));
+    byte[] bytes = marked ? Arrays.copyOfRange(file, mark, file.length) : file;
+    if (indexOf(bytes, 0, '\n') < bytes.length || indexOf(bytes, 0, '\r') == bytes.length) {
+      return bytes;
+    }
+    byte[] lines = bytes.clone();
+    for (int i = 0; i < lines.length; i++) {
+      lines[i] = lines[i] == '\r' ? (byte) '\n' : lines[i];
+    }
+    return lines;
+  }
+
+  /** Adds the header fields to a list and returns where the body begins. */
+  private static int header(byte[] message, int start, List<Field> headers) {
+    String name = null;
+    StringBuilder raw = new StringBuilder();
+    int position = start;
+    while (position < message.length) {
+      String line = line(message, position);
+      boolean continued = name != null && !line.isEmpty() && " \t".indexOf(line.charAt(0)) >= 0;
+      if (continued) {
+        raw.append('\n').append(line);
+      } else if (isField(line)) {
+        addField(headers, name, raw);
+        int colon = line.indexOf(':');
+        name = line.substring(0, colon).stripTrailing();
+        raw.append(line, colon + 1, line.length());
+      } else {
+        addField(headers, name, raw);
+        return line.isEmpty() ? afterLine(message, position) : position;
+      }
+      position = afterLine(message, position);
+    }
+    addField(headers, name, raw);
+    return position;
+  }
+
+  private static void addField(List<Field> headers, String name, StringBuilder raw) {
+    if (name != null) {
+      headers.add(new Field(name, raw.toString()));
+      raw.setLength(0);
+    }
+  }
+
+  /**
+   * Returns where the message begins: behind lines "From " if a header field or nothing follows.
+   */
+  private static int afterFromLines(byte[] message) {
+    int position = 0;
+    while (position < message.length && isFromLine(line(message, position))) {
+      position = afterLine(message, position);
+    }
+    String next = position < message.length ? line(message, position) : "";
+    return next.isEmpty() || isField(next) ? position : 0;
+  }
+
+  private static boolean isFromLine(String line) {
+    return line.replaceFirst("^>*", "").startsWith("From ");
+  }
+
+  /** Returns true for the first line of a header field, whose name is printable ASCII. */
+  private static boolean isField(String line) {
+    int colon = line.indexOf(':');
+    String name = colon < 0 ? "" : line.substring(0, colon).stripTrailing();
+    return !name.isEmpty() && name.chars().allMatch(c -> c > ' ' && c < 0x7F);
+  }
+
+  /** Returns the line that begins at an offset, without its end. */
+  private static String line(byte[] message, int start) {
+    int end = indexOf(message, start, '\n');
+    if (end > start && message[end - 1] == '\r') {
+      end--;
+    }
+    return Text.decode(Arrays.copyOfRange(message, start, end));
+  }
+
+  private static int afterLine(byte[] message, int start) {
+    return Math.min(message.length, indexOf(message, start, '\n') + 1);
+  }
+
+  /** Returns the offset of the next such byte, or the length if there is none. */
+  private static int indexOf(byte[] bytes, int start, char wanted) {
+    int i = start;
+    while (i < bytes.length && bytes[i] != wanted) {
+      i++;
+    }
+    return i;
   }
 
   /** Returns the mail with another body, which is sent in these pieces. */
@@ -169,9 +241,5 @@ public record Mail(
 
   private static IPersistentVector vector(List<?> list) {
     return PersistentVector.create((Iterable<?>) list);
-  }
-
-  private static String withoutCr(String line) {
-    return line.endsWith("\r") ? line.substring(0, line.length() - 1) : line;
   }
 }

@@ -94,17 +94,23 @@ final class ActionFields {
   /** Returns the ESMTP parameters separated by spaces, or null if there are none. */
   static String parameters(IPersistentMap action) {
     Object parameters = action.valAt(Keys.PARAMETERS);
-    if (parameters == null) {
-      return null;
-    }
-    if (parameters instanceof String text) {
-      return singleLine(action, Keys.PARAMETERS, text);
-    }
-    if (!(parameters instanceof List<?> list)) {
+    String text = null;
+    if (parameters instanceof String given) {
+      text = singleLine(action, Keys.PARAMETERS, given);
+    } else if (parameters instanceof List<?> list) {
+      text = joinedParameters(action, list);
+    } else if (parameters != null) {
       throw wrong(action, Keys.PARAMETERS);
     }
+    if (text != null) {
+      checkParameters(action, text);
+    }
+    return text;
+  }
+
+  private static String joinedParameters(IPersistentMap action, List<?> parameters) {
     StringBuilder joined = null;
-    for (Object parameter : list) {
+    for (Object parameter : parameters) {
       if (!(parameter instanceof String text)) {
         throw bad(
             action,
@@ -118,6 +124,21 @@ final class ActionFields {
       joined.append(singleLine(action, Keys.PARAMETERS, text));
     }
     return joined == null ? null : joined.toString();
+  }
+
+  private static void checkParameters(IPersistentMap action, String parameters) {
+    for (String parameter : EventCodec.words(parameters)) {
+      String correction = DsnParameter.correction(parameter);
+      if (correction != null) {
+        throw bad(
+            action,
+            Keys.PARAMETERS
+                + " holds "
+                + Shown.of(parameter)
+                + ", which MTAs cannot read (RFC 3461); it must be "
+                + correction);
+      }
+    }
   }
 
   private static String singleLine(IPersistentMap action, Keyword key, String text) {
