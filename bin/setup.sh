@@ -96,7 +96,7 @@ unlock() {
 # --- Dependencies ------------------------------------------------------------------------
 
 # run.classpath names the jars of the library, test.classpath those of its tests, and
-# oldest.classpath the same with the oldest Clojure that the library works with; they are
+# oldest.classpath the same with the oldest Clojure that the library works with. They are
 # copied to a directory below target/, so that other users can read them.
 lib=$cache/lib
 

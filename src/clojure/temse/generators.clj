@@ -14,6 +14,7 @@
   leaves out what the filter does not want and what its replies forbid."
   (:require
    [clojure.string :as string]
+   [temse.impl.text :as text]
    [temse.mail :as mail])
   (:import
    (java.io FileNotFoundException)
@@ -248,19 +249,30 @@
   (gen/fmap #(hash-map :event :unknown :command %)
             (gen/one-of [(gen/elements ["XFROBNICATE" "HELP me" "" "VRFY postmaster"]) line])))
 
-(defn- pieces
-  "Returns the body events of wire bytes in pieces of at most `size` bytes."
-  [^bytes bytes size]
-  (mapv (fn [from]
-          {:event :body
-           :data (Arrays/copyOfRange bytes
-                   (int from)
-                   (int (min (alength bytes) (+ (long from) (long size)))))})
-        (range 0 (alength bytes) size)))
+(defn ^:no-doc pieces
+  "Returns the body events of wire bytes in pieces of these sizes, in turn and again; a body is cut into
+  a few hundred pieces at most."
+  [^bytes bytes sizes]
+  (let [length (alength bytes)
+        least (inc (quot length 300))]
+    (loop [from 0, [size & more] (cycle sizes), events []]
+      (if (< from length)
+        (let [end (min length (+ from (max least (long size))))]
+          (recur end more (conj events {:event :body, :data (Arrays/copyOfRange bytes from (int end))})))
+        events))))
+
+(def ^:private whole
+  "The sizes of pieces as MTAs make them."
+  [65535])
+
+(def ^:no-doc piece-sizes
+  "Sizes of the pieces of a body, in turn and again."
+  (gen/vector (gen/frequency [[2 (gen/choose 1 4)] [2 (gen/choose 1 40)] [1 (gen/choose 1 1000)]]) 1 6))
 
 (defn- message-events
-  "Returns the events of a mail up to its end, with the parameters of each recipient."
-  [given parameters]
+  "Returns the events of a mail up to its end, with the parameters of each recipient and the sizes of
+  the pieces of its body."
+  [given parameters sizes]
   (let [{:keys [sender options recipients headers body]} (mail/message given)]
     (-> [{:event :mail, :sender sender, :options options}]
         (into (map (fn [address options] {:event :recipient, :address address, :options options})
@@ -270,13 +282,33 @@
         (into (map (fn [[field-name value]] {:event :header, :name field-name, :value value}))
               headers)
         (conj {:event :end-of-headers})
-        (into (pieces body 65535))
+        (into (pieces body sizes))
         (conj {:event :end-of-message}))))
 
 (def message
   "The events of a message, from :mail to :end-of-message."
-  (gen/fmap (fn [[given parameters]] (message-events given parameters))
+  (gen/fmap (fn [[given parameters]] (message-events given parameters whole))
             (gen/tuple mail (gen/vector recipient-options 0 4))))
+
+(defn ^:no-doc with-names
+  "Returns the events with a function applied to the names of header fields."
+  [f events]
+  (mapv #(cond-> % (= :header (:event %)) (update :name f)) events))
+
+(defn message-of
+  "Returns a generator of the events of one of some mails, which are given as to
+  temse.test/run-message: as it is, with the body in other pieces, or with the names of its fields in
+  upper or lower case.
+
+    (gen/sample (message-of [(io/file \"spam.eml\")]))"
+  [mails]
+  (let [mails (mapv mail/message mails)]
+    (gen/fmap (fn [[{:keys [recipient-options] :as given} sizes change]]
+                (with-names change (message-events given recipient-options sizes)))
+              (gen/tuple (gen/elements mails)
+                         (gen/frequency [[2 (gen/return whole)] [1 piece-sizes]])
+                         (gen/frequency [[3 (gen/return identity)]
+                                         [1 (gen/elements [text/lower-case text/upper-case])]])))))
 
 (defn- said
   "Returns a generator of the events that several generators make, one after the other."
@@ -295,9 +327,10 @@
 (def ^:private quit
   (gen/return {:event :quit}))
 
-(def ^:private given-up
+(defn- given-up
   "A message that the SMTP client gives up before its content, perhaps because the MTA itself has
   refused the recipients."
+  [message]
   (gen/fmap (fn [[events size]]
               (-> (into [] (take-while #(not= :data (:event %))) (take size events))
                   (conj {:event :abort})))
@@ -307,8 +340,9 @@
   "What an SMTP client says between messages."
   (gen/fmap vector (gen/frequency [[3 unknown] [2 hello] [2 abort]])))
 
-(def ^:private local-submission
+(defn- local-submission
   "What Postfix says of a mail that did not come by SMTP: addresses without angle brackets."
+  [message]
   (said (gen/return [{:event :connect
                       :host-name "localhost"
                       :family :inet
@@ -326,12 +360,13 @@
                           events))
                   message)))
 
-(def ^:private client
+(defn- client
+  [message]
   (said connect
         hello
         (several (gen/frequency [[6 message]
                                  [2 (said message abort)]
-                                 [1 given-up]
+                                 [1 (given-up message)]
                                  [2 between]])
                  1 3)))
 
@@ -342,13 +377,20 @@
               (into one (mapcat #(into [{:event :disconnect}] %)) more))
             (gen/tuple client (gen/vector client 0 most))))
 
+(defn conversation-of
+  "Returns a generator like `conversation` of a generator of messages, such as `message-of`."
+  [message]
+  (let [client (client message)]
+    (said (gen/frequency [[6 client] [1 (clients client 1)] [1 (local-submission message)]]) quit)))
+
 (def conversation
   "What an MTA says as a rule: an SMTP client says HELO and sends messages, with RSET, unknown
   commands and HELO again between them; seldom another client follows on the connection."
-  (said (gen/frequency [[6 client] [1 (clients client 1)] [1 local-submission]]) quit))
+  (conversation-of message))
 
-(def ^:private nasty-message
+(defn- nasty-message
   "A message that is legal, but that few filters were tried with."
+  [message]
   (gen/one-of
     [message
      (gen/fmap (fn [events] (filterv #(not= :recipient (:event %)) events)) message)
@@ -356,7 +398,7 @@
                  (into [] (mapcat #(if (= :body (:event %))
                                      (pieces (let [^bytes data (:data %)]
                                                (Arrays/copyOf data (min 24 (alength data))))
-                                             1)
+                                             [1])
                                      [%]))
                        events))
                message)
@@ -374,27 +416,36 @@
                    (-> (vec before) (conj unknown) (into after))))
                (gen/tuple message unknown gen/nat))]))
 
-(def ^:private cut-message
+(defn- cut-message
   "A message that is cut somewhere."
+  [nasty-message]
   (gen/fmap (fn [[events place]] (into [] (take (inc (rem place (count events)))) events))
             (gen/tuple nasty-message (gen/choose 0 10000))))
 
-(def ^:private nasty-client
-  (said connect
-        (gen/vector hello 0 3)
-        (several (gen/one-of [nasty-message
-                              cut-message
-                              (said cut-message (gen/one-of [abort hello unknown]))
-                              (gen/vector (gen/one-of [abort hello unknown]) 1 3)])
-                 1 4)))
+(defn- nasty-client
+  [message]
+  (let [nasty-message (nasty-message message)
+        cut-message (cut-message nasty-message)]
+    (said connect
+          (gen/vector hello 0 3)
+          (several (gen/one-of [nasty-message
+                                cut-message
+                                (said cut-message (gen/one-of [abort hello unknown]))
+                                (gen/vector (gen/one-of [abort hello unknown]) 1 3)])
+                   1 4))))
+
+(defn nasty-conversation-of
+  "Returns a generator like `nasty-conversation` of a generator of messages, such as `message-of`."
+  [message]
+  (gen/fmap (fn [[events quit? lost?]]
+              (cond-> (if lost? (into [] (take (quot (inc (count events)) 2)) events) events)
+                quit? (conj {:event :quit})))
+            (gen/tuple (clients (nasty-client message) 2)
+                       gen/boolean
+                       (gen/frequency [[3 (gen/return false)] [1 (gen/return true)]]))))
 
 (def nasty-conversation
   "What an MTA may say, but seldom does: aborts, HELO, another MAIL or the loss of the connection in
   every place, no HELO or several, no recipients, unknown commands inside a message, a body in
   pieces of one byte, a last piece within the end of message, several clients on the connection."
-  (gen/fmap (fn [[events quit? lost?]]
-              (cond-> (if lost? (into [] (take (quot (inc (count events)) 2)) events) events)
-                quit? (conj {:event :quit})))
-            (gen/tuple (clients nasty-client 2)
-                       gen/boolean
-                       (gen/frequency [[3 (gen/return false)] [1 (gen/return true)]]))))
+  (nasty-conversation-of message))

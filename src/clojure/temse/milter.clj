@@ -38,7 +38,8 @@
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.server :as server])
+   [temse.impl.server :as server]
+   [temse.impl.text :as text])
   (:import
    (java.io Closeable)
    (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category ProtocolFlag)
@@ -547,7 +548,7 @@
         (map (fn [^ActionType type]
                [(.-keyword type)
                 {:code (char (.-code type))
-                 :kind (keyword (string/lower-case (.name ^ActionType$Kind (.-kind type))))
+                 :kind (keyword (text/lower-case (.name ^ActionType$Kind (.-kind type))))
                  :flag (some-> (.-flag type) (as-> f (.-keyword ^ActionFlag f)))
                  :constant (some-> (.-flag type) (as-> f (.-constant ^ActionFlag f)))}]))
         (ActionType/values)))

@@ -1,8 +1,11 @@
 (ns temse.report
-  "Conversations and mails as text for people: a ladder of events and answers, and a difference."
+  "Conversations and mails as text for people: a ladder of events and answers, and a difference.
+  Every line is printable and bounded, and what repeats or has not changed is left out."
   (:require
    [clojure.string :as string]
-   [temse.impl.keys :as keys])
+   [temse.impl.difference :as difference]
+   [temse.impl.keys :as keys]
+   [temse.impl.text :as text])
   (:import
    (temse.protocol Printable Text)))
 
@@ -61,6 +64,11 @@
     (bytes? body) (str (alength ^bytes body) " bytes")
     :else "new body"))
 
+(defn- undecodable-text
+  [{:keys [code data problem]}]
+  (str "packet " (if (<= 33 (long code) 126) (str "'" (char code) "'") (text/formatted "0x%02x" code))
+       " of " (alength ^bytes data) " bytes, not decoded: " (plain problem)))
+
 (defn event-text
   "Returns an event in one printable line, in the words of SMTP where there are some. Takes any map."
   [event-map]
@@ -76,6 +84,7 @@
             :header (str "header " (word (field :name)) ": " (shortened (field :value)))
             :body (str "body, " (body-text (or (field :data) (byte-array 0))))
             :unknown (str "unknown " (shortened (field :command)))
+            :undecodable (undecodable-text event-map)
             :define-macro (str "define-macro " (word (or (field :stage) :unknown)) " "
                                (string/join " " (map (fn [[k v]] (str (word k) "=" (word v)))
                                                      (take most-words (field :definitions)))))
@@ -105,23 +114,116 @@
             (words [action (field :address)] (field :parameters))
             :quarantine (str "quarantine " (shortened (field :reason)))
             :options (str "options version " (word (field :version)))
-            (word (or action (field :event)))))))
+            :undecodable (undecodable-text action-map)
+            (if (and (nil? action) (= :options (field :event)))
+              (event-text action-map)
+              (word (or action (field :event))))))))
+
+(defn- flags-text
+  "Returns an offer or the answer to it with its flags."
+  [{:keys [version actions protocol macros]}]
+  (let [names #(if (seq %) (string/join " " (map name (sort %))) "none")]
+    (str "options version " version
+         "; actions: " (names actions)
+         "; protocol: " (names protocol)
+         (when macros
+           (str "; macros: " (string/join ", " (map (fn [[stage wanted]]
+                                                      (string/join " " (cons (name stage) wanted)))
+                                                    macros)))))))
+
+;; ---- ladders
+
+(defn- left-out
+  "Returns the items, or `before` of the first and `after` of the last of them and what `text` makes
+  of the number of those in between, if they are many."
+  [items before after text]
+  (let [items (vec items)
+        hidden (- (count items) (long before) (long after))]
+    (if (< hidden 2)
+      items
+      (-> (subvec items 0 before)
+          (conj (text hidden))
+          (into (subvec items (- (count items) (long after))))))))
+
+(defn error-lines
+  "Returns an error of a result as lines: what failed, and the filter's own lines in its stack trace."
+  [{:keys [explanation trace]}]
+  (cons (str "       !!! " (Printable/of ^String (plain explanation) (int widest-line)))
+        (map #(str "           at " (Printable/of ^String (plain %) (int widest-line))) trace)))
+
+(defn- time-text
+  [{:keys [nanos millis]}]
+  (let [millis (or millis (some-> nanos (/ 1e6)) 0)]
+    (if (pos? (double millis))
+      (text/formatted "  (%.1f ms)" (double millis))
+      "")))
+
+(defn- answer-lines
+  [{:keys [response problem] :as exchange} text]
+  (let [answers (left-out (map text response) 30 10 #(str "... " % " more actions"))]
+    (concat
+      (when (seq answers)
+        (conj (pop answers) (str (peek answers) (time-text exchange))))
+      (when (and (nil? response) (contains? exchange :response))
+        ["no answer"])
+      (when problem
+        [(word problem)]))))
+
+(defn- step-lines
+  "Returns the lines of an exchange, which a number of its connection or a mark may precede."
+  [{:keys [id event pass? errors] ::keys [below] :as exchange} flags?]
+  (let [text #(if (and flags? (= :options (:event %))) (line "options" (flags-text %)) (%2 %))
+        mark (cond
+               id (text/formatted "%4d  " id)
+               (false? pass?) "! "
+               :else "  ")]
+    (concat
+      (when-not (= :unasked (:event event))
+        [(str mark "MTA  --> " (text event event-text))])
+      (map #(str mark "     <-- " %) (answer-lines exchange #(text % action-text)))
+      (mapcat error-lines errors)
+      below)))
+
+(defn exchange-lines
+  "Returns an exchange as lines: what the MTA said, and under it what the milter answered, each after
+  the :id of the connection if there is one. With `verbose?` also macros, and the flags of the
+  negotiation."
+  [exchange verbose?]
+  (when (or verbose? (not= :define-macro (:event (:event exchange))))
+    (step-lines exchange verbose?)))
+
+(defn- alike
+  "What exchanges have in common of which only the first and the last are shown."
+  [{:keys [event response problem pass? errors]}]
+  [(:event event) response problem pass? (empty? errors)])
+
+(defn- run-lines
+  "Returns the lines of exchanges that are alike."
+  [[{:keys [event errors]} :as run]]
+  (let [shown (if (seq errors) 1 8)]
+    (mapcat #(if (string? %) [%] (step-lines % false))
+            (left-out run shown 3 #(str "       ... " % " more " (word (:event event)) " events, answered alike")))))
+
+(defn- with-errors
+  "Returns the exchanges of a result, each with its own :errors, and the errors of none of them."
+  [{:keys [conversation errors]}]
+  (let [by-exchange (group-by :exchange errors)]
+    [(map-indexed (fn [n exchange]
+                    (if-let [own (by-exchange n)] (assoc exchange :errors own) exchange))
+                  conversation)
+     (by-exchange nil)]))
 
 (defn ladder
-  "Returns the conversation of a report as lines: what the MTA said on the left, what the milter
-  answered under it on the right."
-  [{:keys [conversation]}]
-  (mapcat (fn [{:keys [event response nanos]}]
-            (cons (format "  MTA  --> %s" (event-text event))
-                  (map-indexed
-                    (fn [i action]
-                      (format "       <-- %s%s"
-                              (action-text action)
-                              (if (and nanos (= i (dec (count response))))
-                                (format "  (%.1f ms)" (/ nanos 1e6))
-                                "")))
-                    response)))
-          conversation))
+  "Returns the conversation of a result as lines: what the MTA said on the left, what the milter
+  answered under it on the right, and the :errors of the result where they occurred. Of many events
+  of a kind that were answered alike the first and last are shown."
+  [result]
+  (let [[exchanges others] (with-errors result)]
+    (concat
+      (mapcat #(if (string? %) [%] (run-lines %))
+              (left-out (partition-by alike exchanges) 200 100
+                        #(str "       ... " % " more changes of event or answer")))
+      (mapcat error-lines others))))
 
 (defn mail-lines
   "Returns a message map as the lines of its envelope, header and body."
@@ -136,45 +238,15 @@
     [""]
     (string/split-lines (if (bytes? body) (Text/decode body) (str body)))))
 
-(defn- common-lengths
-  "Returns the table of lengths of longest common subsequences of the tails of a and b."
-  [a b]
-  (let [columns (inc (count b))]
-    (vec (reverse
-           (reductions
-             (fn [below x]
-               (vec (reverse
-                      (reductions
-                        (fn [right j]
-                          (if (= x (nth b j))
-                            (inc (long (nth below (inc (long j)))))
-                            (max (long right) (long (nth below j)))))
-                        0
-                        (range (- columns 2) -1 -1)))))
-             (vec (repeat columns 0))
-             (reverse a))))))
-
 (defn difference
-  "Returns lines of before and after, marked \"- \", \"+ \" or \"  \"."
+  "Returns lines of before and after, marked \"- \", \"+ \" or \"  \", without the middle of what is
+  long and unchanged, or long and new."
   [before after]
-  (let [a (vec before)
-        b (vec after)
-        lengths (common-lengths a b)]
-    (loop [i 0, j 0, lines []]
-      (cond
-        (and (< i (count a)) (< j (count b)) (= (nth a i) (nth b j)))
-        (recur (inc i) (inc j) (conj lines (str "  " (nth a i))))
-
-        (and (< i (count a))
-             (or (= j (count b))
-                 (>= (long (get-in lengths [(inc i) j])) (long (get-in lengths [i (inc j)])))))
-        (recur (inc i) j (conj lines (str "- " (nth a i))))
-
-        (< j (count b))
-        (recur i (inc j) (conj lines (str "+ " (nth b j))))
-
-        :else
-        lines))))
+  (mapcat (fn [[mark lines]]
+            (let [[start end what] (if (= "  " mark) [3 3 "unchanged"] [50 10 "more"])]
+              (map #(str mark (Printable/of ^String % (int widest-line)))
+                   (left-out lines start end #(str "... " % " " what " lines")))))
+          (difference/runs before after)))
 
 (defn verdict-text
   "Returns what became of the message in one line."
@@ -190,7 +262,7 @@
        (when (= :reply-code (:action reply))
          (str ": " (action-text reply)))
        (when problem
-         (str ": " problem))))
+         (str ": " (word problem)))))
 
 (defn print-report
   "Prints a report of temse.test/run-message: the ladder, the verdict, and the mail before and after
@@ -199,6 +271,8 @@
   (keys/check-result report :conversation "run-message")
   (run! println (ladder report))
   (println (str "  => " (verdict-text report)))
-  (when (and message (not= (mail-lines sent) (mail-lines message)))
-    (println)
-    (run! #(println (str "  " %)) (difference (mail-lines sent) (mail-lines message)))))
+  (when message
+    (let [[before after] (map (comp vec mail-lines) [sent message])]
+      (when (not= before after)
+        (println)
+        (run! #(println (str "  " %)) (difference before after))))))

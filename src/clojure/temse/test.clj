@@ -1,9 +1,9 @@
 (ns temse.test
   "The MTA's side, for tests and for trying filters out without a mail server.
 
-  A filter is given as options of start-milter (no port is used: real packets, the real engine, the
-  caller's thread), as a running server, as an address such as \"inet:20025@127.0.0.1\" of any
-  milter, or as a session of `connect-to`.
+  A filter is given as options of start-milter or a map of handlers, or a var of one of these (no
+  port is used: real packets, the real engine, the caller's thread), as a running server, as an
+  address such as \"inet:20025@127.0.0.1\" of any milter, or as a session of `connect-to`.
 
     (:verdict (run-message {:handlers handlers}
                            {:sender \"<a@example.org>\" :recipients [\"<b@example.com>\"]
@@ -19,8 +19,10 @@
    [clojure.edn :as edn]
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.impl.brief]
    [temse.impl.dispatch :as dispatch]
    [temse.impl.events :as events]
+   [temse.impl.failure :as failure]
    [temse.impl.keys :as keys]
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
@@ -35,11 +37,11 @@
   (:import
    (java.io Closeable IOException)
    (java.lang.reflect Method)
-   (java.util Base64)
+   (java.util Base64 Collections Map WeakHashMap)
    (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
-   (temse.client Fault MtaClient MtaOptions MtaSession MtaStyle Timeouts)
-   (temse.protocol ActionCodec EventCodec EventType MacroStage MacroTable MilterException Negotiation Offer ProtocolFlag Text)
-   (temse.server Connection)
+   (temse.client BriefMap Fault Mail MtaClient MtaOptions MtaSession MtaStyle Timeouts)
+   (temse.protocol ActionCodec Agreement EventCodec EventType MacroStage MacroTable MilterException Negotiation Offer ProtocolFlag Text)
+   (temse.server Connection Response ServerListener)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
@@ -192,6 +194,96 @@
     (map? timeout) (.withTimeouts (timeouts timeout))
     (int? timeout) (.withTimeout (keys/duration timeout))))
 
+(def ^:private ^Map failures-by-session
+  "Of each session with a filter of this process what `listening` keeps."
+  (Collections/synchronizedMap (WeakHashMap.)))
+
+(defn- listening
+  "Returns a listener that passes all on, and keeps in `failures` what went wrong, with the number of
+  exchanges of the same event before it."
+  ^ServerListener [^ServerListener listener failures]
+  (let [failed (fn [event error]
+                 (swap! failures (fn [{:keys [exchanged] :as known}]
+                                   (update known :found conj
+                                           {:event event, :error error, :nth (get exchanged event 0)}))))]
+    (reify ServerListener
+      (negotiated [_ connection]
+        (swap! failures assoc :negotiated? true)
+        (.negotiated listener connection))
+      (verdict [_ connection event reply ended]
+        (.verdict listener connection event reply ended))
+      (closed [_ connection error]
+        (.closed listener connection error))
+      (violated [_ connection error]
+        (failed (when-not (:negotiated? @failures) :options) error)
+        (.violated listener connection error))
+      (failed [_ connection type event error]
+        (failed (.-keyword ^EventType type) error)
+        (.failed listener connection type event error))
+      (refused [_ peer why]
+        (.refused listener peer why))
+      (wantsExchanges [_]
+        true)
+      (exchanged [_ connection event response nanos]
+        (swap! failures update-in [:exchanged (:event event)] (fnil inc 0))
+        (when (.wantsExchanges listener)
+          (.exchanged listener connection event response nanos))))))
+
+(defn- handler
+  "Returns the handler of an event in a filter, or nil where it cannot be known."
+  [filter event]
+  (try
+    (get (negotiation/handler-map (:handlers filter)) event)
+    (catch Exception _)))
+
+(defn- place-in
+  "Returns the index of the exchange in a conversation that is preceded by `n` of its event, or nil."
+  [conversation event n]
+  (when-not (neg? (long n))
+    (nth (keep-indexed (fn [i exchange] (when (= event (:event (:event exchange))) i)) conversation)
+         n
+         nil)))
+
+(defn- take-errors
+  "Returns what went wrong since it was asked last, as the :errors of a conversation; nil where the
+  filter runs elsewhere."
+  [session conversation]
+  (when-let [[filter failures] (.get failures-by-session session)]
+    (let [[{:keys [found exchanged before]}]
+          (swap-vals! failures (fn [{:keys [exchanged] :as known}]
+                                 (assoc known :found [] :before exchanged)))]
+      (mapv (fn [{n :nth, :keys [event error]}]
+              (let [place (place-in conversation event (- (long n) (long (get before event 0))))]
+                (cond-> (failure/of event error (handler filter event))
+                  place (assoc :exchange place))))
+            found))))
+
+(defn- failed-start
+  "Returns the exception of a filter that has failed before it answered the offer; what went wrong is
+  its cause, and in its data."
+  ^IOException [^IOException e {:keys [explanation error] :as failure}]
+  (proxy [IOException clojure.lang.IExceptionInfo]
+    [(str (ex-message e) ": " explanation) error]
+    (getData [] {:errors [(assoc failure :exchange 0)]})))
+
+(defn- in-process
+  "Returns a session with a filter of this process."
+  ^MtaSession [filter mta]
+  (let [options (options/of-filter filter)
+        {:keys [name on-exchange] :as checked} (options/check options)
+        failures (atom {:found []})]
+    (try
+      (let [session (MtaClient/inProcess (milter/factory options)
+                                         (options/engine checked)
+                                         (listening (temse.impl.log/listener name on-exchange) failures)
+                                         mta)]
+        (.put failures-by-session session [options failures])
+        session)
+      (catch IOException e
+        (throw (if-let [{:keys [event error]} (first (:found @failures))]
+                 (failed-start e (failure/of event error (handler options event)))
+                 e))))))
+
 (defn- connected
   ^MtaSession [filter options]
   (let [mta (mta-options options)]
@@ -199,20 +291,16 @@
       (string? filter)
       (MtaClient/connect (Endpoint/parse filter) mta)
 
-      (map? filter)
-      (let [checked (options/check filter)]
-        (MtaClient/inProcess (milter/factory filter)
-                             (options/engine checked)
-                             (temse.impl.log/listener (:name checked) (:on-exchange checked))
-                             mta))
+      (or (map? filter) (var? filter))
+      (in-process filter mta)
 
       (instance? Closeable filter)
       (MtaClient/connect (Endpoint/parse (milter/milter-address filter)) mta)
 
       :else
       (throw (IllegalArgumentException.
-               (str "a filter is a map of options, a server, an address or a session, not "
-                    (keys/shown filter)))))))
+               (str "a filter is a map of options or handlers, a var of one, a server, an address or a"
+                    " session, not " (keys/shown filter)))))))
 
 (defn connect-to
   "Returns a session with a filter, Closeable: the MTA's side of one connection, negotiated.
@@ -310,6 +398,65 @@
         (.close session)
         (throw e)))))
 
+(defn- played
+  "Plays a mail over a session and returns the report."
+  [^MtaSession session ^Mail mail]
+  (let [sent (.toMap mail)
+        report (.deliver session mail)
+        errors (take-errors session (:conversation report))]
+    (BriefMap/of
+      (merge report
+             {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
+                               (:conversation report))
+              :sent sent
+              :message (delivered session sent report)
+              :agreement (agreement session)}
+             (when errors {:errors errors})
+             (heard session sent report)))))
+
+(defn- unstarted
+  "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
+  exception tells of something else."
+  [options ^Mail mail e]
+  (when-let [errors (:errors (ex-data e))]
+    (BriefMap/of
+      {:verdict nil
+       :at :options
+       :reply nil
+       :modifications []
+       :recipients {}
+       :responses [[:options []]]
+       :conversation [{:event (.event (.offer (mta-options options))), :response []}]
+       :sent (.toMap mail)
+       :message nil
+       :closed-by :milter
+       :problem (ex-message e)
+       :errors errors})))
+
+(defn- run-some
+  "Plays mails over one connection until a fault ends it, and returns the reports."
+  [filter mails options]
+  (try
+    (with-open [session (greeted filter options)]
+      (reduce (fn [reports mail]
+                (let [report (played session (mail/->mail mail))]
+                  (cond-> (conj reports report) (:closed-by report) reduced)))
+              []
+              mails))
+    (catch IOException e
+      (if-let [report (unstarted options (mail/->mail (first mails)) e)]
+        [report]
+        (throw e)))))
+
+(defn- run-in-turn
+  "Plays mails over one connection, or over the next one where a fault has ended it."
+  [filter mails options]
+  (loop [mails mails, reports []]
+    (if (empty? mails)
+      reports
+      (let [more (run-some filter mails options)]
+        (recur (drop (count more) mails) (into reports more))))))
+
 (defn run-message
   "Plays one message to a filter and returns what became of it:
 
@@ -325,10 +472,17 @@
     :fate          ; :delivered, :held, :refused, :deferred, :discarded or :no-recipients
     :message       ; the message as the MTA would deliver it, nil if it does not
     :agreement     ; the filter's answer to the offer
+    :errors        ; what went wrong in the filter, vector of
+                   ; {:kind :event :explanation :error :trace :exchange}: :exception or the category of
+                   ; an error of the library, the event, both in words, the Throwable, the filter's own
+                   ; lines of its stack trace, and the index in :conversation; missing where the filter
+                   ; is a server or an address: then its log says it
 
-  and where :faults ended the connection
+  and where the connection ended because of :faults, or of :init
     :closed-by     ; :milter or :mta; without an answer to the message :verdict and :reply are nil
     :problem       ; how it ended, in words
+
+  A REPL prints a report in a few lines; `print-report` prints all of it.
 
   `mail` is what temse.mail/->mail takes: a map {:sender :recipients :headers :body} of which all
   keys may be missing, or a File, Path, URL or string in the Internet message format, or a map with
@@ -343,20 +497,11 @@
    (run-message filter mail {}))
   ([filter mail options]
    (if (instance? MtaSession filter)
-     (let [_ (check-unused options)
-           mail (mail/->mail mail)
-           sent (.toMap mail)
-           report (.deliver ^MtaSession filter mail)]
-       (merge report
-              {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
-                                (:conversation report))
-               :sent sent
-               :message (delivered filter sent report)
-               :agreement (agreement filter)}
-              (heard filter sent report)))
-     (with-open [session (greeted filter (keys/with-defaults "the options of run-message" options
-                                                             message-options))]
-       (run-message session mail)))))
+     (do (check-unused options)
+         (take-errors filter nil)
+         (played filter (mail/->mail mail)))
+     (let [options (keys/with-defaults "the options of run-message" options message-options)]
+       (peek (run-in-turn filter [(mail/->mail mail)] options))))))
 
 (defn print-report
   "Prints what run-message returned: the conversation as a ladder, the verdict, and the mail before
@@ -381,20 +526,6 @@
     (.get running)
     (catch ExecutionException e
       (throw (or (ex-cause e) e)))))
-
-(defn- run-in-turn
-  "Plays mails over one connection, or over the next one where a fault has ended it."
-  [filter mails options]
-  (loop [mails mails, reports []]
-    (if (empty? mails)
-      reports
-      (let [played (with-open [session (greeted filter options)]
-                     (reduce (fn [reports mail]
-                               (let [report (run-message session mail)]
-                                 (cond-> (conj reports report) (:closed-by report) reduced)))
-                             []
-                             mails))]
-        (recur (drop (count played) mails) (into reports played))))))
 
 (defn run-many
   "Plays messages to a filter over many connections at once and returns their reports in order.
@@ -497,6 +628,27 @@
           {:conversation (conj played step), :unsent (vec more)}
           (recur more (conj played step)))))))
 
+(defn- negotiation-step
+  [event expected agreed]
+  {:event event
+   :response [agreed]
+   :expected expected
+   :pass? (expect/matches? expected [agreed])})
+
+(defn- conversed
+  "Plays exchanges over a session, behind the negotiation if that is compared, too (or nil), and returns
+  the result."
+  [session opening exchanges]
+  (let [result (converse session exchanges)
+        conversation (into (if opening [opening] []) (:conversation result))
+        errors (take-errors session conversation)]
+    (BriefMap/of
+      (merge result
+             {:pass? (and (empty? (:unsent result)) (every? :pass? conversation))
+              :conversation conversation
+              :agreement (agreement session)}
+             (when errors {:errors errors})))))
+
 (defn run-conversation
   "Plays a whole conversation, one connection of an MTA, to a filter and compares the answers with
   those expected. A conversation is a vector of exchanges, what recordings and reports hold under
@@ -518,46 +670,52 @@
     :conversation  ; vector of {:event :response :nanos :expected :pass?}, with a :problem where the
                    ; connection ended
     :unsent        ; the exchanges that were left then
-    :agreement     ; the filter's answer to the offer"
+    :agreement     ; the filter's answer to the offer
+    :errors        ; what went wrong in the filter, as in the report of `run-message`"
   ([filter conversation]
    (run-conversation filter conversation {}))
   ([filter conversation options]
    (let [[{:keys [event response] :or {response '_}} & more :as exchanges] (exchanges conversation)
          negotiation? (= :options (:event event))]
      (if (instance? MtaSession filter)
-       (let [_ (check-unused options)
-             agreed (agreement filter)
-             opening (when negotiation?
-                       [{:event event
-                         :response [agreed]
-                         :expected response
-                         :pass? (expect/matches? response [agreed])}])
-             result (-> (converse filter (if negotiation? more exchanges))
-                        (update :conversation #(into (vec opening) %)))]
-         (assoc result
-                :pass? (and (empty? (:unsent result)) (every? :pass? (:conversation result)))
-                :agreement agreed))
-       (with-open [session (connect-to filter (cond->> options
-                                                negotiation? (merge {:offer event})))]
-         (run-conversation session exchanges))))))
+       (do (check-unused options)
+           (take-errors filter nil)
+           (conversed filter
+                      (when negotiation?
+                        (negotiation-step event response (agreement filter)))
+                      (if negotiation? more exchanges)))
+       (try
+         (with-open [session (connect-to filter (cond->> options
+                                                  negotiation? (merge {:offer event})))]
+           (run-conversation session exchanges))
+         (catch IOException e
+           (if-let [errors (:errors (ex-data e))]
+             (BriefMap/of
+               {:pass? (= :closed response)
+                :conversation [{:event (if negotiation? event {:event :options})
+                                :response []
+                                :expected response
+                                :pass? (= :closed response)
+                                :problem (ex-message e)}]
+                :unsent (vec (if negotiation? more exchanges))
+                :errors errors})
+             (throw e))))))))
 
-(defn- step-lines
-  [{:keys [expected response pass? problem] :as step}]
-  (let [ladder (report/ladder {:conversation [step]})
-        ladder (cond-> ladder problem (concat [(str "       <-- " problem)]))]
-    (if pass?
-      ladder
-      (concat (map #(str "! " (subs % 2)) ladder)
-              (map #(str "         " %) (if problem
-                                          [(str "- " (pr-str expected))]
-                                          (expect/difference expected response)))))))
+(defn- with-difference
+  "Returns an exchange whose answer is not as expected with the difference, which a ladder shows."
+  [{:keys [expected response pass? problem] :as exchange}]
+  (cond-> exchange
+    (not pass?) (assoc ::report/below (map #(str "         " %)
+                                           (if problem
+                                             [(str "- " (pr-str expected))]
+                                             (expect/difference expected response))))))
 
 (defn print-conversation
   "Prints what run-conversation returned as a ladder, in which \"!\" marks answers that are not as
   expected; the difference is below them."
-  [{:keys [conversation unsent] :as result}]
+  [{:keys [unsent] :as result}]
   (keys/check-result result :conversation "run-conversation")
-  (run! println (mapcat step-lines conversation))
+  (run! println (report/ladder (update result :conversation #(mapv with-difference %))))
   (when (seq unsent)
     (println (str "  " (count unsent) " more events were not sent"))))
 
@@ -582,7 +740,7 @@
 
 (def ^:private report-keys
   (zipmap [:verdict :at :reply :modifications :recipients :responses :conversation :sent :message
-           :agreement :closed-by :problem]
+           :agreement :smtp :fate :errors :closed-by :problem]
           (repeat ["an expectation" any?])))
 
 (defn- print-differences
@@ -668,8 +826,45 @@
       (throw (keys/no-such k k (str "there is no key " k " in the options of context") [option] nil))))
   (dispatch/check-context "temse.test/context" (assoc given :milter/connection nil) nil))
 
+(defn- progress?
+  [{:keys [action]}]
+  (= :progress action))
+
+(defn- event-of
+  "Returns an event that actions may answer, where nobody has said which they do."
+  [actions]
+  (if (some #(= :skip (:action %)) actions) EventType/RECIPIENT EventType/END_OF_MESSAGE))
+
+(defn- check-response
+  "Returns the actions if they may answer the event together. Throws what the library would log."
+  [^Agreement agreement ^EventType event answerable? actions]
+  (let [response (Response. event answerable? agreement)]
+    (doseq [action (remove progress? actions)
+            :let [normal (ActionCodec/normalise action)]]
+      (.add response (cond-> normal (contains? normal :body) (assoc :body "")))
+      (when answerable?
+        (ActionCodec/check action (.maximumPayload agreement))))
+    actions))
+
+(defn- sending
+  "Returns a connection that adds what is sent to the :actions of an atom, if it could be sent at some
+  event."
+  ^Connection [^Agreement agreement table sent]
+  (reify Connection
+    (id [_] 0)
+    (peer [_] "test")
+    (agreement [_] agreement)
+    (macros [_] table)
+    (send [_ action]
+      (check-response agreement (event-of [action]) true [action])
+      (swap! sent update :actions conj action))
+    (progress [_] (swap! sent update :actions conj {:action :progress}))
+    (await [_ _ _ _])
+    (close [_])))
+
 (defn context
-  "Returns a context for calling handlers by hand. Its connection records what send-action sends.
+  "Returns a context for calling handlers by hand. Its connection records what send-action sends, and
+  refuses what could be sent at no event, or was not agreed.
 
     (on-header {:event :header :name \"Subject\" :value \"hi\"} (context))
 
@@ -680,7 +875,7 @@
    (context {}))
   ([{:keys [actions macros] :as given}]
    (check-context given)
-   (let [sent (atom [])
+   (let [sent (atom {:actions []})
          request (negotiation/request {:handlers {:end-of-message identity} :actions actions})
          agreement (Negotiation/agree Offer/CURRENT request)
          table (reduce (fn [^MacroTable table [stage definitions]]
@@ -690,29 +885,29 @@
                                                     :definitions definitions})))
                        MacroTable/EMPTY
                        macros)
-         connection (reify Connection
-                      (id [_] 0)
-                      (peer [_] "test")
-                      (agreement [_] agreement)
-                      (macros [_] table)
-                      (send [_ action] (swap! sent conj action))
-                      (progress [_] (swap! sent conj {:action :progress}))
-                      (await [_ _ _ _])
-                      (close [_]))
+         connection (sending agreement table sent)
          agreed (negotiation/agreement-map agreement)]
-     (merge (dissoc given :actions :macros)
-            {:milter/connection connection
-             :socket connection
-             :milter/info {:id 0 :peer "test" :name "test"}
-             :milter/agreement agreed
-             :events (:events agreed)
-             :actions (:actions agreed)
-             ::sent sent}))))
+     (BriefMap/of
+       (merge (dissoc given :actions :macros)
+              {:milter/connection connection
+               :socket connection
+               :milter/info {:id 0 :peer "test" :name "test"}
+               :milter/agreement agreed
+               :events (:events agreed)
+               :actions (:actions agreed)
+               ::sent sent})))))
 
 (defn response
-  "Returns what a handler has sent and returned, in order, from the context it returned."
-  [context]
-  (into (vec (some-> (::sent context) deref)) (milter/response context)))
+  "Returns what a handler has sent and returned, in order, from the context it returned.
+
+  Throws what the library would log if no event could be answered so: two replies, a change after the
+  reply, an action that was not agreed or cannot travel."
+  [{::keys [sent] :as context}]
+  (let [{:keys [actions checked?]} (some-> sent deref)
+        actions (into (vec actions) (milter/response context))]
+    (if (or (nil? sent) checked?)
+      actions
+      (check-response (.agreement ^Connection (:milter/connection context)) (event-of actions) true actions))))
 
 (defn- awaited
   "Returns the value that a handler's return value yields: itself, unless it is pending."
@@ -725,21 +920,41 @@
         (throw (or (ex-cause e) e))))
     returned))
 
-(defn fire
-  "Calls the handler of an event in a handler map as the library would, without a wire, and returns
-  the next context, whose `response` is the one to this event. Waits for a pending value.
+(defn- check-answer
+  "Checks what a handler has sent and returned for an event. An exception names the handler."
+  [^EventType type handler connection actions]
+  (try
+    (check-response (.agreement ^Connection connection)
+                    type
+                    (and (.owesReply type) (not (:no-reply (meta handler))))
+                    actions)
+    (catch MilterException e
+      (throw (MilterException. (.category e)
+                               (str (ex-message e) "; it comes from " (failure/handler-text handler))
+                               e
+                               (object-array (mapcat identity (dissoc (ex-data e) :milter/error))))))))
 
-  Throws what the handler throws, and :bad-handler-return where it returns what means nothing.
+(defn fire
+  "Calls the handler of an event in a filter, a map of handlers or of options, as the library would,
+  without a wire, and returns the next context, whose `response` is the one to this event. Waits for a
+  pending value.
+
+  Throws what the handler throws, and what the library would log: :bad-handler-return where it returns
+  what means nothing, :reply-not-allowed, :action-not-negotiated, :double-reply, :late-action or
+  :bad-action where its actions cannot answer the event. The message names the handler.
 
     (-> (context) (->> (fire handlers {:event :header …})) response)"
-  [handlers {:keys [event] :as e} context]
+  [filter {:keys [event] :as e} context]
   (events/check e)
-  (let [handler (get (negotiation/handler-map handlers)
-                     (.-keyword (options/event-type :event event)))
+  (let [type (options/event-type :event event)
+        handler (get (negotiation/handler-map (:handlers (options/of-filter filter) {})) (.-keyword type))
         before (dissoc context :milter/response)
-        _ (some-> (::sent before) (reset! []))
+        sent (::sent before)
+        _ (some-> sent (reset! {:actions [], :checked? true}))
         returned (awaited (when handler (handler e before)))
         actions (dispatch/actions-of e returned)]
+    (when sent
+      (check-answer type handler (:milter/connection before) (into (:actions @sent) actions)))
     (cond-> (if (map? returned)
               (-> (dispatch/next-context before returned)
                   (dispatch/at-event (:milter/connection before))

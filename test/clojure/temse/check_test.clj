@@ -1,5 +1,6 @@
 (ns temse.check-test
   (:require
+   [clojure.core.async :as async]
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
@@ -234,9 +235,116 @@
                    :end-of-message (fn [_ context] (refusal (@fields (id context))))}
                   {:client-state? true, :offer mt/postfix})))))
 
-(deftest answers-that-differ-each-time-are-no-leaks
+(deftest state-that-is-kept-in-a-global-is-found
+  (testing "by the same message a second time"
+    (let [messages (atom 0)
+          seen (atom #{})]
+      (are [filter] (= [[:global-state :end-of-message]] (found filter {:offer mt/postfix}))
+        {:end-of-message (fn [_ _] (refusal (swap! messages inc)))}
+        {:end-of-message (fn [_ _] (refusal (rand-int 1000000)))}
+        {:mail (fn [{:keys [sender]} context] (assoc context ::sender sender))
+         :end-of-message (fn [_ {::keys [sender]}]
+                           (let [known? (contains? @seen sender)]
+                             (swap! seen conj sender)
+                             (when-not known?
+                               [(act/reply-code 451 "4.7.1" "Come again")])))})))
+  (testing "by another message that is under way"
+    (let [subject (atom nil)]
+      (is (= [[:global-state :end-of-message]]
+             (found {:mail (fn [_ _] (reset! subject nil) nil)
+                     :header (fn [{:keys [value]} _] (reset! subject value) nil)
+                     :end-of-message (fn [_ _]
+                                       (let [text (str (hash @subject))]
+                                         (refusal text)))}
+                    {:offer mt/postfix}))))))
+
+(deftest what-a-filter-keeps-in-globals-on-purpose-passes-if-it-is-said
   (let [messages (atom 0)]
-    (is (= [] (found {:end-of-message (fn [_ _] (refusal (swap! messages inc)))})))))
+    (is (= [] (found {:end-of-message (fn [_ _] (refusal (swap! messages inc)))} {:global-state? true}))))
+  (testing "and what leaks on a connection is still found"
+    (is (= [[:leak :end-of-message]] (found counting {:global-state? true, :offer mt/postfix})))))
+
+;; ---- the same message in other words
+
+(def ^:private lottery
+  {:headers [["Subject" "You have won"] ["From" "a@example.org"]]
+   :body "Take part in our lottery today.\r\n"})
+
+(defn- refusing-body
+  "Returns handlers that refuse a word which they look for in each piece of the body."
+  [word]
+  {:body (fn [{:keys [data]} context]
+           (update-message context update :found? #(or % (string/includes? (String. ^bytes data) word))))
+   :end-of-message (fn [_ context]
+                     (when (:found? (message context))
+                       (refusal "No lottery")))})
+
+(deftest a-word-that-is-split-over-pieces-is-found
+  (is (= [] (found (refusing-body "lottery"))))
+  (let [[{:keys [kind explanation conversation original]} :as findings]
+        (:findings (checked (refusing-body "lottery") {:mails [lottery]}))]
+    (is (= 1 (count findings)))
+    (is (= :pieces kind))
+    (is (= (str "the message with its body in small pieces comes to accept, in one piece to"
+                " 550 5.7.1 No lottery")
+           explanation))
+    (is (< (count (filter #(= :body (:event (:event %))) original))
+           (count (filter #(= :body (:event (:event %))) conversation)))))
+  (testing "and a filter that gathers the body passes"
+    (is (= [] (found {:body (fn [{:keys [data]} context]
+                              (update-message context update :text str (String. ^bytes data)))
+                      :end-of-message (fn [_ context]
+                                        (when (string/includes? (:text (message context) "") "lottery")
+                                          (refusal "No lottery")))}
+                     {:mails [lottery]})))))
+
+(deftest a-name-that-is-compared-with-its-case-is-found
+  (let [handlers (fn [subject?]
+                   {:header (fn [{:keys [name value]} context]
+                              (cond-> context
+                                (subject? name) (update-message assoc :subject value)))
+                    :end-of-message (fn [_ context]
+                                      (if (string/includes? (:subject (message context) "") "won")
+                                        (refusal "No lottery")
+                                        context))})]
+    (is (= [[:case :end-of-message]] (found (handlers #(= "Subject" %)) {:mails [lottery]})))
+    (is (= [] (found (handlers #(= "subject" (string/lower-case %))) {:mails [lottery]})))))
+
+(deftest mails-are-given-in-every-form
+  (is (= [[:exception :header]]
+         (found {:header (fn [{:keys [value]} _] (when (= "very special" value) (throw (Exception. "oops"))))}
+                {:mails ["Subject: very special\n\nhello\n"]}))))
+
+;; ---- the time that it takes
+
+(deftest a-time-limit-ends-the-search
+  (let [{:keys [runs stopped pass? findings]}
+        (check/check-filter {:header (fn [_ _] (Thread/sleep 5))}
+                            {:runs 100000, :time-limit 300, :on-progress identity})]
+    (is (= [:time-limit true []] [stopped pass? findings]))
+    (is (< runs 100000))))
+
+(deftest a-handler-that-blocks-for-ever-is-found
+  (let [blocked (promise)
+        {:keys [findings stopped]} (check/check-filter {:mail (fn [_ _] @blocked)}
+                                                       {:time-limit 100, :on-progress identity})]
+    (is (= [[:blocked :mail]] (map (juxt :kind :event) findings)))
+    (is (= :time-limit stopped))
+    (is (re-find #"^temse\.check_test\$" (first (:trace (first findings)))))))
+
+(deftest progress-is-told-while-it-takes-long
+  (let [told (atom [])]
+    (check/check-filter {:header (fn [_ _] (Thread/sleep 5))}
+                        {:runs 100000, :time-limit 1500, :on-progress #(swap! told conj %)})
+    (is (= #{:runs :of :findings :millis} (set (keys (first @told)))))
+    (is (= 100000 (:of (first @told)))))
+  (is (re-find #"^check-filter: \d+ of 100000 conversations after 1 s\n"
+               (with-out-str (check/check-filter {:header (fn [_ _] (Thread/sleep 5))}
+                                                 {:runs 100000, :time-limit 1200})))))
+
+(deftest a-channel-that-closes-without-a-value-is-found
+  (is (= [[:bad-handler-return :data]]
+         (found {:data (fn [_ _] (doto (async/chan) async/close!))}))))
 
 (deftest the-queue-id-may-be-in-an-answer
   (is (= [] (found {:end-of-message (fn [_ context] (refusal (milter/get-macro context "i")))}))))
@@ -259,9 +367,8 @@
     (is (not= one another))))
 
 (deftest findings-are-printed-as-ladders
-  (let [lines (string/split-lines
-                (with-out-str
-                  (check/print-findings (checked stumbling {:runs 100, :offer mt/postfix}))))]
+  (let [result (checked stumbling {:runs 100, :offer mt/postfix})
+        lines (string/split-lines (with-out-str (check/print-findings result)))]
     (is (= ["100 conversations, seed 42: 1 finding"
             ""
             (str "1. :exception: the handler of :header threw java.lang.IllegalStateException:"
@@ -269,7 +376,7 @@
            (take 3 lines)))
     (is (re-find #"^     at temse\.check_test" (nth lines 3)))
     (is (= ["  MTA  --> options version 6"
-            "       <-- options"
+            "       <-- options version 6"
             "  MTA  --> header Subject: "]
            (take 3 (drop 4 lines))))
     (is (string/starts-with? (last lines) "       <-- temporary-failure"))))
@@ -280,7 +387,7 @@
 
 (deftest nothing-found-is-said
   (is (= "5 conversations, seed 1: nothing found\n"
-         (with-out-str (check/print-findings (check/check-filter {} {:runs 5, :seed 1}))))))
+         (with-out-str (check/print-findings (check/check-filter {} {:runs 5, :seed 1, :on-progress identity}))))))
 
 (deftest misspelt-options-are-told
   (is (string/includes? (:message (thrown (check/check-filter {} {:run 5})))

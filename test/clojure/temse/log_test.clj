@@ -70,8 +70,8 @@
 (deftest the-line-of-a-verdict-names-the-mail
   (support/with-logs logs
     (milter/with-milter [server {:port 0
-                                 :handlers {:mail (fn [_ _] nil)
-                                            :recipient (fn [{:keys [address]} _]
+                                 :log-mail? true
+                                 :handlers {:recipient (fn [{:keys [address]} _]
                                                          (when (= "<b@example.com>" address)
                                                            [(act/reply-code 550 "5.1.1" "No such user")]))
                                             :end-of-message (fn [_ _] [(act/accept)])}}]
@@ -86,7 +86,7 @@
           client " client=client.example.org[192.0.2.1]"
           without-id #(string/replace % #"^queue-id=\S+" "ID")]
       (is id)
-      (is (= [(str "ID" client " from=<a@example.org> to=<b@example.com> at recipient: 550 5.1.1 No such user")
+      (is (= [(str (subs client 1) " from=<a@example.org> to=<b@example.com> at recipient: 550 5.1.1 No such user")
               (str "ID" client " from=<a@example.org> to=<b@example.com>,\"<\\\"c d\\\"@example.com>\""
                    " message accepted at end-of-message: accept")
               (str "ID" client " from=<> to=" (string/join "," (map #(str "<r" % "@example.com>") (range 20)))

@@ -98,7 +98,7 @@
       (is (= (str "there is no option " (pr-str given) ".") (:message error))))))
 
 (deftest handlers-given-as-options-are-told-where-they-belong
-  (doseq [f [milter/start-milter milter/explain-negotiation milter/factory #(mt/run-message % {})]
+  (doseq [f [milter/start-milter milter/explain-negotiation milter/factory]
           event [:header :end-of-message :unkown]]
     (let [error (thrown (f {event (fn [_ context] context)}))]
       (is (= :bad-options (:milter/error error)))

@@ -116,6 +116,67 @@
     (fn [_ _] (future (throw (Exception. "no luck"))))
     (fn [_ _] (deliver (promise) (Exception. "no luck")))))
 
+(def ^:private wrong-answers
+  "What production refuses: event, actions and category."
+  [[:mail [(act/add-header "A" "1")] :reply-not-allowed]
+   [:connect [(act/discard)] :reply-not-allowed]
+   [:mail [(act/skip)] :reply-not-allowed]
+   [:abort [(act/reject)] :reply-not-allowed]
+   [:end-of-message [(act/quarantine "why")] :action-not-negotiated]
+   [:end-of-message [(act/add-header "A:" "1")] :bad-action]
+   [:end-of-message [(act/add-header "A" "1") (act/change-body 1)] :bad-action]
+   [:mail [{:action :rejct}] :bad-action]
+   [:mail [(act/accept) (act/reject)] :double-reply]
+   [:end-of-message [(act/accept) (act/add-header "A" "1")] :late-action]])
+
+(deftest fire-refuses-what-production-refuses
+  (let [actions #{:add-header :change-body}]
+    (doseq [[event actions* category] wrong-answers
+            answer [(fn [_ _] actions*)
+                    (fn [_ context] (reduce respond context actions*))
+                    (fn [_ context] (doseq [action actions*] (send-action action context)))
+                    (fn [_ context] (future (reduce respond context actions*)))]]
+      (is (= category (:milter/error (thrown (mt/fire {event answer} {:event event}
+                                                      (mt/context {:actions actions})))))
+          [event actions*])
+      (when-not (= :abort event)
+        (with-logs logs
+          (with-open [session (mt/connect-to {:handlers {event answer}, :actions actions})]
+            (mt/send-event session (cond-> {:event event}
+                                     (= :mail event) (assoc :sender "<>")
+                                     (= :connect event) (assoc :host-name "localhost", :family :unknown))))
+          (is (some #{category} (map (comp :milter/error ex-data :throwable) @logs)) [event actions*])))))
+  (testing "also of handlers that only watch"
+    (is (= :reply-not-allowed
+           (:milter/error (thrown (mt/fire {:mail ^:no-reply (fn [_ _] [(act/reject)])} {:event :mail}
+                                           (mt/context))))))))
+
+(defn on-quarantine [_event _context]
+  [(act/quarantine "why")])
+
+(deftest what-fire-refuses-names-the-handler
+  (is (re-find #"; it comes from temse\.test-client-test/on-quarantine \(test_client_test\.clj:\d+\)$"
+               (:message (thrown (mt/fire {:end-of-message #'on-quarantine} {:event :end-of-message}
+                                          (mt/context {:actions #{:add-header}})))))))
+
+(deftest a-context-made-by-hand-refuses-what-no-event-allows
+  (let [context (mt/context {:actions #{:add-header}})]
+    (are [category action] (= category (:milter/error (thrown (send-action action context)))
+                              (:milter/error (thrown (mt/response (respond context action)))))
+      :action-not-negotiated (act/quarantine "why")
+      :bad-action (act/add-header "A" 1)
+      :bad-action {:action :rejct})
+    (are [category actions] (= category (:milter/error (thrown (mt/response (reduce respond context actions)))))
+      :double-reply [(act/accept) (act/reject)]
+      :late-action [(act/accept) (act/add-header "A" "1")])
+    (is (= [(act/skip)] (mt/response (respond context (act/skip)))))))
+
+(deftest a-body-that-is-checked-is-not-read
+  (let [body (java.io.ByteArrayInputStream. (.getBytes "new"))]
+    (mt/response (mt/fire {:end-of-message (fn [_ _] [(act/change-body body)])} {:event :end-of-message}
+                          (mt/context)))
+    (is (= "new" (slurp body)))))
+
 ;; Messages
 
 (deftest the-three-rings-agree

@@ -216,7 +216,9 @@
   one of these."
   [filter]
   (let [given (if (var? filter) @filter filter)]
-    (if (and (map? given) (some table (keys given)))
+    (if (and (map? given)
+             (seq given)
+             (or (some table (keys given)) (not-any? callable? (vals given))))
       given
       {:handlers filter})))
 

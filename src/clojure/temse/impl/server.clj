@@ -19,6 +19,10 @@
   [^ConnectionInfo connection ^Writer writer]
   (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
 
+(defmethod print-method Connection
+  [^Connection connection ^Writer writer]
+  (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
+
 (def ^:private context-options
   "Options that :init finds in its context and may change there."
   [:handlers :actions :optional-actions :optional-events :no-reply-events :request-macros
@@ -33,14 +37,21 @@
   "Keys of the base context that :init cannot change."
   [:milter/connection :socket :milter/info])
 
+(defmethod print-method :milter/context
+  [{:milter/keys [info message] :as context} ^Writer writer]
+  (let [own (reduce dissoc (with-meta context nil) (concat base-keys context-options [:events :milter/agreement]))]
+    (.write writer (str "#<context of connection " (:id info) " of " (:peer info) " "
+                        (keys/shown (cond-> own message (assoc :milter/message message)))
+                        ">"))))
+
 (defn- base-context
   [options ^Connection connection]
-  (into {:milter/connection connection
-         :socket connection
-         :milter/info {:id (.id connection)
-                       :peer (.peer connection)
-                       :name (:name options)
-                       :started (Date.)}}
+  (into ^{:type :milter/context} {:milter/connection connection
+                                  :socket connection
+                                  :milter/info {:id (.id connection)
+                                                :peer (.peer connection)
+                                                :name (:name options)
+                                                :started (Date.)}}
         (keep #(find options %))
         context-options))
 

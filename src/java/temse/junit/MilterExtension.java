@@ -7,12 +7,14 @@ import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
 import java.io.IOException;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.extension.AfterAllCallback;
 import org.junit.jupiter.api.extension.AfterEachCallback;
 import org.junit.jupiter.api.extension.BeforeAllCallback;
@@ -22,11 +24,14 @@ import org.junit.jupiter.api.extension.ParameterContext;
 import org.junit.jupiter.api.extension.ParameterResolutionException;
 import org.junit.jupiter.api.extension.ParameterResolver;
 import org.junit.jupiter.api.extension.TestExecutionExceptionHandler;
+import org.opentest4j.AssertionFailedError;
+import org.opentest4j.TestAbortedException;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MilterException;
 import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
 import temse.server.MilterFactory;
@@ -51,8 +56,9 @@ import temse.transport.Endpoint;
  * }
  * }</pre>
  *
- * <p>No port is used, unless {@link #withServer} asks for a server. To a failure of a test are
- * added, as suppressed exceptions, what handlers have thrown and the conversation.
+ * <p>No port is used, unless {@link #withServer} asks for a server. What handlers have thrown in a
+ * test that fails is in the message of the failure, and the exceptions and the conversation are
+ * suppressed exceptions of it.
  */
 public final class MilterExtension
     implements BeforeAllCallback,
@@ -90,9 +96,10 @@ public final class MilterExtension
    * MilterExtension.of((Map<?, ?>) Clojure.var("my.filter", "options").deref())
    * }</pre>
    *
-   * @param options as {@code temse.milter/start-milter} takes them
+   * @param filter options as {@code temse.milter/start-milter} takes them, or a map of handlers
    */
-  public static MilterExtension of(Map<?, ?> options) {
+  public static MilterExtension of(Map<?, ?> filter) {
+    Object options = function("temse.impl.options", "of-filter").invoke(filter);
     Object checked = function("temse.impl.options", "check").invoke(options);
     return of((MilterFactory) function("temse.milter", "factory").invoke(options))
         .withEngine((EngineOptions) function("temse.impl.options", "engine").invoke(checked));
@@ -202,7 +209,8 @@ public final class MilterExtension
           .add(session);
       return session;
     } catch (IOException e) {
-      throw new ParameterResolutionException("the MTA could not connect to the milter", e);
+      throw new ParameterResolutionException(
+          explained("the MTA could not connect to the milter", listener.errors), e);
     }
   }
 
@@ -210,20 +218,51 @@ public final class MilterExtension
   @Override
   public void handleTestExecutionException(ExtensionContext context, Throwable failure)
       throws Throwable {
-    listener.failures.forEach(failure::addSuppressed);
+    List<IPersistentMap> errors = List.copyOf(listener.errors);
+    Throwable explained =
+        errors.isEmpty() || failure instanceof TestAbortedException
+            ? failure
+            : explained(failure, errors);
+    listener.failures.forEach(explained::addSuppressed);
     if (!listener.conversation.isEmpty()) {
-      failure.addSuppressed(new Said(ladder(List.copyOf(listener.conversation))));
+      explained.addSuppressed(new Said(ladder(List.copyOf(listener.conversation), errors)));
     }
-    throw failure;
+    throw explained;
   }
 
-  private static String ladder(List<IPersistentMap> exchanges) {
-    Object conversation = PersistentVector.create((Iterable<?>) exchanges);
-    Object report =
-        PersistentArrayMap.createWithCheck(
-            new Object[] {Keyword.intern("conversation"), conversation});
-    List<?> lines = (List<?>) function("temse.report", "ladder").invoke(report);
-    return lines.stream().map(String.class::cast).collect(Collectors.joining("\n"));
+  /** Returns the failure as one whose message also says what went wrong in handlers. */
+  private static Throwable explained(Throwable failure, List<IPersistentMap> errors) {
+    String message = explained(failure.getMessage(), errors);
+    AssertionFailedError explained =
+        failure instanceof AssertionFailedError compared && compared.isExpectedDefined()
+            ? new AssertionFailedError(
+                message, compared.getExpected(), compared.getActual(), failure.getCause())
+            : new AssertionFailedError(
+                message, failure instanceof AssertionError ? failure.getCause() : failure);
+    explained.setStackTrace(failure.getStackTrace());
+    for (Throwable suppressed : failure.getSuppressed()) {
+      explained.addSuppressed(suppressed);
+    }
+    return explained;
+  }
+
+  private static String explained(String message, Collection<IPersistentMap> errors) {
+    return Stream.concat(
+            Stream.of(String.valueOf(message)),
+            errors.stream().flatMap(error -> lines("error-lines", error)))
+        .collect(Collectors.joining("\n"));
+  }
+
+  private static String ladder(List<IPersistentMap> exchanges, List<IPersistentMap> errors) {
+    IPersistentMap result =
+        PersistentArrayMap.EMPTY
+            .assoc(Keyword.intern("conversation"), PersistentVector.create((Iterable<?>) exchanges))
+            .assoc(Keyword.intern("errors"), PersistentVector.create((Iterable<?>) errors));
+    return lines("ladder", result).collect(Collectors.joining("\n"));
+  }
+
+  private static Stream<String> lines(String name, IPersistentMap of) {
+    return ((List<?>) function("temse.report", name).invoke(of)).stream().map(String.class::cast);
   }
 
   private static IFn function(String namespace, String name) {
@@ -249,10 +288,12 @@ public final class MilterExtension
   private static final class Listener implements ServerListener {
     private final Queue<IPersistentMap> conversation = new ConcurrentLinkedQueue<>();
     private final Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
+    private final Queue<IPersistentMap> errors = new ConcurrentLinkedQueue<>();
 
     void forget() {
       conversation.clear();
       failures.clear();
+      errors.clear();
     }
 
     @Override
@@ -281,7 +322,19 @@ public final class MilterExtension
     @Override
     public void failed(
         ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+      add(type, error);
+    }
+
+    @Override
+    public void violated(ConnectionInfo connection, MilterException error) {
+      add(EventType.OPTIONS, error);
+    }
+
+    private void add(EventType type, Throwable error) {
       failures.add(error);
+      IPersistentMap failure =
+          (IPersistentMap) function("temse.impl.failure", "of").invoke(type.keyword, error, null);
+      errors.add(failure.assoc(Keyword.intern("exchange"), (long) conversation.size()));
     }
   }
 }

@@ -74,8 +74,9 @@ final class Envelope {
   }
 
   private String clientText() {
-    String address = field(client, Keys.ADDRESS);
-    return word(field(client, Keys.HOST_NAME) + (address.isEmpty() ? "" : "[" + address + "]"));
+    String name = field(client, Keys.HOST_NAME);
+    String address = "[" + field(client, Keys.ADDRESS) + "]";
+    return word(address.equals("[]") || name.endsWith(address) ? name : name + address);
   }
 
   private String to(Packet recipient) {

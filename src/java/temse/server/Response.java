@@ -13,7 +13,7 @@ import temse.protocol.Legality;
 import temse.protocol.MilterException;
 
 /** The actions collected in answer to one event, each checked as it comes. Not thread-safe. */
-final class Response {
+public final class Response {
   /** No actions; nothing is added to it. */
   static final Response NONE = new Response(null, false, null);
 
@@ -25,9 +25,11 @@ final class Response {
   private BodyPieces newBody;
 
   /**
+   * Makes an empty response.
+   *
    * @param answerable whether the event may be answered
    */
-  Response(EventType event, boolean answerable, Agreement agreement) {
+  public Response(EventType event, boolean answerable, Agreement agreement) {
     this.event = event;
     this.answerable = answerable;
     this.agreement = agreement;
@@ -38,7 +40,7 @@ final class Response {
    *
    * @throws MilterException if it cannot answer the event, or not after those that were added
    */
-  void add(IPersistentMap action) {
+  public void add(IPersistentMap action) {
     ActionType type = ActionCodec.type(action);
     if (!answerable) {
       if (type != ActionType.CONTINUE) {

@@ -6,7 +6,9 @@ import java.net.ConnectException;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.FileChannel;
+import java.nio.channels.FileLockInterruptionException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.AccessDeniedException;
@@ -24,7 +26,6 @@ import java.nio.file.attribute.GroupPrincipal;
 import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.nio.file.attribute.UserPrincipalNotFoundException;
-import java.util.Arrays;
 import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 
@@ -40,6 +41,7 @@ final class UnixSocketFile {
   private static final int FILE_TYPE = 0170000;
   private static final int SOCKET = 0140000;
   private static final int NAMES = 36 * 36 * 36 * 36;
+  private static final long MOST_LOCK_BYTES = 1L << 30;
   private static final Set<OpenOption> LOCK_OPTIONS =
       Set.of(StandardOpenOption.CREATE, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS);
   private static final FileAttribute<?> PRIVATE =
@@ -107,32 +109,51 @@ final class UnixSocketFile {
    */
   private static synchronized void alone(Path path, Removal removal) throws IOException {
     Path lock = path.resolveSibling("." + path.getFileName() + ".lock");
-    while (true) {
-      try (FileChannel channel = FileChannel.open(lock, LOCK_OPTIONS, PRIVATE)) {
-        channel.lock();
-        if (isThere(lock, channel)) {
-          try {
-            removal.run();
-          } finally {
-            Files.delete(lock);
-          }
-          return;
-        }
-      } catch (NoSuchFileException gone) {
-        return;
-      } catch (AccessDeniedException e) {
-        throw new IOException("this process may not write to " + e.getFile(), e);
+    boolean interrupted = Thread.interrupted();
+    try {
+      while (!ranAlone(lock, removal)) {
+        interrupted |= Thread.interrupted();
+      }
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
       }
     }
   }
 
-  /** Returns true if the locked file is still the one of that name: its last holder deletes it. */
+  /** Returns false if another one was faster, or the thread was interrupted. */
+  private static boolean ranAlone(Path lock, Removal removal) throws IOException {
+    try (FileChannel channel = FileChannel.open(lock, LOCK_OPTIONS, PRIVATE)) {
+      channel.lock();
+      if (!isThere(lock, channel)) {
+        return false;
+      }
+      try {
+        removal.run();
+      } finally {
+        Files.delete(lock);
+      }
+      return true;
+    } catch (ClosedByInterruptException | FileLockInterruptionException hurry) {
+      return false;
+    } catch (NoSuchFileException gone) {
+      return true;
+    } catch (AccessDeniedException e) {
+      throw new IOException("this process may not write to " + e.getFile(), e);
+    }
+  }
+
+  /**
+   * Returns true if the locked file is still the one of that name: its last holder deletes it. They
+   * are compared by a size that is unlikely to come twice, since a file that is opened and closed
+   * once more loses its locks.
+   */
   private static boolean isThere(Path lock, FileChannel channel) throws IOException {
-    byte[] token = new byte[16];
-    ThreadLocalRandom.current().nextBytes(token);
-    channel.write(ByteBuffer.wrap(token), 0);
+    long size = ThreadLocalRandom.current().nextLong(1, MOST_LOCK_BYTES);
+    channel.truncate(0);
+    channel.write(ByteBuffer.allocate(1), size - 1);
     try {
-      return Arrays.equals(token, Files.readAllBytes(lock));
+      return Files.size(lock) == size;
     } catch (NoSuchFileException deleted) {
       return false;
     }

@@ -21,6 +21,8 @@ import org.junit.platform.launcher.TestExecutionListener;
 import org.junit.platform.launcher.TestIdentifier;
 import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
 import org.junit.platform.launcher.core.LauncherFactory;
+import org.opentest4j.AssertionFailedError;
+import org.opentest4j.TestAbortedException;
 import temse.client.MessageReport;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
@@ -115,10 +117,10 @@ class MilterExtensionTest {
         MilterExtension.of(
             (Map<?, ?>)
                 Clojure.var("clojure.core", "eval")
-                    .invoke(Clojure.read("{:handlers {:mail (fn [_ _] [{:action :discard}])}}")));
+                    .invoke(Clojure.read("{:mail (fn [_ _] [{:action :discard}])}")));
 
     @Test
-    void itsOptionsAreTaken() throws IOException {
+    void itsHandlersAreTaken() throws IOException {
       try (MtaSession mta = clojure.connect()) {
         assertEquals(ActionType.DISCARD, send(mta).verdict());
       }
@@ -145,11 +147,60 @@ class MilterExtensionTest {
     }
   }
 
+  /**
+   * Tests that end in other ways; run by {@link #everyFailureIsExplainedAndNoAbortedTest} alone.
+   */
+  static class EndingOtherwise {
+    @RegisterExtension static final MilterExtension BROKEN = Failing.BROKEN;
+
+    @Test
+    void throwsAnything(MtaSession mta) throws IOException {
+      send(mta);
+      throw new IllegalArgumentException("mine");
+    }
+
+    @Test
+    void isAborted(MtaSession mta) throws IOException {
+      send(mta);
+      throw new TestAbortedException("not here");
+    }
+  }
+
   @Test
-  void aFailureTellsWhatWasSaidAndThrown() {
+  void everyFailureIsExplainedAndNoAbortedTest() {
+    List<String> messages =
+        failures(EndingOtherwise.class).stream().map(Throwable::getMessage).sorted().toList();
+    assertEquals(2, messages.size());
+    assertTrue(messages.get(0).matches("(?s)mine\n.*no luck.*"), messages.get(0));
+    assertEquals("not here", messages.get(1));
+  }
+
+  /** A filter that cannot begin; run by {@link #aFilterThatCannotBeginIsExplained} alone. */
+  static class NeverBegun {
+    @RegisterExtension
+    static final MilterExtension BROKEN =
+        MilterExtension.of(
+            (Map<?, ?>)
+                Clojure.var("clojure.core", "eval")
+                    .invoke(
+                        Clojure.read(
+                            "{:init (fn [_] (throw (Exception. \"no state\")))"
+                                + " :handlers {:mail (fn [_ _])}}")));
+
+    @Test
+    void needsAConnection(MtaSession mta) {}
+  }
+
+  @Test
+  void aFilterThatCannotBeginIsExplained() {
+    String message = failures(NeverBegun.class).get(0).getMessage();
+    assertTrue(message.contains(":init threw java.lang.Exception: no state"), message);
+  }
+
+  private static List<Throwable> failures(Class<?> tests) {
     List<Throwable> failures = new ArrayList<>();
     LauncherDiscoveryRequest request =
-        LauncherDiscoveryRequestBuilder.request().selectors(selectClass(Failing.class)).build();
+        LauncherDiscoveryRequestBuilder.request().selectors(selectClass(tests)).build();
     LauncherFactory.create()
         .execute(
             request,
@@ -159,9 +210,21 @@ class MilterExtensionTest {
                 result.getThrowable().ifPresent(failures::add);
               }
             });
+    return failures;
+  }
+
+  @Test
+  void aFailureTellsWhatWasSaidAndThrown() {
+    List<Throwable> failures = failures(Failing.class);
     assertEquals(1, failures.size());
     Throwable failure = failures.get(0);
     assertTrue(failure.getMessage().contains("expected: <ACCEPT>"), failure.getMessage());
+    assertTrue(
+        failure
+            .getMessage()
+            .contains("the handler of :mail threw java.lang.IllegalStateException: no luck"),
+        failure.getMessage());
+    assertEquals(ActionType.ACCEPT, ((AssertionFailedError) failure).getExpected().getValue());
     assertEquals("no luck", failure.getSuppressed()[0].getMessage());
     String said = failure.getSuppressed()[1].toString();
     assertTrue(said.startsWith("the conversation was\n  MTA  --> options version 6\n"), said);

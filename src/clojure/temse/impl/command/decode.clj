@@ -8,9 +8,9 @@
    [temse.impl.capture.hex :as hex]
    [temse.impl.capture.input :as input]
    [temse.impl.capture.tcp :as tcp]
-   [temse.impl.command.ladder :as ladder]
    [temse.impl.tap :as tap]
-   [temse.record :as record])
+   [temse.record :as record]
+   [temse.report :as report])
   (:import
    (java.io Closeable IOException InputStream)
    (java.nio ByteBuffer)
@@ -27,14 +27,15 @@
            "FILE, or - for the standard input, is one of"
            "  a hex dump of what one side or both sent: of xxd, hexdump -C, od -t x1 or"
            "    Wireshark, or hex digits alone"
-           "  a capture file (pcap or pcapng) of tcpdump or Wireshark: TCP over IPv4 or IPv6"
-           "    on Ethernet, loopback, Linux cooked or raw IP; no IP fragments, no IPv6"
-           "    extension headers"
+           "  a capture file (pcap or pcapng) of tcpdump or Wireshark: TCP over IPv4 or"
+           "    IPv6 on Ethernet, loopback, Linux cooked or raw IP; no IP fragments, no"
+           "    IPv6 extension headers"
            "  the bytes themselves"
+           ""
            "Of a damaged file, what can be read is shown, and where the damage is."]
    :options [["--port PORT" "the milter's port in a capture file: also shows connections whose beginning
                              is missing (default: all connections that begin like a milter's)"
-              (arguments/whole-number 1 65535)]
+              (arguments/whole-number 0 65535)]
              ["--edn" "a recording of each connection, which `temse replay` plays"]
              ["--record DIR" "the same as files" arguments/text]
              ["-v, --verbose" "also macros and the flags of the negotiation"]]
@@ -270,10 +271,6 @@
     (println (:recorded (record/recorder-status recorder)) "recordings in" directory)
     (complete code recorder file)))
 
-(defn- print-ladder
-  [verbose? {:keys [nanos] :as exchange}]
-  (run! println (ladder/lines (assoc exchange :millis (/ (long nanos) 1e6)) verbose?)))
-
 (defn- show
   [{:keys [words edn verbose record port]}]
   (let [[file & more] words]
@@ -286,7 +283,7 @@
     (cond
       edn (print-recordings file port)
       record (write-recordings record file port)
-      :else (decode file port {:on-exchange #(print-ladder verbose %), :on-end identity}))))
+      :else (decode file port {:on-exchange #(run! println (report/exchange-lines % verbose)), :on-end identity}))))
 
 (defn run
   "Runs the command and returns its exit code."

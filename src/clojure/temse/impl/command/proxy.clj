@@ -3,11 +3,12 @@
   {:no-doc true}
   (:require
    [temse.impl.arguments :as arguments]
-   [temse.impl.command.ladder :as ladder]
    [temse.impl.console :as console]
    [temse.impl.signals :as signals]
+   [temse.impl.text :as text]
    [temse.proxy :as proxy]
-   [temse.record :as record])
+   [temse.record :as record]
+   [temse.report :as report])
   (:import
    (java.io Closeable)
    (java.util.concurrent CountDownLatch)
@@ -33,16 +34,16 @@
 (defn- lines
   "Returns the lines of an exchange. That a connection is closed was said by nobody."
   [verbose? {:keys [id peer event] :as exchange}]
-  (let [line #(apply format (str "%4d  " %1) id %&)]
+  (let [line #(apply text/formatted (str "%4d  " %1) id %&)]
     (cond
       (= :options (:event event))
-      (cons (line "connection from %s" peer) (ladder/lines exchange verbose?))
+      (cons (line "connection from %s" peer) (report/exchange-lines exchange verbose?))
 
       (and (= :disconnect (:event event)) (not= :new-connection (:reason event)))
       [(line "connection closed")]
 
       :else
-      (ladder/lines exchange verbose?))))
+      (report/exchange-lines exchange verbose?))))
 
 (defn- print-exchange
   [verbose? exchange]
