@@ -40,7 +40,7 @@
                       {:code (:temse.cli/exit (ex-data e)), :error (ex-message e)})))
         printed (string/trim-newline (string/replace (str err) #"(?m)^temse: " ""))]
     (cond-> (assoc outcome :out (str out))
-      (seq printed) (assoc :error printed))))
+      (seq printed) (update :error #(if % (str printed "\n" %) printed)))))
 
 (defmacro ^:private with-filter
   "Runs the body with `address` bound to that of a filter of these handlers, which logs nothing."
@@ -781,7 +781,7 @@
     (is (string/includes? (:error (send-to (fn [socket] (write socket continue) (read-to-end socket)) "--timeout" "0.1"))
                           "timed out after 100 ms"))
     (is (string/includes? (:error (send-to (fn [^Socket socket]
-                                             (write socket (mapcat identity (repeat 40 continue)))
+                                             (write socket (mapcat identity (repeat 400 continue)))
                                              (support/awaited (promise)))
                                            "--write-timeout" "0.1" "--timeout" "20"
                                            "--body" (apply str (repeat 8000000 "x"))))

@@ -102,7 +102,9 @@ final class MacroSource {
         definitions.put(name, value);
       }
     }
-    definitions.putAll(given(stage));
+    if (stage != null) {
+      definitions.putAll(given(stage));
+    }
     boolean listed = stage != null && !names.getOrDefault(stage, List.of()).isEmpty();
     return definitions.isEmpty() && !postfix && !listed ? null : event(type, definitions);
   }
