@@ -379,8 +379,8 @@
 (deftest a-reset-comes-before-each-mail
   (let [seen (atom [])]
     (with-filter [address (assoc (recording seen)
-                                 :message-end (fn [{:keys [outcome]} context]
-                                                (swap! seen conj {:event :message-end, :outcome outcome})
+                                 :message-end (fn [{:keys [reason]} context]
+                                                (swap! seen conj {:event :message-end, :reason reason})
                                                 context))]
       (with-files
         (fn [mbox]
@@ -388,7 +388,7 @@
         two-mails))
     (is (= 4 (count (told seen :mail))))
     (is (= [:aborted :accepted :aborted :accepted]
-           (map #(if (= :aborted %) % :accepted) (told seen :message-end :outcome))))))
+           (told seen :message-end :reason)))))
 
 (deftest the-mail-as-it-would-be-delivered-is-written
   (with-directory

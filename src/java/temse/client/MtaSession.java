@@ -45,6 +45,7 @@ public final class MtaSession implements AutoCloseable {
   private final Wire wire;
   private final MtaOptions options;
   private final MacroSource macros;
+  private final AnswerLimits limits;
   private final IPersistentMap answer;
   private final int version;
   private final int actions;
@@ -59,9 +60,10 @@ public final class MtaSession implements AutoCloseable {
     this.wire = wire;
     this.options = options;
     this.macros = new MacroSource(options);
+    this.limits = new AnswerLimits(options.timeouts());
     try {
       wire.write(options.offer().packet().toBytes());
-      Packet packet = wire.read(options.timeouts().reply());
+      Packet packet = wire.read(limits.patience(EventType.OPTIONS));
       if (packet == null) {
         throw new IOException("the milter closed the connection instead of answering the offer");
       }
@@ -121,6 +123,7 @@ public final class MtaSession implements AutoCloseable {
     EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
     Packet packet = EventCodec.encode(event);
     macros.learn(type, event);
+    limits.sent(type);
     greeted |= type == EventType.HELLO;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     IPersistentMap definitions = macros.before(type);
@@ -255,7 +258,7 @@ public final class MtaSession implements AutoCloseable {
   private List<IPersistentMap> checkedResponse(EventType type) throws IOException {
     List<IPersistentMap> response = new ArrayList<>();
     while (true) {
-      Packet packet = wire.read(options.timeouts().answer(type));
+      Packet packet = wire.read(limits.patience(type));
       if (packet == null) {
         throw new IOException("the milter closed the connection at " + type.keyword);
       }
@@ -265,7 +268,9 @@ public final class MtaSession implements AutoCloseable {
       if (given == ActionType.REPLY_CODE) {
         checkReplyText(packet, action);
       }
-      response.add(action);
+      if (limits.keeps(packet)) {
+        response.add(action);
+      }
       if (given.kind == ActionType.Kind.REPLY) {
         return response;
       }
