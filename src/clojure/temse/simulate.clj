@@ -98,7 +98,7 @@
   [state at {:keys [smtp-code]}]
   (assoc state :at at :fate (if (<= 500 smtp-code) :refused :deferred)))
 
-(defn- heard
+(defn- after-reply
   "Returns the state after the SMTP client has heard a reply that concerns the whole mail."
   [state stage at {:keys [smtp-code] :as reply}]
   (cond-> (assoc-in state [:smtp stage] reply)
@@ -123,7 +123,7 @@
   "Returns the state after an event that concerns the whole mail."
   [state stage at address replies]
   (let [[answer state] (answer state at address replies)]
-    (heard state stage at answer)))
+    (after-reply state stage at answer)))
 
 (defn- connect
   [{:keys [mta session conversation] :as state}]
@@ -143,14 +143,14 @@
         refused (when (and reply (= :refuse (effect reply)))
                   (refusal :hello reply nil))]
     (if (= 421 (:smtp-code refused))
-      (heard state :hello :hello refused)
-      (cond-> (heard state :hello :hello (approval :hello session nil))
+      (after-reply state :hello :hello refused)
+      (cond-> (after-reply state :hello :hello (approval :hello session nil))
         refused (assoc :later [:hello refused])))))
 
 (defn- sender
   [{:keys [message conversation later] :as state}]
   (if-let [[at reply] later]
-    (heard state :mail at reply)
+    (after-reply state :mail at reply)
     (answered state :mail :mail (:sender message) (replies conversation :mail))))
 
 (defn- recipient
@@ -167,15 +167,21 @@
       (= 421 smtp-code) reduced)))
 
 (defn- recipients
-  [{:keys [message conversation] :as state}]
+  "A client that has named no recipient is refused by the MTA itself at DATA."
+  [{:keys [mta message conversation] :as state}]
   (let [state (assoc state :asked (filter #(= :recipient (:event (:event %))) conversation))
         {:keys [refused smtp] :as state} (reduce recipient state (:recipients message))
         heard (:recipients smtp)]
-    (cond-> state
+    (cond
+      (empty? heard)
+      (after-reply state :data :data (:no-recipients (rules/of mta)))
+
       (or (every? true? refused) (= 421 (:smtp-code (peek heard))))
-      (settled :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
-                              (first heard)
-                              {:smtp-code 554})))))
+      (settled state :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
+                                    (first heard)))
+
+      :else
+      state)))
 
 (defn- data
   [{:keys [conversation] :as state}]
@@ -185,32 +191,40 @@
   [:header :end-of-headers :body :end-of-message])
 
 (defn- modifications
-  [conversation]
-  (mapcat :response (filter #(= :end-of-message (:event (:event %))) conversation)))
+  "Returns the changes of the mail. Postfix takes quarantine at any event."
+  [{:keys [mta conversation]}]
+  (let [{:keys [early-quarantine?]} (rules/of mta)]
+    (for [{:keys [event response]} conversation
+          {:keys [action] :as change} response
+          :when (or (= :end-of-message (:event event))
+                    (and early-quarantine? (= :quarantine action)))]
+      change)))
 
 (defn- content
   "The modifications before a refusal may leave traces in its text."
-  [{:keys [mta conversation] :as state}]
-  (let [{:keys [topic complaint]} (rules/of mta)
+  [{:keys [mta message conversation] :as state}]
+  (let [{:keys [topic complaint own-refusal]} (rules/of mta)
+        own (own-refusal message)
         settling (first (for [event content-events
                               reply (replies conversation event)
                               :when (not= :pass (effect reply))]
                           event))
-        before (modifications conversation)
+        before (modifications state)
         after (answered state :message (or settling :end-of-message) (topic before)
                         (mapcat #(replies conversation %) content-events))
         complained (when (= :deferred (:fate after)) (complaint before))]
-    (cond-> after
-      complained (heard :message settling complained))))
+    (cond-> (if own (after-reply state :message :end-of-message own) after)
+      (and complained (not own)) (after-reply :message settling complained))))
 
 (defn- go-on
   "Returns the state after the mail has been accepted."
-  [{:keys [mta session message refused conversation discarded-at leading-space?] :as state}]
-  (let [{:keys [held-without-recipients?]} (rules/of mta)
+  [{:keys [mta session message refused discarded-at leading-space?] :as state}]
+  (let [{:keys [held-without-recipients? received]} (rules/of mta)
         {:keys [recipients quarantine] :as delivered}
-        (message/delivered message (modifications conversation)
+        (message/delivered (received message) (modifications state)
                            {:mta mta
                             :leading-space? leading-space?
+                            :read? true
                             :refused refused
                             :made (made-values session message)})]
     (cond
@@ -225,6 +239,12 @@
              :fate (if quarantine :held :delivered)
              :at :end-of-message
              :delivered delivered))))
+
+(defn- as-read
+  "Returns an exchange with the response as the MTA reads it: where it has remarked upon it, it has."
+  [{:keys [remarks] :as exchange}]
+  (cond-> exchange
+    (nil? remarks) (update :response (partial map edit/as-read))))
 
 (defn outcome
   "Returns what becomes of a mail of which the filter has said so much:
@@ -256,7 +276,7 @@
   (let [start {:mta mta
                :session (merge default-session session)
                :message message
-               :conversation conversation
+               :conversation (map as-read conversation)
                :leading-space? (contains? (:protocol agreement) :leading-space)}
         step (fn [state f] (if (:fate state) (reduced state) (f state)))
         {:keys [smtp fate at delivered]}

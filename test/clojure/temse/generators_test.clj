@@ -11,6 +11,7 @@
    [temse.generators :as generators]
    [temse.mail :as mail]
    [temse.milter :as milter]
+   [temse.simulate.edit :as edit]
    [temse.support :as support]
    [temse.test :as mt])
   (:import
@@ -73,7 +74,7 @@
      "body of more than 64 KiB" #(< 65536 (count (:body %)))}))
 
 (defn- seen-of
-  "Returns the verdict on a mail, and what a filter has seen of it."
+  "Returns the verdict on a mail, and what a filter has seen of it behind Sendmail, which cuts no field."
   [given]
   (let [seen (atom {:headers [], :body []})
         watch (fn [f] (fn [event _] (swap! seen f event) nil))]
@@ -81,18 +82,23 @@
                           {:handlers
                            {:mail (watch #(merge %1 (select-keys %2 [:sender :options])))
                             :header (watch #(update %1 :headers conj [(:name %2) (:value %2)]))
-                            :body (watch #(update %1 :body into (:data %2)))}})]
+                            :body (watch #(update %1 :body into (:data %2)))}}
+                          {:mta :sendmail})]
       [(:verdict (.deliver session (mail/->mail given))) @seen])))
 
+(def ^:private mail-for-sendmail
+  "Mails without a CR that ends no line, at which Sendmail hangs up."
+  (gen/such-that #(not (edit/stray-cr? (mail/message %))) generators/mail 100))
+
 (defspec every-mail-reaches-the-filter-as-it-is 100
-  (prop/for-all [given generators/mail]
+  (prop/for-all [given mail-for-sendmail]
     (= [:accept (-> (mail/message given)
                     (select-keys [:sender :options :headers :body])
                     (update :body vec))]
        (seen-of given))))
 
 (defspec every-mail-can-be-sent-by-either-mta 50
-  (prop/for-all [given generators/mail
+  (prop/for-all [given mail-for-sendmail
                  mta (gen/elements [:postfix :sendmail])]
     (= :accept (:verdict (mt/run-message {:handlers {}} given {:mta mta})))))
 

@@ -737,14 +737,6 @@
        #(do (skip-packets % 1)
             (write % (concat answer-to-offer (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))))
             (skip-packets % 6))
-       []
-
-       "mail: the milter sent :add-header at :mail, which an MTA would not put up with"
-       #(do (skip-packets % 1)
-            (write % (concat answer-to-offer
-                             (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))
-                             [0 0 0 5 (int \h) 97 0 98 0]))
-            (read-to-end %))
        []))
 
 (defn- send-to
@@ -786,6 +778,54 @@
                                            "--write-timeout" "0.1" "--timeout" "20"
                                            "--body" (apply str (repeat 8000000 "x"))))
                           "timed out after 100 ms, writing"))))
+
+(defn- answering-at-end
+  "Returns how a server behaves that lets all events go on, and answers the end of the message with bytes."
+  [& packets]
+  (fn [^Socket socket]
+    (let [in (DataInputStream. (.getInputStream socket))]
+      (loop []
+        (let [packet (byte-array (.readInt in))
+              code (do (.readFully in packet) (char (aget packet 0)))]
+          (cond
+            (= \E code) (do (write socket (mapcat identity packets))
+                            (recur))
+            (#{\D \A} code) (recur)
+            (= \Q code) nil
+            :else (do (write socket [0 0 0 1 (int \c)])
+                      (recur))))))))
+
+(defn- packet
+  [code text]
+  (concat [0 0 0 (inc (count text)) (int code)] (map int text)))
+
+(deftest what-an-mta-makes-of-a-foreign-answer-is-reported
+  (let [continue (packet \c "")]
+    (are [mta packets remark] (let [{:keys [out]} (send-to (apply answering-at-end packets) "--mta" mta)]
+                                (re-find remark (string/join " " (re-seq #"(?m)^remark: .*" out))))
+      "postfix" [(packet \b "one") (packet \h "A\u0000b\u0000") (packet \b "two") continue]
+      #"the pieces of the new body are not sent one after the other; Postfix defers by 451 4\.3\.5"
+
+      "postfix" [(packet \h "A\u0000b\r\n c\u0000") continue] #"holds a CR, which Postfix delivers"
+      "sendmail" [(packet \h "A\u0000b\r\n c\u0000") continue] #"holds a CR, which Sendmail delivers"
+      "postfix" [continue continue] #"has sent a reply too many; Postfix takes it for the answer"
+      "postfix" [(packet \y "550 4.7.1 no\u0000")] #"Postfix defers by 451 4\.3\.5"
+      "sendmail" [(packet \y "550 100% sure\u0000")] #"Sendmail rejects with its own text")
+    (testing "and in the conversation, and for programs"
+      (let [behave (answering-at-end (packet \h "A\u0000b\r\n c\u0000") continue)]
+        (is (re-find #"(?m)^        !  the value of the field holds a CR" (:out (send-to behave "-v"))))
+        (is (= ["not-agreed" "carriage-return"]
+               (map #(get % "remark") (get (json (string/trim-newline (:out (send-to behave "--json")))) "remarks"))))))))
+
+(deftest an-answer-that-loses-the-filter-its-mta-defers-the-mail
+  (let [result (with-peer #(do (skip-packets % 1)
+                               (write % (concat answer-to-offer
+                                                (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))
+                                                [0 0 0 5 (int \h) 97 0 98 0]))
+                               (read-to-end %))
+                          run)]
+    (is (= 1 (:code result)))
+    (is (string/includes? (:out result) "451 4.7.1 Service unavailable - try again later"))))
 
 ;; A filter of libmilter
 

@@ -9,7 +9,9 @@
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
-   (temse.protocol ActionCodec PacketSink)))
+   (java.util Arrays)
+   (temse.client MtaStyle)
+   (temse.protocol ActionCodec MilterException Packet PacketSink)))
 
 (set! *warn-on-reflection* true)
 
@@ -39,14 +41,15 @@
   (.equalsIgnoreCase ^String field-name header-name))
 
 (defn raw-value
-  "Returns what an action's value puts behind the colon."
-  [value leading-space?]
-  (if leading-space? value (str " " value)))
+  "Returns what an action's value puts behind the colon. Lines without white space at their beginning,
+  which other milters may send, get `indent`."
+  [value leading-space? indent]
+  (string/replace (if leading-space? value (str " " value)) #"\n(?![ \t])" (str "\n" indent)))
 
 (defn insert-at
   "Returns the fields with one more before the `place`-th, from 0, or at the end."
   [fields place field]
-  (let [[before after] (split-at place fields)]
+  (let [[before after] (split-at (min (long place) (count fields)) fields)]
     (vec (concat before [field] after))))
 
 ;; ---- addresses
@@ -54,7 +57,7 @@
 (defn addresses
   "Returns the addresses of a list such as \"<a@x.org>, b@x.org\", without angle brackets."
   [text]
-  (->> (string/split text #",")
+  (->> (string/split (str text) #",")
        (map #(-> % string/trim (string/replace #"^<|>$" "")))
        (remove string/blank?)))
 
@@ -101,6 +104,27 @@
 
 ;; ---- bodies
 
+(defn received
+  "Returns the message of a client as the MTA of a style takes it in."
+  [{:keys [body] :as message} ^MtaStyle style]
+  (-> message
+      (update :headers
+              (fn [headers]
+                (mapv (fn [[header-name value raw :as header]]
+                        (let [given (or raw (str " " value))
+                              taken (.received style header-name given)]
+                          (if (identical? given taken)
+                            header
+                            (field->header {:name header-name, :raw taken}))))
+                      headers)))
+      (cond-> (bytes? body) (assoc :body (.received style ^bytes body)))))
+
+(defn stray-cr?
+  "Returns true if the message of a client holds a CR that ends no line."
+  [{:keys [headers body]}]
+  (or (boolean (some (fn [[_ value raw]] (string/includes? (or raw value) "\r")) headers))
+      (and (bytes? body) (MtaStyle/hasStrayCr body))))
+
 (defn octets
   "Returns bytes as a string of one character each."
   ^String [^bytes data]
@@ -111,20 +135,51 @@
   ^bytes [^String text]
   (.getBytes text StandardCharsets/ISO_8859_1))
 
-(defn- body-octets
+(defn- sent-packets
+  "Returns the packets in which an action travels."
   [action]
-  (let [sent (ByteArrayOutputStream.)]
+  (let [packets (volatile! [])]
     (ActionCodec/encode action
                         (reify PacketSink
-                          (packet [_ _code chunk offset length]
-                            (.write sent ^bytes chunk (int offset) (int length)))))
-    (octets (.toByteArray sent))))
+                          (packet [_ code bytes offset length]
+                            (vswap! packets conj
+                                    (Packet. code (Arrays/copyOfRange ^bytes bytes (int offset)
+                                                                      (int (+ offset length))))))))
+    @packets))
+
+(defn- joined
+  "Returns the action that replaces the body by those of the packets."
+  [packets]
+  (let [body (ByteArrayOutputStream.)]
+    (run! #(.writeBytes body (.payload ^Packet %)) packets)
+    {:action :change-body, :body (.toByteArray body)}))
+
+(def ^:private reserved
+  "What the two reserved replies travel as."
+  {:action :reply-code, :smtp-code 421, :enhanced-code "4.7.0"
+   :text "Service not available, closing transmission channel"})
+
+(defn as-read
+  "Returns an action as the MTA reads it. What no filter of this library could send, as answers of
+  other milters, is taken as it is."
+  [given]
+  (let [{:keys [action] :as named} (ActionCodec/normalise given)]
+    (case action
+      (:shutdown :connection-failure) reserved
+      :reply-code (update named :text str)
+      (try
+        (let [packets (sent-packets named)]
+          (if (= :change-body action)
+            (joined packets)
+            (ActionCodec/decode (first packets))))
+        (catch MilterException _
+          named)))))
 
 (defn- new-octets
   [actions]
   (some->> (filter #(= :change-body (:action %)) actions)
            seq
-           (map body-octets)
+           (map (comp octets :body))
            string/join))
 
 (defn- ended
@@ -141,11 +196,6 @@
   (if-let [text (new-octets actions)]
     (octet-bytes (ended text))
     body))
-
-(defn actions
-  "Returns the actions without their aliases."
-  [given]
-  (mapv #(ActionCodec/normalise %) given))
 
 ;; ---- replies to the SMTP client
 

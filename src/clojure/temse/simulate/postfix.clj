@@ -3,7 +3,9 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.simulate.edit :as edit]))
+   [temse.simulate.edit :as edit])
+  (:import
+   (temse.client MtaStyle)))
 
 (set! *warn-on-reflection* true)
 
@@ -12,6 +14,11 @@
 (def ^:private dropped-on-receipt
   "Names of the fields that the parameter message_drop_headers takes out, in lower case."
   #{"bcc" "content-length" "resent-bcc" "return-path"})
+
+(defn- cut
+  "Returns the field as Postfix keeps it: none is longer than 60,000 octets."
+  [{:keys [name] :as field}]
+  (update field :raw #(some->> % (.kept MtaStyle/POSTFIX name))))
 
 (defn- line
   "Returns the first line of a field."
@@ -61,7 +68,7 @@
 
 (defn- received-recipient
   [address parameters]
-  (let [[address] (edit/addresses address)
+  (let [address (str (first (edit/addresses address)))
         orcpt (edit/parameter parameters "ORCPT")]
     {:address address
      :notify (edit/notify-set parameters)
@@ -79,7 +86,7 @@
 
 (defn- delete-recipient
   [{:keys [recipients] :as state} {:keys [address]}]
-  (let [[address] (edit/addresses address)]
+  (let [address (str (first (edit/addresses address)))]
     (-> state
         (update :seen #(reduce disj % (map (fn [other] (same-key other address)) recipients)))
         (assoc :recipients (filterv #(not= address (:address %)) recipients)))))
@@ -94,8 +101,8 @@
 
 (defn- apply-action
   [state leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
-        field {:name name :raw raw}]
+  (let [raw (when value (edit/raw-value value leading-space? "\t"))
+        {:keys [raw] :as field} (cut {:name name :raw raw})]
     (case action
       :add-header (if position
                     (update state :fields edit/insert-at position field)
@@ -127,8 +134,7 @@
                    (map vector refused?)
                    (remove first)
                    (map second)
-                   (reduce add-recipient start))
-        actions (edit/actions actions)]
+                   (reduce add-recipient start))]
     (edit/edited message (-> (reduce #(apply-action %1 leading-space? %2) start actions)
                              (assoc :body (edit/changed-body body actions))))))
 
@@ -145,6 +151,15 @@
 (def broken
   "What the client hears from a malformed reply of the filter on."
   (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
+
+(defn received
+  "Returns the message of a client as Postfix takes it in."
+  [message]
+  (edit/received message MtaStyle/POSTFIX))
+
+(def no-recipients
+  "What the client hears at DATA if it has named no recipient."
+  (edit/reply 554 "5.5.1" "Error: no valid recipients"))
 
 (defn- malformed?
   "Returns true if Postfix takes the beginning of the text for an enhanced code of another class."

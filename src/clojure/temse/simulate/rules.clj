@@ -14,7 +14,11 @@
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
+             :received postfix/received
+             :own-refusal (constantly nil)
+             :no-recipients postfix/no-recipients
              :held-without-recipients? true
+             :early-quarantine? true
              :topic (constantly nil)
              :complaint (constantly nil)}
    :sendmail {:edited sendmail/edited
@@ -22,12 +26,16 @@
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
+              :received sendmail/received
+              :own-refusal sendmail/own-refusal
+              :no-recipients sendmail/no-recipients
               :topic sendmail/topic
               :complaint sendmail/complaint}})
 
 (defn of
-  "Returns the rules of an MTA, a map: functions, the reply :broken that ends the filter's part, and
-  whether a quarantined mail is held that has no recipients left."
+  "Returns the rules of an MTA, a map: functions, the replies :broken, which ends the filter's part,
+  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left, and one that the filter has
+  quarantined before its end."
   [mta]
   (or (get rules mta)
       (throw (IllegalArgumentException.

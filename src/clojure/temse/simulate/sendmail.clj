@@ -9,6 +9,7 @@
    [clojure.string :as string]
    [temse.simulate.edit :as edit])
   (:import
+   (temse.client MtaStyle)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -175,7 +176,7 @@
 
 (defn- recipient
   [address parameters]
-  {:address address
+  {:address (str address)
    :notify (edit/notify-set parameters)
    :orcpt (edit/parameter parameters "ORCPT")})
 
@@ -212,7 +213,7 @@
   the reply by which the filter then refuses the message."
   [actions]
   (last
-    (for [{:keys [action address parameters]} (edit/actions actions)
+    (for [{:keys [action address parameters]} actions
           :when (or (= :change-sender action)
                     (and (= :add-recipient action) parameters))]
       address)))
@@ -222,7 +223,7 @@
   Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply."
   [actions]
   (last
-    (for [{:keys [action parameters]} (edit/actions actions)
+    (for [{:keys [action parameters]} actions
           :let [unknown (first (remove #(known? action %) parameters))]
           :when unknown]
       (edit/reply 555 "5.5.4" (str (parameter-name unknown) " parameter unrecognized")))))
@@ -237,7 +238,7 @@
 
 (defn- apply-action
   [state leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
+  (let [raw (when value (edit/raw-value value leading-space? " "))
         field {:name name :raw raw}]
     (case action
       :add-header (if position
@@ -264,7 +265,6 @@
                                              (map vector recipients
                                                   (concat recipient-options (repeat nil))
                                                   refused?))))
-        actions (edit/actions actions)
         state (reduce #(apply-action %1 leading-space? %2) start actions)]
     (edit/edited message (-> state
                              (update :fields #(-> (bound-late % (:sender state)) (written fields)))
@@ -294,6 +294,21 @@
   (cond-> given
     (and address (addressed-codes smtp-code)) (update :text #(str address "... " %))
     true (update :text seven-bit)))
+
+(defn received
+  "Returns the message of a client as Sendmail takes it in."
+  [message]
+  (edit/received message MtaStyle/SENDMAIL))
+
+(def no-recipients
+  "What the client hears at DATA if it has named no recipient."
+  (edit/reply 503 "5.0.0" "Need RCPT (recipient)"))
+
+(defn own-refusal
+  "Returns what the client hears that sends a CR which ends no line, whatever the filter says, or nil."
+  [message]
+  (when (edit/stray-cr? message)
+    (edit/written-reply MtaStyle/STRAY)))
 
 (defn refusal
   "Returns what the client hears when the filter refuses or defers."

@@ -33,20 +33,27 @@ final class AnswerLimits {
   }
 
   /**
-   * Returns how long the next packet of the answer to an event may take.
+   * Returns the next packet of the answer to an event, or null if the milter has closed.
    *
-   * @throws SocketTimeoutException if all the time is gone
+   * @throws SocketTimeoutException if it takes too long, by itself or with the others
    */
-  Duration patience(EventType event) throws SocketTimeoutException {
-    long left = end - System.nanoTime();
-    if (left <= 0) {
+  Packet read(Wire wire, EventType event) throws IOException {
+    Duration answer = timeouts.answer(event);
+    Duration left = Duration.ofNanos(end - System.nanoTime());
+    if (answer.compareTo(left) <= 0) {
+      return wire.read(answer);
+    }
+    try {
+      if (left.isNegative()) {
+        throw new SocketTimeoutException();
+      }
+      return wire.read(left);
+    } catch (SocketTimeoutException e) {
       throw new SocketTimeoutException(
           "timed out: the answers to this message took more than "
               + timeouts.message().toMillis()
               + " ms together");
     }
-    Duration answer = timeouts.answer(event);
-    return answer.toNanos() < left ? answer : Duration.ofNanos(left);
   }
 
   /**

@@ -20,6 +20,7 @@ final class MacroSource {
   private final Map<String, String> values = new HashMap<>();
   private final Set<Byte> told = new HashSet<>();
   private int messages;
+  private boolean silent;
 
   MacroSource(MtaOptions options) {
     this.options = options;
@@ -40,6 +41,11 @@ final class MacroSource {
             names.put(MacroStage.ofKeyword(stage), wanted);
           }
         });
+  }
+
+  /** Sends nothing from now on. */
+  void silence() {
+    silent = true;
   }
 
   /** Learns from an event that is about to be sent. */
@@ -81,7 +87,7 @@ final class MacroSource {
    * where the caller has just sent one.
    */
   IPersistentMap before(EventType type) {
-    if (told.remove(type.code)) {
+    if (told.remove(type.code) || silent) {
       return null;
     }
     MacroStage stage =

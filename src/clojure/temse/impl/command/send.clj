@@ -286,7 +286,7 @@
 
 (defn- print-message
   "Prints a report for people."
-  [{:keys [reply modifications recipients unknown] :as report} verbose]
+  [{:keys [reply modifications recipients unknown remarks] :as report} verbose]
   (doseq [[command reply] unknown]
     (println "unknown:" command (report/action-text reply)))
   (println "status:" (report/verdict-text (dissoc report :reply)))
@@ -297,6 +297,8 @@
     (println "recipient:" recipient (report/action-text reply)))
   (doseq [action modifications]
     (println "modification:" (report/action-text action)))
+  (doseq [remark remarks]
+    (println "remark:" (report/remark-text remark)))
   (when verbose
     (println)
     (report/print-report report)))
