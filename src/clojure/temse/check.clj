@@ -149,9 +149,9 @@
   (neg? (- (long deadline) (System/nanoTime))))
 
 (defn- observe
-  "Makes a connection and calls `talk` with a script on it and the atom of the exchanges so far. Returns {:value :exchanges}, what talk has returned and what
-  was said, and what went wrong first as :finding: nothing is said any more after that, or after the
-  time limit."
+  "Makes a connection and calls `talk` with a script on it and the atom of the exchanges so far.
+  Returns {:value :exchanges}, what talk has returned and what was said, and what went wrong first
+  as :finding: nothing is said any more after that, or after the time limit."
   [{:keys [factory engine late running] :as check} {:keys [offer] :as trial} talk]
   (let [exchanges (atom [])
         failure (atom nil)

@@ -34,7 +34,7 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private default-session
-  {:host-name "mx.example.org"
+  {:host-name edit/host-name
    :hello "client.example.org"
    :queue-id "QUEUEID"
    :date "Thu, 1 Jan 1970 00:00:00 +0000"})
@@ -61,9 +61,10 @@
 (defn- made-values
   "Returns the values of the fields that an MTA makes, by name."
   [{:keys [host-name hello queue-id date]} {:keys [sender]}]
-  (let [from (str (first (edit/addresses sender)))
+  (let [from (edit/unbracketed sender)
         message-id (str "<" queue-id "@" host-name ">")]
-    {"Received" (str "from " hello " by " host-name " with ESMTP id " queue-id "; " date)
+    {:host-name host-name
+     "Received" (str "from " hello " by " host-name " with ESMTP id " queue-id "; " date)
      "Date" date
      "From" from
      "Message-Id" message-id

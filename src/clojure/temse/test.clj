@@ -418,12 +418,12 @@
         report (.deliver session mail)
         errors (take-errors session (:conversation report))]
     (BriefMap/of
-      (cond-> (assoc (with-outcome session sent report)
-                     :responses (mapv (fn [{:keys [event response]}] [(:event event) response])
-                                      (:conversation report))
-                     :sent sent
-                     :agreement (agreement session))
-        errors (assoc :errors errors)))))
+      (merge (with-outcome session sent report)
+             {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
+                               (:conversation report))
+              :sent sent
+              :agreement (agreement session)}
+             (when errors {:errors errors})))))
 
 (defn- unstarted
   "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
@@ -451,7 +451,8 @@
     (with-open [session (greeted filter options)]
       (reduce (fn [reports mail]
                 (let [report (played session (mail/->mail mail))]
-                  (cond-> (conj reports report) (not (.isOpen session)) reduced)))
+                  (cond-> (conj reports report)
+                    (not (.isOpen session)) reduced)))
               []
               mails))
     (catch IOException e

@@ -5,7 +5,8 @@
   messages of users it is [\"Subject\" \"hi\"], see temse.message."
   {:no-doc true}
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.address :as address])
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
@@ -54,12 +55,32 @@
 
 ;; ---- addresses
 
+(def host-name
+  "The name of the MTA's host where none is given."
+  "mx.example.org")
+
 (defn addresses
-  "Returns the addresses of a list such as \"<a@x.org>, b@x.org\", without angle brackets."
+  "Returns the addresses that a text names; none for the null path."
   [text]
-  (->> (string/split (str text) #",")
-       (map #(-> % string/trim (string/replace #"^<|>$" "")))
-       (remove string/blank?)))
+  (let [{:keys [null?] :as path} (address/parse-path text)]
+    (cond
+      null? []
+      path [path]
+      :else (address/parse-list text))))
+
+(defn swapped
+  "Returns the address for which example.org!ann or ann%example.org stands where a domain is missing,
+  or nil."
+  [{:keys [local-part domain] :as address}]
+  (when-not (or domain (:quoted? (meta address)))
+    (cond
+      (string/includes? local-part "!") (address/parse-path (string/replace local-part #"^([^!]+)!(.+)$" "$2@$1"))
+      (string/includes? local-part "%") (address/parse-path (string/replace local-part #"%([^%]*)$" "@$1")))))
+
+(defn unbracketed
+  "Returns a text without the angle brackets around it."
+  [text]
+  (string/replace (str text) #"^<|>$" ""))
 
 (defn bracketed
   "Returns an address in angle brackets."

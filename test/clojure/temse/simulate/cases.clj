@@ -439,7 +439,7 @@
   "TEMSE_SEED, or another one each time."
   (delay (setting "TEMSE_SEED" (mod (System/nanoTime) 1000000000))))
 
-(def ^:private ^:dynamic *lab*
+(def ^:dynamic *lab*
   "The lab of the tests that run now."
   nil)
 
