@@ -203,7 +203,7 @@
   "What the client hears from a malformed reply of the filter on."
   (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
 
-(defn received
+(defn taken-in
   "Returns the message of a client as Postfix takes it in."
   [message]
   (edit/received message MtaStyle/POSTFIX))

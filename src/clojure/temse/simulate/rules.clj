@@ -14,7 +14,7 @@
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
-             :received postfix/received
+             :received postfix/taken-in
              :own-refusal (constantly nil)
              :no-recipients postfix/no-recipients
              :held-without-recipients? true
@@ -26,7 +26,7 @@
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
-              :received sendmail/received
+              :received sendmail/taken-in
               :own-refusal sendmail/own-refusal
               :no-recipients sendmail/no-recipients
               :topic sendmail/topic

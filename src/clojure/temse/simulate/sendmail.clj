@@ -345,7 +345,7 @@
     (and address (addressed-codes smtp-code)) (update :text #(str address "... " %))
     true (update :text seven-bit)))
 
-(defn received
+(defn taken-in
   "Returns the message of a client as Sendmail takes it in."
   [message]
   (edit/received message MtaStyle/SENDMAIL))
