@@ -33,11 +33,13 @@
 (require '[clojure.test.check.generators :as gen])
 
 (defn- say
-  "Says events as far as an MTA would, and as long as the filter is there."
+  "Says events as far as an MTA would. Returns true unless the connection has failed."
   [^Script script events]
   (try
     (.say script events)
-    (catch IOException _)))
+    true
+    (catch IOException _
+      false)))
 
 (defn- script
   "Returns a script for a new session. `heard` is called with each exchange, {:event :response}, with
@@ -196,15 +198,15 @@
   ([check trial before message meanwhile]
    (observe check trial
             (fn [^Script script exchanges]
-              (say script before)
-              (when (.inMessage (.dialogue script))
-                (say script [{:event :abort}]))
-              (let [told (count @exchanges)
+              (let [there? (say script before)
+                    there? (and there? (or (not (.inMessage (.dialogue script)))
+                                           (say script [{:event :abort}])))
+                    told (count @exchanges)
                     [one other] (split-at (quot (* 2 (count message)) 3) message)]
-                (when (.may (.dialogue script) EventType/MAIL)
-                  (say script one)
-                  (meanwhile)
-                  (say script other)
+                (when (and there? (.may (.dialogue script) EventType/MAIL))
+                  (when (say script one)
+                    (meanwhile)
+                    (say script other))
                   (subvec @exchanges told)))))))
 
 (defn- comparable

@@ -192,32 +192,40 @@
   [:header :end-of-headers :body :end-of-message])
 
 (defn- modifications
-  [conversation]
-  (mapcat :response (filter #(= :end-of-message (:event (:event %))) conversation)))
+  "Returns the changes of the mail. Postfix takes quarantine at any event."
+  [{:keys [mta conversation]}]
+  (let [{:keys [early-quarantine?]} (rules/of mta)]
+    (for [{:keys [event response]} conversation
+          {:keys [action] :as change} response
+          :when (or (= :end-of-message (:event event))
+                    (and early-quarantine? (= :quarantine action)))]
+      change)))
 
 (defn- content
   "The modifications before a refusal may leave traces in its text."
-  [{:keys [mta conversation] :as state}]
-  (let [{:keys [topic complaint]} (rules/of mta)
+  [{:keys [mta message conversation] :as state}]
+  (let [{:keys [topic complaint own-refusal]} (rules/of mta)
+        own (own-refusal message)
         settling (first (for [event content-events
                               reply (replies conversation event)
                               :when (not= :pass (effect reply))]
                           event))
-        before (modifications conversation)
+        before (modifications state)
         after (answered state :message (or settling :end-of-message) (topic before)
                         (mapcat #(replies conversation %) content-events))
         complained (when (= :deferred (:fate after)) (complaint before))]
-    (cond-> after
-      complained (after-reply :message settling complained))))
+    (cond-> (if own (after-reply state :message :end-of-message own) after)
+      (and complained (not own)) (after-reply :message settling complained))))
 
 (defn- go-on
   "Returns the state after the mail has been accepted."
-  [{:keys [mta session message refused conversation discarded-at leading-space?] :as state}]
-  (let [{:keys [held-without-recipients?]} (rules/of mta)
+  [{:keys [mta session message refused discarded-at leading-space?] :as state}]
+  (let [{:keys [held-without-recipients? received]} (rules/of mta)
         {:keys [recipients quarantine] :as delivered}
-        (message/delivered message (modifications conversation)
+        (message/delivered (received message) (modifications state)
                            {:mta mta
                             :leading-space? leading-space?
+                            :read? true
                             :refused refused
                             :made (made-values session message)})]
     (cond
@@ -232,6 +240,12 @@
              :fate (if quarantine :held :delivered)
              :at :end-of-message
              :delivered delivered))))
+
+(defn- as-read
+  "Returns an exchange with the response as the MTA reads it: where it has remarked upon it, it has."
+  [{:keys [remarks] :as exchange}]
+  (cond-> exchange
+    (nil? remarks) (update :response (partial map edit/as-read))))
 
 (defn outcome
   "Returns what becomes of a mail of which the filter has said so much:
@@ -263,7 +277,7 @@
   (let [start {:mta mta
                :session (merge default-session session)
                :message message
-               :conversation (map #(update % :response (partial map edit/as-read)) conversation)
+               :conversation (map as-read conversation)
                :leading-space? (contains? (:protocol agreement) :leading-space)}
         step (fn [state f] (if (:fate state) (reduced state) (f state)))
         {:keys [smtp fate at delivered]}

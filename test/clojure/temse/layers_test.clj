@@ -23,7 +23,7 @@
       temse.impl.log temse.impl.pending temse.impl.store}
     #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch
       temse.impl.ear temse.impl.negotiation temse.impl.passage}
-    #{temse.proxy temse.impl.command.decode temse.impl.server}
+    #{temse.proxy temse.impl.command.decode temse.impl.command.mails temse.impl.server}
     #{temse.milter temse.impl.command.proxy}
     #{temse.message temse.replay temse.impl.command.run}
     #{temse.simulate temse.impl.command.replay}

@@ -11,6 +11,7 @@
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
    (java.util Arrays)
+   (temse.client MtaStyle)
    (temse.protocol ActionCodec MilterException Packet PacketSink)))
 
 (set! *warn-on-reflection* true)
@@ -41,9 +42,10 @@
   (.equalsIgnoreCase ^String field-name header-name))
 
 (defn raw-value
-  "Returns what an action's value puts behind the colon."
-  [value leading-space?]
-  (if leading-space? value (str " " value)))
+  "Returns what an action's value puts behind the colon. Lines without white space at their beginning,
+  which other milters may send, get `indent`."
+  [value leading-space? indent]
+  (string/replace (if leading-space? value (str " " value)) #"\n(?![ \t])" (str "\n" indent)))
 
 (defn insert-at
   "Returns the fields with one more before the `place`-th, from 0, or at the end."
@@ -122,6 +124,27 @@
     (str keyword "=" value)))
 
 ;; ---- bodies
+
+(defn received
+  "Returns the message of a client as the MTA of a style takes it in."
+  [{:keys [body] :as message} ^MtaStyle style]
+  (-> message
+      (update :headers
+              (fn [headers]
+                (mapv (fn [[header-name value raw :as header]]
+                        (let [given (or raw (str " " value))
+                              taken (.received style header-name given)]
+                          (if (identical? given taken)
+                            header
+                            (field->header {:name header-name, :raw taken}))))
+                      headers)))
+      (cond-> (bytes? body) (assoc :body (.received style ^bytes body)))))
+
+(defn stray-cr?
+  "Returns true if the message of a client holds a CR that ends no line."
+  [{:keys [headers body]}]
+  (or (boolean (some (fn [[_ value raw]] (string/includes? (or raw value) "\r")) headers))
+      (and (bytes? body) (MtaStyle/hasStrayCr body))))
 
 (defn octets
   "Returns bytes as a string of one character each."

@@ -10,6 +10,7 @@
    [temse.address :as address]
    [temse.simulate.edit :as edit])
   (:import
+   (temse.client MtaStyle)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -286,7 +287,7 @@
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
+  (let [raw (when value (edit/raw-value value leading-space? " "))
         field {:name name :raw raw}]
     (case action
       :add-header (if position
@@ -344,9 +345,20 @@
     (and address (addressed-codes smtp-code)) (update :text #(str address "... " %))
     true (update :text seven-bit)))
 
+(defn taken-in
+  "Returns the message of a client as Sendmail takes it in."
+  [message]
+  (edit/received message MtaStyle/SENDMAIL))
+
 (def no-recipients
   "What the client hears at DATA if it has named no recipient."
   (edit/reply 503 "5.0.0" "Need RCPT (recipient)"))
+
+(defn own-refusal
+  "Returns what the client hears that sends a CR which ends no line, whatever the filter says, or nil."
+  [message]
+  (when (edit/stray-cr? message)
+    (edit/written-reply MtaStyle/STRAY)))
 
 (defn refusal
   "Returns what the client hears when the filter refuses or defers."

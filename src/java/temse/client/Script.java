@@ -125,6 +125,12 @@ public final class Script {
     }
   }
 
+  /** Ends the connection, as the MTA itself has a reason to hang up on the client. */
+  void hangUp(IPersistentMap reply) throws IOException {
+    session.close();
+    dialogue = dialogue.hungUp(EventType.END_OF_MESSAGE, reply);
+  }
+
   /** Returns the type of the event that macros are for, or else that of the event. */
   private static EventType about(EventType type, IPersistentMap event) {
     EventType of =
@@ -135,10 +141,6 @@ public final class Script {
   }
 
   private void advance(EventType type, Answer answer) throws IOException {
-    if (answer.failure() != null) {
-      dialogue = dialogue.lost(type, answer.reply());
-      return;
-    }
     dialogue = dialogue.after(type, answer.reply());
     if (dialogue.isOver()) {
       session.drop();

@@ -138,14 +138,10 @@ public final class Dialogue implements Cloneable {
     return next;
   }
 
-  /**
-   * Returns the dialogue after an answer that loses the milter the MTA's trust: it is asked no
-   * more, and all mail of the SMTP client gets the reply.
-   */
-  public Dialogue lost(EventType type, IPersistentMap reply) {
-    Dialogue next = copy();
-    next.decision = new Decision(type, reply);
-    next.state = Session.CLOSED;
+  /** Returns the dialogue after the MTA has hung up on its client for a reason of its own. */
+  public Dialogue hungUp(EventType at, IPersistentMap reply) {
+    Dialogue next = closed();
+    next.decision = new Decision(at, reply);
     return next;
   }
 
