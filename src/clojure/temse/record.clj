@@ -73,6 +73,14 @@
   (close [this]
     (close-recorder this)))
 
+(defn- redacted
+  "Returns a redacted recording. What is thrown tells nothing that is in it."
+  [recording redact]
+  (try
+    (redaction/redacted recording redact)
+    (catch Exception e
+      (throw (ex-info (str "it could not be redacted: " (.getName (class e))) {})))))
+
 (defn- store-recording
   "Stores a conversation. What goes wrong is logged once until it goes right again."
   [^Recorder recorder {:keys [weight] :as conversation}]
@@ -80,7 +88,7 @@
         counts (.-counts recorder)
         failing? (:failing? @counts)]
     (try
-      (let [recording (cond-> (conversation/recording-of conversation) redact (redaction/redacted redact))
+      (let [recording (cond-> (conversation/recording-of conversation) redact (redacted redact))
             weight (if redact (weight/of recording) weight)
             outcome (if ((:keep (.-store recorder)) recording weight) :recorded :dropped)]
         (swap! counts #(-> % (update outcome inc) (assoc :failing? false))))

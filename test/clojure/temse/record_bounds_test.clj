@@ -225,6 +225,39 @@
             (finally
               (shell "umount" mounted))))))))
 
+(defn- filling-up
+  "Returns a function that makes files on a disk which fails at the n-th operation of all."
+  [new-file n]
+  (let [operations (atom 0)
+        operate (fn []
+                  (when (= n (swap! operations inc))
+                    (throw (java.io.IOException. "No space left on device"))))]
+    (fn [file]
+      (operate)
+      (let [^java.io.OutputStream out (new-file file)]
+        (proxy [java.io.OutputStream] []
+          (write [^bytes bytes]
+            (operate)
+            (.write out bytes))
+          (close []
+            (.close out)
+            (operate)))))))
+
+(deftest at-whatever-write-the-disk-is-full-nothing-is-left
+  (let [new-file @#'recording/new-file
+        outcome (fn [n]
+                  (with-directory directory
+                    (with-open [recorder (record/recorder {:directory directory, :max-body 1})]
+                      (with-redefs-fn {#'recording/new-file (filling-up new-file n)}
+                        (fn []
+                          (mt/run-message (record/record watching recorder) {:body (repeat 3 (.getBytes "body"))})
+                          (record/recordings recorder)))
+                      [(:failed (record/recorder-status recorder)) (count (names directory))])))]
+    (support/with-logs _logs
+      (let [outcomes (doall (take-while #(not= [0 4] %) (map outcome (range 1 200))))]
+        (is (< 20 (count outcomes) 199))
+        (is (= #{[1 0]} (set outcomes)))))))
+
 (deftest where-a-recording-cannot-be-written-nothing-of-it-is-left
   (doseq [failing [#'recording/exchange-form #'recording/unfinished-name]]
     (with-directory directory

@@ -315,6 +315,18 @@
 
 ;; ---- use
 
+(deftest what-cannot-be-redacted-is-neither-kept-nor-logged
+  (support/with-logs logs
+    (with-redefs [redaction/redacted (fn [& _] (throw (ex-info "about bob@example.com" {:secret "bob"})))]
+      (with-open [recorder (record/recorder {:redact true})]
+        (run! (record/hearer recorder)
+              (for [event [{:event :options, :version 6, :actions #{}, :protocol #{}} {:event :disconnect, :reason :quit}]]
+                {:id 1, :event event, :response [], :millis 0.0}))
+        (is (= [] (record/recordings recorder)))
+        (is (= 1 (:failed (record/recorder-status recorder))))))
+    (is (string/includes? (first (support/messages logs :error)) "it could not be redacted: clojure.lang.ExceptionInfo"))
+    (is (not (string/includes? (pr-str @logs) "bob")))))
+
 (def ^:private adding
   {:handlers {:mail (fn [_ _])
               :recipient (fn [_ _])
