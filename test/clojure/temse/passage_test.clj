@@ -107,7 +107,6 @@
             (is (= Conversation$Wish/READ (run-task driven)))
             (let [more (long (feed))]
               (testing "and an MTA that has gone meanwhile does not wait for ever"
-                (is (= Long/MAX_VALUE (.deadline conversation)))
                 (is (= Conversation$Wish/WAIT (.peerClosed conversation 5)))
                 (is (= 10000000005 (.deadline conversation)))
                 (is (= Conversation$Wish/CLOSE (.expired conversation 10000000005))))
@@ -194,6 +193,24 @@
           (is (string/includes? (first (support/messages logs :warn)) "cannot be reached: no answer in"))
           (end driven)
           (run! #(.close ^Socket %) fillers))))))
+
+(deftest silence-ends-a-connection
+  (with-open [server (ServerSocket. 0)]
+    (let [{:keys [^Conversation conversation ^LinkedBlockingQueue tasks] :as driven} (driven (.getLocalPort server) silent)
+          seconds-left #(Math/round (/ (- (.deadline conversation) (System/nanoTime)) 1e9))]
+      (testing "early, of an MTA that has said nothing"
+        (is (<= 29 (seconds-left) 30))
+        (is (= Conversation$Wish/CLOSE (.expired conversation (System/nanoTime)))))
+      (receive driven (bytes-of 1))
+      (testing "late, of both"
+        (is (<= 7200 (seconds-left) 7210)))
+      (testing "and what the milter says counts, too"
+        (with-open [accepted (.accept server)]
+          (let [before (.deadline conversation)]
+            (.write (.getOutputStream accepted) (byte-array 1))
+            (is (= Conversation$Wish/READ (run-task driven)))
+            (is (< before (.deadline conversation))))
+          (end driven))))))
 
 (deftest what-an-mta-says-before-it-closes-reaches-the-milter
   (dotimes [_ 20]

@@ -31,6 +31,14 @@
   "How long an MTA that has closed waits for a milter that does not read."
   10000000000)
 
+(def ^:private first-nanos
+  "How long an MTA that has connected may be silent."
+  30000000000)
+
+(def ^:private idle-nanos
+  "How long both sides may be silent: as long as libmilter waits for an MTA."
+  7210000000000)
+
 (def ^:private read-size
   "Bytes of a milter that wait for its MTA; beyond that the milter is not read."
   16384)
@@ -263,9 +271,12 @@
                          ear in-output?] :as passage}
                  start]
   (let [started? (volatile! false)
-        deadline (volatile! Long/MAX_VALUE)]
+        gone? (volatile! false)
+        deadline (volatile! (+ (System/nanoTime) (long first-nanos)))]
     (reify Conversation
-      (receive [_ input _]
+      (receive [_ input now]
+        (when-not @gone?
+          (vreset! deadline (+ (long now) (long idle-nanos))))
         (cond
           (.get over?) Conversation$Wish/CLOSE
           (.isCongested link) Conversation$Wish/DRAIN
@@ -280,6 +291,7 @@
       (deadline [_] @deadline)
       (expired [_ _] Conversation$Wish/CLOSE)
       (peerClosed [_ now]
+        (vreset! gone? true)
         (vreset! deadline (+ (long now) (long gone-nanos)))
         Conversation$Wish/WAIT)
       (acknowledgeAtOnce [_] true)
