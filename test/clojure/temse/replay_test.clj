@@ -88,6 +88,29 @@
       (mt/run-message (record/record needs-macro recorder) {} {:macros {"auth_authen" "alice"}})
       (is (= [] (replay/replay (record/recordings recorder) needs-macro))))))
 
+(deftest each-event-is-played-with-the-macros-that-held-then-though-repeated-ones-are-not-recorded
+  (doseq [mta [:postfix :sendmail]
+          wanted [[:connect :hello :mail :recipient :data :header :end-of-headers :body :end-of-message]
+                  [:recipient :end-of-message]]]
+    (testing [mta wanted]
+      (let [seen (atom [])
+            watching {:handlers (into {} (for [event wanted]
+                                           [event (fn [{:keys [event]} context]
+                                                    (swap! seen conj [event (milter/macros context)])
+                                                    (when (= [:recipient "<trap@example.com>"]
+                                                             [event (milter/get-macro context "rcpt_addr")])
+                                                      [(act/reject)]))]))}
+            given (with-open [recorder (record/recorder)]
+                    (with-open [session (mt/connect-to (record/record watching recorder) {:mta mta})]
+                      (doseq [mail (concat mails mails)]
+                        (mt/run-message session mail)))
+                    (record/recordings recorder))
+            then @seen]
+        (reset! seen [])
+        (is (= [] (replay/replay given watching)))
+        (is (< 10 (count then)))
+        (is (= then @seen))))))
+
 ;; Something differs
 
 (deftest another-verdict-is-found
