@@ -199,10 +199,6 @@
       (is (= ["rwx------" "rwx------"] (map mode [(str parent "/a") directory])))
       (is (= ["rw-------" "rw-------"] (map #(mode (str directory "/" %)) (names directory)))))))
 
-(defn- shell
-  [& command]
-  (= 0 (.waitFor (.start (doto (ProcessBuilder. ^List command) (.inheritIO))))))
-
 (deftest where-permissions-are-not-kept-it-is-said-once
   (with-directory directory
     (support/with-logs logs
@@ -212,18 +208,15 @@
              (support/messages logs :warn)))
       (recorded {:directory directory} watching {})
       (is (= 1 (count (support/messages logs :warn))))))
-  (testing "as on a file system of DOS"
+  (testing "which is found out with a file"
     (with-directory directory
-      (let [image (str directory "/image"), mounted (str directory "/mounted")]
-        (.mkdir (io/file mounted))
-        (when (and (= "root" (System/getProperty "user.name"))
-                   (shell "sh" "-c" (str "dd if=/dev/zero of=" image " bs=1k count=1024 && mkfs.vfat " image " && "
-                                         "mount -o loop,umask=0 " image " " mounted " || exit 1")))
-          (try
-            (is (false? (recording/private? mounted)))
-            (is (= [] (names mounted)))
-            (finally
-              (shell "umount" mounted))))))))
+      (is (true? (recording/private? directory)))
+      (with-redefs-fn {#'recording/new-file (fn [^File file]
+                                              (Files/createFile (.toPath file) (make-array FileAttribute 0))
+                                              (.setReadable file true false)
+                                              (java.io.ByteArrayOutputStream.))}
+        #(is (false? (recording/private? directory))))
+      (is (= [] (names directory))))))
 
 (defn- filling-up
   "Returns a function that makes files on a disk which fails at the n-th operation of all."
@@ -273,6 +266,10 @@
                (record/recordings recorder)
                (is (= 1 (:failed (record/recorder-status recorder)))))))
         (is (= [] (names directory)))))))
+
+(defn- shell
+  [& command]
+  (= 0 (.waitFor (.start (doto (ProcessBuilder. ^List command) (.inheritIO))))))
 
 (deftest a-full-disk-keeps-what-fits-and-nothing-in-pieces
   (with-directory directory
