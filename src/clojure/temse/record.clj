@@ -47,7 +47,7 @@
    :max-bytes ["a number of bytes" pos-int? 104857600]
    :max-memory ["a number of bytes" pos-int? 16777216]
    :max-body ["a number of bytes" nat-int? 8192]
-   :redact ["true or a map" #(or (boolean? %) (map? %)) nil]})
+   :redact ["true or a map" #(or (nil? %) (boolean? %) (map? %)) nil]})
 
 (def ^:private redact-table
   (let [names ["a sequence of names" #(and (coll? %) (every? string? %))]]

@@ -287,7 +287,7 @@
   (is (string/includes? (support/printed
                           (replay/print-differences
                             (replay/replay (first @recordings) (changed :body (fn [_ _] (promise))) {:timeout 100})))
-                        "     - <-- continue\n     + <-- no answer: timed out after 100 ms, waiting for a reply")))
+                        "     - <-- continue\n     + <-- no answer: timed out after 100 ms, waiting for an answer")))
 
 (deftest bodies-of-equal-size-that-differ-are-printed
   (let [answering (fn [body] {:handlers {:end-of-message (fn [_ _] [(act/change-body body)])}})]
@@ -318,6 +318,9 @@
     (with-open [recorder (record/recorder {:directory directory})]
       (mt/run-message (record/record {:handlers {:mail (fn [_ _] nil)}} recorder) {}))
     (is (= [0 "no differences in 1 recording\n"] (run directory "--filter" (str file))))
+    (spit file "{:mail (fn [_ _] nil), :recipient (fn [_ _] nil)}")
+    (is (= 0 (first (run directory "--filter" (str file)))))
+    (is (= 1 (first (run directory "--filter" (str file) "--exact"))))
     (spit file "(fn [reply] {:mail (fn [_ _] [{:action (keyword reply)}])})")
     (let [[code output] (run directory "--filter" (str file) "--" "reject")]
       (is (= 1 code))
