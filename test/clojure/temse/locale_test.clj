@@ -44,11 +44,12 @@
                                               (act/accept)])}}
         mail {:headers [["List-Id" "INFO"] ["MIME-Version" "1.0"]], :recipients ["<I@example.info>" "<B@IN.example>"]}]
     (in-every-locale
-      #(let [result (mt/run-message filter mail)]
-         (dissoc result :nanos :conversation)))
+      #(let [{:keys [verdict modifications message]} (mt/run-message filter mail)]
+         [verdict modifications (report/mail-lines message)]))
     (doseq [mta [:postfix :sendmail]]
       (in-every-locale #(let [{:keys [sent conversation]} (mt/run-message filter mail)]
-                          (simulate/outcome {:mta mta, :message sent, :conversation conversation}))))))
+                          (-> (simulate/outcome {:mta mta, :message sent, :conversation conversation})
+                              (update :message report/mail-lines)))))))
 
 (deftest a-ladder-is-the-same
   (in-every-locale #(report/exchange-lines {:id 12, :millis 1.5, :event {:event :mail, :sender "<I@x>"}
