@@ -11,6 +11,8 @@
     :group          ; the name of the group that the address is a member of
     :null?          ; true for the null path <>, which has no other key
 
+  One that was read has as metadata :quoted?, true if some of its local part was in quotes.
+
   Reading never throws and takes time and memory in proportion to the text. White space and comments
   may stand wherever RFC 5322 allows them. More is accepted than the RFCs allow in one respect: dots
   may stand anywhere in a local part, since there are addresses such as a..b@example.org.
@@ -171,7 +173,7 @@
         local-part (joined before #{:word :quoted})
         host (domain after)]
     (when (and local-part (every? some? hops) (or host (and (nil? after) (empty? hops))))
-      (cond-> {:local-part local-part}
+      (cond-> (with-meta {:local-part local-part} {:quoted? (boolean (some (kind? :quoted) before))})
         host (assoc :domain host)
         (seq hops) (assoc :route (vec hops))))))
 
@@ -206,13 +208,15 @@
   (one-line (string/join (map (fn [[kind content]] (if (= :comment kind) " " content)) tokens))))
 
 (defn- found
-  "Returns the state of reading a list after the end of an address."
-  [{:keys [group] :as state} tokens display-name]
-  (let [address (address tokens)]
-    (cond-> (assoc state :before [] :inside nil)
-      address (update :addresses conj (cond-> address
-                                        display-name (assoc :display-name display-name)
-                                        group (assoc :group group))))))
+  "Returns the state of reading a list after the end of an address. A word behind an address in angle
+  brackets is none."
+  [{:keys [group inside behind?] :as state} tokens display-name]
+  (let [{:keys [domain] :as address} (address tokens)]
+    (cond-> (assoc state :before [] :inside nil :behind? (some? inside))
+      (and address (or domain (not behind?)))
+      (update :addresses conj (cond-> address
+                                display-name (assoc :display-name display-name)
+                                group (assoc :group group))))))
 
 (defn- closed
   "Returns the state after an address in angle brackets, or one without; a comment beside the latter
@@ -231,7 +235,7 @@
     (and (= \, kind) (not= \@ (ffirst inside))) (closed state)
     (= \; kind) (dissoc (closed state) :group)
     inside (update state :inside into (significant [token]))
-    (= \: kind) (assoc state :group (phrase before) :before [])
+    (= \: kind) (assoc state :group (phrase before) :before [] :behind? false)
     :else (update state :before conj token)))
 
 (defn parse-list

@@ -14,7 +14,6 @@
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.player :as player]
    [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.milter :as milter]
@@ -23,14 +22,29 @@
   (:import
    (java.io ByteArrayOutputStream IOException)
    (java.util.concurrent.locks LockSupport)
-   (temse.client BriefMap MtaClient MtaOptions MtaSession)
-   (temse.protocol ActionCodec EventType MilterException MilterException$Category Session Text)
+   (java.util.function Predicate)
+   (temse.client BriefMap MtaClient MtaOptions MtaSession Script)
+   (temse.protocol ActionCodec EventType MilterException MilterException$Category Text)
    (temse.server Connection MilterFactory MilterHandler ServerListener)))
 
 (set! *warn-on-reflection* true)
 
 ;; Loaded after temse.generators, which says what to do where it is missing.
 (require '[clojure.test.check.generators :as gen])
+
+(defn- say
+  "Says events as far as an MTA would, and as long as the filter is there."
+  [^Script script events]
+  (try
+    (.say script events)
+    (catch IOException _)))
+
+(defn- script
+  "Returns a script for a new session. `heard` is called with each exchange, {:event :response}, with
+  :nanos where the filter has heard it; nothing more is said once it returns false."
+  ^Script [^MtaSession session heard]
+  (Script. session (reify Predicate
+                     (test [_ exchange] (boolean (heard exchange))))))
 
 (defn play
   "Plays a conversation of temse.generators, a vector of events, to a filter and returns the
@@ -49,7 +63,7 @@
    (let [session (mt/connect-to filter options)
          exchanges (volatile! [])]
      (try
-       (player/say session player/negotiated conversation #(vswap! exchanges conj %))
+       (say (script session #(vswap! exchanges conj %)) conversation)
        (filterv :nanos @exchanges)
        (finally
          (.drop session))))))
@@ -135,10 +149,9 @@
   (neg? (- (long deadline) (System/nanoTime))))
 
 (defn- observe
-  "Makes a connection and calls `talk` with a function that says events on it, as player/say, and
-  the atom of the exchanges so far. Returns {:value :exchanges}, what talk has returned and what
-  was said, and what went wrong first as :finding: nothing is said any more after that, or after the
-  time limit."
+  "Makes a connection and calls `talk` with a script on it and the atom of the exchanges so far.
+  Returns {:value :exchanges}, what talk has returned and what was said, and what went wrong first
+  as :finding: nothing is said any more after that, or after the time limit."
   [{:keys [factory engine late running] :as check} {:keys [offer] :as trial} talk]
   (let [exchanges (atom [])
         failure (atom nil)
@@ -158,7 +171,7 @@
                                                    (mta-options trial))]
                   (try
                     (heard {:event offer, :response [(.agreement session)]})
-                    (talk (fn [mta events] (player/say session mta events heard)) exchanges)
+                    (talk (script session heard) exchanges)
                     (finally
                       (.drop session))))
                 (catch IOException _
@@ -182,16 +195,16 @@
    (play-message check trial before message (fn [])))
   ([check trial before message meanwhile]
    (observe check trial
-            (fn [say exchanges]
-              (let [{:keys [state] :as mta} (say player/negotiated before)
-                    mta (if (.inMessage ^Session state) (say mta [{:event :abort}]) mta)
-                    told (count @exchanges)
+            (fn [^Script script exchanges]
+              (say script before)
+              (when (.inMessage (.dialogue script))
+                (say script [{:event :abort}]))
+              (let [told (count @exchanges)
                     [one other] (split-at (quot (* 2 (count message)) 3) message)]
-                (when (contains? #{Session/CONNECTED Session/MESSAGE_SETTLED} (:state mta))
-                  (let [mta (say mta one)]
-                    (meanwhile)
-                    (when-not (= Session/CLOSED (:state mta))
-                      (say mta other)))
+                (when (.may (.dialogue script) EventType/MAIL)
+                  (say script one)
+                  (meanwhile)
+                  (say script other)
                   (subvec @exchanges told)))))))
 
 (defn- comparable
@@ -380,7 +393,7 @@
 (def ^:private checks
   "What is done with a trial, in turn: functions that return a finding or nil."
   [(fn [check {:keys [conversation] :as trial}]
-     (:finding (observe check trial (fn [say _] (say player/negotiated conversation)))))
+     (:finding (observe check trial (fn [script _] (say script conversation)))))
    comparison-finding])
 
 (def ^:private signature

@@ -12,6 +12,7 @@
    [temse.impl.options :as options]
    [temse.mail :as mail]
    [temse.milter :as milter]
+   [temse.simulate.edit :as edit]
    [temse.simulate.rules :as rules])
   (:import
    (java.io ByteArrayOutputStream)))
@@ -21,12 +22,12 @@
 (def ^:private application-table
   "Options of apply-actions."
   {:mta [":postfix or :sendmail" #{:postfix :sendmail} :postfix]
-   :leading-space? keys/truth})
+   :leading-space? keys/truth
+   :refused ["a sequence of true and false" #(or (nil? %) (sequential? %))]})
 
 (def ^:private delivery-table
   "Options of delivered."
   (assoc application-table
-         :refused ["a sequence of true and false" #(or (nil? %) (sequential? %))]
          :made ["a map of strings" #(or (nil? %) (map? %))]))
 
 (defn- check-actions
@@ -41,16 +42,15 @@
   header fields that the MTA makes, which have {:made true} as metadata, and with the recipients in
   the order of delivery. Options are those of `apply-actions` and
 
-    :refused   ; booleans, whether the filter has refused each recipient (default: none)
     :made      ; values of the fields that the MTA makes, such as {\"Received\" \"from …\"}"
   [message actions {:keys [mta leading-space? refused made]
-                    :or {mta :postfix refused (repeat false)}
+                    :or {mta :postfix}
                     :as options}]
   (keys/check "a message" message mail/message-table)
   (keys/check "the options of delivered" options delivery-table)
   (check-actions actions)
   (let [{:keys [edited in-sending-order]} (rules/of mta)]
-    (in-sending-order (edited message refused actions leading-space? made))))
+    (in-sending-order (edited message (concat refused (repeat false)) (map edit/as-read actions) leading-space? made))))
 
 (def ^:private made
   {"Received" "from client.example.org"})
@@ -61,16 +61,17 @@
 
     :mta              ; :postfix or :sendmail, whose rules apply (default: :postfix)
     :leading-space?   ; values in the actions have the space after the colon (default: false)
+    :refused          ; booleans, whether the filter has refused each recipient (default: none)
 
     (apply-actions {:headers [[\"Subject\" \"hi\"]] …} [(act/add-header \"X-Seen\" \"yes\")])"
   ([message actions]
    (apply-actions message actions {}))
-  ([message actions {:keys [mta leading-space?] :or {mta :postfix} :as options}]
+  ([message actions {:keys [mta leading-space? refused] :or {mta :postfix} :as options}]
    (keys/check "a message" message mail/message-table)
    (keys/check "the options of apply-actions" options application-table)
    (check-actions actions)
    (let [{:keys [edited]} (rules/of mta)]
-     (-> (edited message (repeat false) actions leading-space? made)
+     (-> (edited message (concat refused (repeat false)) (map edit/as-read actions) leading-space? made)
          (update :headers #(into [] (remove (comp :made meta)) %))))))
 
 ;; ---- filters that see a message as a whole

@@ -18,13 +18,15 @@
    [temse.impl.keys :as keys]
    [temse.impl.options :as options]
    [temse.impl.tap :as tap]
-   [temse.impl.wire :as wire]
    [temse.milter :as milter]
    [temse.record :as record]
    [temse.report :as report])
   (:import
    (java.io Closeable File IOException)
-   (temse.protocol ActionCodec ActionType ActionType$Kind EventCodec EventType MilterException ProtocolFlag Session Text)
+   (java.net SocketException)
+   (java.util.function Predicate)
+   (temse.client MtaClient MtaOptions MtaSession Script)
+   (temse.protocol ActionCodec ActionType EventType MilterException Offer Text)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
@@ -115,42 +117,15 @@
 
 ;; ---- playing
 ;;
-;; The state of a conversation is {:played exchanges, :message the number of the first of them that
-;; belongs to the message, :answer to the offer, :over :message or :connection where a verdict has
-;; ended it, :skipped events, :closed? true where the filter has hung up, :differences}.
+;; The state of a conversation is {:recording, :script nil where the filter is gone, :played exchanges,
+;; :message the number of the first of them that belongs to the message, :spaces, whether the recorded
+;; and today's filter get header fields with their leading space, :differences}.
 
-(defn- wanted?
-  [{:keys [answer]} ^EventType type]
-  (let [flag (.-suppressedBy type)]
-    (and (<= (.-sinceVersion type) (long (:version answer 2)))
-         (not (and flag (contains? (:protocol answer) (.-keyword ^ProtocolFlag flag)))))))
-
-(defn- owed?
-  [{:keys [answer]} ^EventType type]
-  (let [flag (.-noReplyBy type)]
-    (and (.owesReply type)
-         (not (and flag (contains? (:protocol answer) (.-keyword ^ProtocolFlag flag)))))))
-
-(defn- silenced?
-  "Returns true if the MTA would not say it any more, after what the filter has answered before."
-  [{:keys [over skipped]} ^EventType type]
-  (or (contains? skipped type)
-      (case over
-        :message (and (.inMessage type) (not= EventType/MAIL type))
-        :connection (not (#{EventType/QUIT EventType/DISCONNECT} type))
-        false)))
-
-(defn- read-answer
-  "Returns the actions up to the reply, or nil where the filter hangs up."
-  [wire]
-  (loop [actions []]
-    (when-let [packet (wire/read-packet wire)]
-      (let [{:keys [action] :as answer} (tap/packet-action packet)
-            actions (conj actions answer)
-            type (ActionType/ofKeyword action)]
-        (if (and type (not= ActionType$Kind/REPLY (.-kind type)))
-          (recur actions)
-          (tap/joined actions))))))
+(defn- macro-type
+  "Returns the type of the event that macros are for."
+  [{:keys [event stage]}]
+  (when (= :define-macro event)
+    (EventType/ofKeyword stage)))
 
 (defn- with-space
   "Returns a header event with the leading space as today's filter has agreed to it."
@@ -159,61 +134,11 @@
     (and (= :header event) space? (not recorded-space?)) (update :value #(str " " %))
     (and (= :header event) recorded-space? (not space?)) (update :value string/replace #"^ " "")))
 
-(defn- after-answer
-  "Returns the state after an answer, as far as it ends or skips something."
-  [state ^EventType type actions]
-  (let [reply (peek actions)
-        verdict (if (and reply (ActionType/ofKeyword (:action reply)))
-                  (ActionCodec/verdict reply)
-                  ActionType/CONTINUE)
-        session (.settle (if (.inMessage type) Session/ENVELOPE Session/CONNECTED) type verdict)]
-    (cond-> state
-      (= ActionType/SKIP verdict) (update :skipped conj type)
-      (= Session/MESSAGE_SETTLED session) (assoc :over :message)
-      (= Session/CONNECTION_SETTLED session) (assoc :over :connection))))
-
-(defn- macro-type
-  "Returns the type of the event that macros are for."
-  [{:keys [event stage]}]
-  (when (= :define-macro event)
-    (EventType/ofKeyword stage)))
-
-(defn- open-again
-  [state]
-  (assoc state :over nil, :skipped #{}))
-
-(defn- begins-message?
-  "Returns true for MAIL and its macros, which come also where MAIL itself is not wanted."
-  [event type]
-  (= EventType/MAIL (or (macro-type event) type)))
-
-(defn- before-event
-  "Returns the state in which an event that begins or ends a message or an SMTP client is said."
-  [{:keys [over played] :as state} event type]
-  (cond
-    (#{EventType/DISCONNECT EventType/QUIT} type) (open-again state)
-    (= :connection over) state
-    (begins-message? event type) (assoc (open-again state) :message (count played))
-    (#{EventType/ABORT EventType/HELLO} type) (open-again state)
-    :else state))
-
-(defn- after-event
-  "Returns the state after an event, said or not: the end of a message ends what held for it."
-  [{:keys [over] :as state} type]
-  (if (and (= EventType/END_OF_MESSAGE type) (not= :connection over))
-    (open-again state)
-    state))
-
-(defn- spaces
-  [{:keys [recorded-answer answer]}]
-  {:recorded-space? (contains? (:protocol recorded-answer) :leading-space)
-   :space? (contains? (:protocol answer) :leading-space)})
-
 (defn- exchanged
   "Returns the state after an answer has come, or nil for none."
-  [{:keys [played message problem] :as state} {:keys [event] expected :response} actual nanos number
-   {:keys [ignore name]}]
-  (let [differs (differs event expected actual (assoc (spaces state) :ignore ignore))]
+  [{:keys [played message spaces] :as state} [number {:keys [event] expected :response}] actual nanos
+   {:keys [ignore name]} problem]
+  (let [differs (differs event expected actual (assoc spaces :ignore ignore))]
     (cond-> (update state :played conj {:event event, :response actual, :nanos nanos})
       (seq differs)
       (update :differences conj (cond-> {:recording name
@@ -225,69 +150,72 @@
                                          :conversation (subvec played message)}
                                   problem (assoc :problem problem))))))
 
-(defn- talk
-  "Sends an event and returns [actions nanos]; nil where the filter has hung up."
-  [wire event reply?]
-  (let [start (System/nanoTime)]
-    (wire/send-packet wire (EventCodec/encode event))
-    (if reply?
-      [(read-answer wire) (- (System/nanoTime) start)]
-      [[] 0])))
+(defn- mta-options
+  "Returns the options of an MTA that makes the recorded offer. Sendmail does not say what it is."
+  ^MtaOptions [{:keys [mta]} offer {:keys [timeout]}]
+  (-> (if (re-find #"Postfix" (str mta)) MtaOptions/POSTFIX MtaOptions/SENDMAIL)
+      (.withOffer (Offer/of offer))
+      (.withTimeout (keys/duration timeout))))
 
 (defn- play-offer
-  [state wire [number {:keys [event response] :as exchange}] options]
-  (let [[actual nanos] (talk wire event true)]
+  [{:keys [recording heard] :as state} endpoint [_ {:keys [event response]} :as numbered] options]
+  (let [start (System/nanoTime)
+        session (MtaClient/connect endpoint (mta-options recording event options))
+        script (Script. session (reify Predicate
+                                  (test [_ exchange] (some? (vreset! heard exchange)))))
+        agreed (.agreement session)
+        flag? #(contains? (:protocol %) %2)
+        recorded (first response)]
+    (.withoutMacros session)
+    (when (flag? recorded :no-mail)
+      (.withoutMail script))
     (-> state
-        (assoc :answer (first actual), :recorded-answer (first response), :closed? (nil? actual))
-        (exchanged exchange actual nanos number options))))
+        (assoc :session session
+               :script script
+               :spaces {:recorded-space? (flag? recorded :leading-space)
+                        :space? (flag? agreed :leading-space)})
+        (exchanged numbered [agreed] (- (System/nanoTime) start) options nil))))
+
+(defn- begins-message?
+  "Returns true for MAIL and its macros, which come also where MAIL itself is not wanted."
+  [event type]
+  (= EventType/MAIL (or (macro-type event) type)))
 
 (defn- play-event
-  [state wire [number {:keys [event] :as exchange} :as numbered] options]
+  [{:keys [^Script script heard spaces played] :as state} [_ {:keys [event]} :as numbered] options]
   (let [type (EventType/ofKeyword (:event event))
-        state (before-event state event type)]
+        state (cond-> state (begins-message? event type) (assoc :message (count played)))]
+    (vreset! heard nil)
+    (.say script [(with-space event spaces)])
+    (if-let [{:keys [response nanos]} @heard]
+      (exchanged state numbered (tap/joined response) (or nanos 0) options nil)
+      state)))
+
+(defn- play-exchange
+  [{:keys [script] :as state} endpoint [_ {:keys [event]} :as numbered] options]
+  (try
     (cond
-      (or (nil? type) (:closed? state))
-      state
-
-      (= EventType/OPTIONS type)
-      (play-offer state wire numbered options)
-
-      (silenced? state (or (macro-type event) type))
-      (after-event state type)
-
-      (not (wanted? state type))
-      (exchanged state exchange [] 0 number options)
-
-      :else
-      (let [[actual nanos] (talk wire (with-space event (spaces state)) (owed? state type))]
-        (-> state
-            (assoc :closed? (nil? actual))
-            (after-answer type actual)
-            (after-event type)
-            (exchanged exchange actual nanos number options))))))
-
-(defn- broken
-  "Returns the state after the connection has failed: an answer that is late or no packet ends it."
-  [state [number exchange] options e]
-  (-> state
-      (assoc :closed? true, :problem (ex-message e))
-      (exchanged exchange nil 0 number options)))
+      (= :options (:event event)) (play-offer state endpoint numbered options)
+      (and script (EventType/ofKeyword (:event event))) (play-event state numbered options)
+      :else state)
+    (catch IOException e
+      (when (and (nil? script) (instance? SocketException e))
+        (throw e))
+      (-> (exchanged state numbered nil 0 options (ex-message e))
+          (assoc :script nil)))
+    (catch MilterException e
+      (-> (exchanged state numbered nil 0 options (ex-message e))
+          (assoc :script nil)))))
 
 (defn- play
   "Returns the differences of one recording."
-  [endpoint {:keys [conversation]} {:keys [timeout] :as options}]
-  (with-open [wire (wire/open endpoint timeout)]
-    (:differences
-      (reduce (fn [state numbered]
-                (try
-                  (play-event state wire numbered options)
-                  (catch IOException e
-                    (broken state numbered options e))
-                  (catch MilterException e
-                    (broken state numbered options e))))
-              {:played [], :message 0, :answer nil, :over nil, :skipped #{}, :closed? false
-               :differences []}
-              (map-indexed vector conversation)))))
+  [endpoint {:keys [conversation] :as recording} options]
+  (let [state (reduce #(play-exchange %1 endpoint %2 options)
+                      {:recording recording, :heard (volatile! nil), :played [], :message 0
+                       :differences []}
+                      (map-indexed vector conversation))]
+    (some-> ^MtaSession (:session state) .drop)
+    (:differences state)))
 
 (def ^:private table
   "Options of replay."

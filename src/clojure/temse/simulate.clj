@@ -34,7 +34,7 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private default-session
-  {:host-name "mx.example.org"
+  {:host-name edit/host-name
    :hello "client.example.org"
    :queue-id "QUEUEID"
    :date "Thu, 1 Jan 1970 00:00:00 +0000"})
@@ -61,9 +61,10 @@
 (defn- made-values
   "Returns the values of the fields that an MTA makes, by name."
   [{:keys [host-name hello queue-id date]} {:keys [sender]}]
-  (let [from (str (first (edit/addresses sender)))
+  (let [from (edit/unbracketed sender)
         message-id (str "<" queue-id "@" host-name ">")]
-    {"Received" (str "from " hello " by " host-name " with ESMTP id " queue-id "; " date)
+    {:host-name host-name
+     "Received" (str "from " hello " by " host-name " with ESMTP id " queue-id "; " date)
      "Date" date
      "From" from
      "Message-Id" message-id
@@ -98,7 +99,7 @@
   [state at {:keys [smtp-code]}]
   (assoc state :at at :fate (if (<= 500 smtp-code) :refused :deferred)))
 
-(defn- heard
+(defn- after-reply
   "Returns the state after the SMTP client has heard a reply that concerns the whole mail."
   [state stage at {:keys [smtp-code] :as reply}]
   (cond-> (assoc-in state [:smtp stage] reply)
@@ -123,7 +124,7 @@
   "Returns the state after an event that concerns the whole mail."
   [state stage at address replies]
   (let [[answer state] (answer state at address replies)]
-    (heard state stage at answer)))
+    (after-reply state stage at answer)))
 
 (defn- connect
   [{:keys [mta session conversation] :as state}]
@@ -143,14 +144,14 @@
         refused (when (and reply (= :refuse (effect reply)))
                   (refusal :hello reply nil))]
     (if (= 421 (:smtp-code refused))
-      (heard state :hello :hello refused)
-      (cond-> (heard state :hello :hello (approval :hello session nil))
+      (after-reply state :hello :hello refused)
+      (cond-> (after-reply state :hello :hello (approval :hello session nil))
         refused (assoc :later [:hello refused])))))
 
 (defn- sender
   [{:keys [message conversation later] :as state}]
   (if-let [[at reply] later]
-    (heard state :mail at reply)
+    (after-reply state :mail at reply)
     (answered state :mail :mail (:sender message) (replies conversation :mail))))
 
 (defn- recipient
@@ -167,15 +168,21 @@
       (= 421 smtp-code) reduced)))
 
 (defn- recipients
-  [{:keys [message conversation] :as state}]
+  "A client that has named no recipient is refused by the MTA itself at DATA."
+  [{:keys [mta message conversation] :as state}]
   (let [state (assoc state :asked (filter #(= :recipient (:event (:event %))) conversation))
         {:keys [refused smtp] :as state} (reduce recipient state (:recipients message))
         heard (:recipients smtp)]
-    (cond-> state
+    (cond
+      (empty? heard)
+      (after-reply state :data :data (:no-recipients (rules/of mta)))
+
       (or (every? true? refused) (= 421 (:smtp-code (peek heard))))
-      (settled :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
-                              (first heard)
-                              {:smtp-code 554})))))
+      (settled state :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
+                                    (first heard)))
+
+      :else
+      state)))
 
 (defn- data
   [{:keys [conversation] :as state}]
@@ -201,7 +208,7 @@
                         (mapcat #(replies conversation %) content-events))
         complained (when (= :deferred (:fate after)) (complaint before))]
     (cond-> after
-      complained (heard :message settling complained))))
+      complained (after-reply :message settling complained))))
 
 (defn- go-on
   "Returns the state after the mail has been accepted."
@@ -256,7 +263,7 @@
   (let [start {:mta mta
                :session (merge default-session session)
                :message message
-               :conversation conversation
+               :conversation (map #(update % :response (partial map edit/as-read)) conversation)
                :leading-space? (contains? (:protocol agreement) :leading-space)}
         step (fn [state f] (if (:fate state) (reduced state) (f state)))
         {:keys [smtp fate at delivered]}

@@ -328,27 +328,38 @@
    :port port
    :address address})
 
-(defn- delivered
-  "Returns the message as the MTA would deliver it, or nil."
-  [^MtaSession session sent {:keys [verdict recipients modifications]}]
-  (when (= :accept verdict)
-    (let [taken? #(let [reply (get recipients %)]
-                    (or (nil? reply)
-                        (contains? #{"CONTINUE" "ACCEPT" "SKIP"} (str (ActionCodec/verdict reply)))))]
-      (message/apply-actions (update sent :recipients #(filterv taken? %))
-                             modifications
-                             {:mta (mta session)
-                              :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))
+(def ^:private verdicts
+  "By what becomes of a mail."
+  {:delivered :accept, :held :accept, :no-recipients :accept, :refused :reject
+   :deferred :temporary-failure, :discarded :discard})
 
-(defn- heard
-  "Returns what the SMTP client hears and what becomes of the mail, unless a fault ended it."
-  [^MtaSession session sent {:keys [verdict conversation]}]
-  (when verdict
-    (select-keys (simulate/outcome {:mta (mta session)
-                                    :message sent
-                                    :conversation conversation
-                                    :agreement (agreement session)})
-                 [:smtp :fate])))
+(defn- with-outcome
+  "Returns the report with what the SMTP client hears and what becomes of the mail, unless a fault
+  ended it, or the MTA has hung up before."
+  [^MtaSession session sent {:keys [verdict conversation modifications] :as report}]
+  (cond
+    (nil? verdict)
+    (assoc report :message nil)
+
+    (and (= :temporary-failure verdict) (empty? conversation))
+    (assoc report :message nil, :smtp {}, :fate :deferred)
+
+    :else
+    (let [mta (mta session)
+          {:keys [smtp fate]} (simulate/outcome {:mta mta
+                                                 :message sent
+                                                 :conversation conversation
+                                                 :agreement (agreement session)})
+          refused (map #(<= 400 (long (:smtp-code %))) (:recipients smtp))]
+      (assoc report
+             :verdict (verdicts fate)
+             :smtp smtp
+             :fate fate
+             :message (when (#{:delivered :held} fate)
+                        (message/apply-actions sent modifications
+                                               {:mta mta
+                                                :refused refused
+                                                :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))))
 
 (defn- greeted
   "Returns a session whose SMTP client has said hello."
@@ -369,14 +380,12 @@
         report (.deliver session mail)
         errors (take-errors session (:conversation report))]
     (BriefMap/of
-      (merge report
+      (merge (with-outcome session sent report)
              {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
                                (:conversation report))
               :sent sent
-              :message (delivered session sent report)
               :agreement (agreement session)}
-             (when errors {:errors errors})
-             (heard session sent report)))))
+             (when errors {:errors errors})))))
 
 (defn- unstarted
   "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
@@ -404,7 +413,8 @@
     (with-open [session (greeted filter options)]
       (reduce (fn [reports mail]
                 (let [report (played session (mail/->mail mail))]
-                  (cond-> (conj reports report) (:closed-by report) reduced)))
+                  (cond-> (conj reports report)
+                    (not (.isOpen session)) reduced)))
               []
               mails))
     (catch IOException e
@@ -441,6 +451,10 @@
                    ; an error of the library, the event, both in words, the Throwable, the filter's own
                    ; lines of its stack trace, and the index in :conversation; missing where the filter
                    ; is a server or an address: then its log says it
+
+  where the filter's answers were not as the protocol wants them
+    :remarks       ; vector of {:remark :event :action :text}: what, in answer to which event, and what
+                   ; this MTA makes of it; see temse.client.MtaSession
 
   and where the connection ended because of :faults, or of :init
     :closed-by     ; :milter or :mta; without an answer to the message :verdict and :reply are nil
@@ -704,7 +718,7 @@
 
 (def ^:private report-keys
   (zipmap [:verdict :at :reply :modifications :recipients :responses :conversation :sent :message
-           :agreement :smtp :fate :errors :closed-by :problem]
+           :agreement :smtp :fate :errors :closed-by :problem :remarks]
           (repeat ["an expectation" any?])))
 
 (defn- print-differences

@@ -8,6 +8,7 @@
    [temse.address :as address]
    [temse.support :refer [thrown]])
   (:import
+   (java.lang.management ManagementFactory)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -126,6 +127,8 @@
     "Bob :-) <bob@example.com>" ["bob@example.com"]
     "<a@example.com> <b@example.com>" ["a@example.com" "b@example.com"]
     "<a@example.com> b@example.com" ["a@example.com" "b@example.com"]
+    "<a@example.com> x, b" ["a@example.com" "b"]
+    "<a@example.com> x: b;" ["a@example.com" "b"]
     "Friends: a@example.com, \"b b\"@example.com;, c@[IPv6:2001:db8::1]"
     ["a@example.com" "\"b b\"@example.com" "c@[ipv6:2001:db8::1]"]
     "=?utf-8?q?J=C3=B6rg?= <joerg@example.com>" ["joerg@example.com"]
@@ -251,6 +254,10 @@
          (= (map #(dissoc % :display-name) addresses)
             (map (comp address/parse-path address/render-path) addresses)))))
 
+(defn- cpu-nanos
+  []
+  (.getCurrentThreadCpuTime (ManagementFactory/getThreadMXBean)))
+
 (defn- repeated
   [times piece]
   (string/join (repeat times piece)))
@@ -260,10 +267,10 @@
                             ["<" ">" "@" "," ":" ";" "(" "[" "\"" "\\" "." "a " "()" "\"\"" "<a@b>" "<@" "<(" "@a,"
                              "<@a," "\r\n " "[a]"])
                        (map #(str "<" (repeated 30000 "()") "@a" (repeated 30000 %)) ["," "()" "<" "@"]))]
-    (let [begin (System/nanoTime)]
+    (let [begin (cpu-nanos)]
       (address/parse-path text)
       (address/parse-list text)
-      (is (< (- (System/nanoTime) begin) 10000000000) (subs text 0 10)))))
+      (is (< (- (cpu-nanos) begin) 5000000000) (subs text 0 10)))))
 
 (deftest bytes-that-are-no-utf-8-survive
   (let [text (Text/decode (byte-array [0x3c 0x61 -1 0x40 0x62 0x3e]))]

@@ -100,7 +100,7 @@
 
    {:id :large-payload
     :what "libmilter closes the connection at a payload of more than 65535 bytes. temse takes up to 2 MiB."
-    :reason "Postfix sends header fields of 100 KiB in its default configuration, and libmilter loses these mails."
+    :reason "Pieces of a body of up to 1 MiB can be negotiated, and libmilter loses the mails of an MTA that sends more than it expects."
     :explains? (fn [{:keys [payload]}]
                  (< 65535 (count payload)))}
 

@@ -16,8 +16,8 @@
     #{temse.address}
     #{temse.impl.brief temse.action temse.report temse.simulate.edit temse.impl.arguments
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp temse.impl.console
-      temse.impl.document temse.impl.load temse.impl.options temse.impl.player temse.impl.poller
-      temse.impl.recording temse.impl.redaction temse.impl.signals temse.impl.tap temse.impl.weight temse.impl.wire}
+      temse.impl.document temse.impl.load temse.impl.options temse.impl.poller
+      temse.impl.recording temse.impl.redaction temse.impl.signals temse.impl.tap temse.impl.weight}
     #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.class-path temse.impl.conversation temse.impl.events temse.impl.filter-file
       temse.impl.log temse.impl.pending temse.impl.store}

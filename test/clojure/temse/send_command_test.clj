@@ -540,15 +540,17 @@
        #(do (skip-packets % 1)
             (write % (concat answer-to-offer (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))))
             (skip-packets % 6))
-       []
-
-       "mail: the milter sent :add-header at :mail, which an MTA would not put up with"
-       #(do (skip-packets % 1)
-            (write % (concat answer-to-offer
-                             (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))
-                             [0 0 0 5 (int \h) 97 0 98 0]))
-            (read-to-end %))
        []))
+
+(deftest an-answer-that-loses-the-filter-its-mta-defers-the-mail
+  (let [result (with-peer #(do (skip-packets % 1)
+                               (write % (concat answer-to-offer
+                                                (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))
+                                                [0 0 0 5 (int \h) 97 0 98 0]))
+                               (read-to-end %))
+                          run)]
+    (is (= 1 (:code result)))
+    (is (string/includes? (:out result) "451 4.7.1 Service unavailable - try again later"))))
 
 ;; A filter of libmilter
 

@@ -1,7 +1,8 @@
 (ns temse.simulate-sendmail-test
   "The simulation against a real Sendmail, see temse.simulate.cases."
   (:require
-   [clojure.test :refer [use-fixtures]]
+   [clojure.test :refer [deftest use-fixtures]]
+   [temse.simulate.addresses :as addresses]
    [temse.simulate.cases :as cases]))
 
 (set! *warn-on-reflection* true)
@@ -9,3 +10,6 @@
 (use-fixtures :once (cases/fixture :sendmail))
 
 (cases/deftests)
+
+(deftest addresses-in-all-forms-are-read-as-foreseen
+  (addresses/check cases/*lab*))

@@ -250,6 +250,65 @@
           {:keys [fate message smtp]} (outcome mta end)]
       (is (= [:no-recipients nil 250] [fate message (:smtp-code (:message smtp))])))))
 
+;; ---- addresses; temse.simulate.addresses shows that the MTAs read them so
+
+(deftest each-mta-reads-addresses-in-its-own-way
+  (are [text postfix sendmail]
+       (= [postfix sendmail]
+          (for [mta [:postfix :sendmail]]
+            (remove (set (:recipients mail)) (:recipients (after mta mail (act/add-recipient text))))))
+       "Dora <d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
+       "d(x)@example.com (Dora)" ["<d@example.com>"] ["<d@example.com>"]
+       "<@r.example,@s.example:d@example.com>" ["<d@example.com>"] ["<d@example.com>"]
+       "\"d\"@example.com" ["<d@example.com>"] ["<\"d\"@example.com>"]
+       "\"d d\"@example.com" ["<\"d d\"@example.com>"] ["<\"d d\"@example.com>"]
+       "<d..e@example.com>" ["<\"d..e\"@example.com>"] ["<d..e@example.com>"]
+       "<d@example.com.>" ["<d@example.com>"] ["<d@example.com>"]
+       "<d@[192.0.2.1]>" ["<d@[192.0.2.1]>"] ["<d@[192.0.2.1]>"]
+       "x: d@example.com, e@example.com;" ["<d@example.com>"] ["<d@example.com>" "<e@example.com>"]
+       "d" ["<d@mx.example.org>"] ["<d@mx.example.org>"]
+       "d%example.com" ["<d@example.com>"] ["<d@example.com>"]
+       "example.com!d" ["<d@example.com>"] ["<d@example.com>"]
+       "<>" [] []
+       " " [] []
+       "(d@example.com" [] []))
+
+(deftest each-mta-reads-a-new-sender-in-its-own-way
+  (are [text postfix sendmail]
+       (= [postfix sendmail] (map #(:sender (after % mail (act/change-sender text))) [:postfix :sendmail]))
+       "Dora <d@example.com>" "<d@example.com>" "<d@example.com>"
+       "\"d\"@example.com." "<d@example.com>" "<\"d\"@example.com>"
+       "<d@example.com>, <e@example.com>" "<d@example.com>" "<e@example.com>"
+       "d@example.com, e@example.com" "<d@example.com>" "<MAILER-DAEMON@mx.example.org>"
+       "d" "<d@mx.example.org>" "<d@mx.example.org>"
+       "<>" "<>" "<>"
+       "(" "<>" "<MAILER-DAEMON@mx.example.org>"))
+
+(deftest a-recipient-is-deleted-by-what-each-mta-compares
+  (are [client text postfix sendmail]
+       (= [postfix sendmail]
+          (for [mta [:postfix :sendmail]]
+            (count (:recipients (after mta (assoc mail :recipients [client "<keep@example.com>"])
+                                       (act/delete-recipient text))))))
+       "<b@example.com>" "Bob <b@example.com>" 1 1
+       "<b@example.com>" "\"b\"@example.com" 1 2
+       "<\"b\"@example.com>" "<b@example.com>" 1 2
+       "<b@example.com>" "<@r.example:b@example.com>" 2 1
+       "<@r.example:b@example.com>" "<b@example.com>" 1 1
+       "<b@example.com.>" "<b@example.com>" 2 1
+       "<b@example.com>" "<b@example.com.>" 2 1
+       "<b@example.com>" "<b@EXAMPLE.com>" 2 2
+       "<b@example.com>" "<>" 2 2
+       "<b@example.com>" "b@example.com, keep@example.com" 1 0))
+
+(deftest with-parameters-sendmail-reads-one-address-up-to-the-first-space
+  (are [text sendmail] (= sendmail (remove (set (:recipients mail))
+                                           (:recipients (after :sendmail mail (act/add-recipient text ["NOTIFY=NEVER"])))))
+    "<d@example.com>, <e@example.com>" ["<d@example.com>"]
+    "d@example.com, e@example.com" []
+    "d@example.com (x)" ["<d@example.com>"]
+    "x: d@example.com;" []))
+
 ;; ---- bodies
 
 (deftest line-ends-of-a-new-body

@@ -39,7 +39,7 @@
       (let [report (.deliver session mail)
             seen (with-report seen report)
             more (next-mail)]
-        (if (or (nil? more) (#{:connect :hello} (:at report)))
+        (if (or (nil? more) (#{:connect :hello} (:at report)) (not (.isOpen session)))
           [seen more]
           (recur seen more))))))
 

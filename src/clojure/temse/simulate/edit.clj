@@ -5,11 +5,13 @@
   messages of users it is [\"Subject\" \"hi\"], see temse.message."
   {:no-doc true}
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.address :as address])
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
-   (temse.protocol ActionCodec PacketSink)))
+   (java.util Arrays)
+   (temse.protocol ActionCodec MilterException Packet PacketSink)))
 
 (set! *warn-on-reflection* true)
 
@@ -46,17 +48,37 @@
 (defn insert-at
   "Returns the fields with one more before the `place`-th, from 0, or at the end."
   [fields place field]
-  (let [[before after] (split-at place fields)]
+  (let [[before after] (split-at (min (long place) (count fields)) fields)]
     (vec (concat before [field] after))))
 
 ;; ---- addresses
 
+(def host-name
+  "The name of the MTA's host where none is given."
+  "mx.example.org")
+
 (defn addresses
-  "Returns the addresses of a list such as \"<a@x.org>, b@x.org\", without angle brackets."
+  "Returns the addresses that a text names; none for the null path."
   [text]
-  (->> (string/split text #",")
-       (map #(-> % string/trim (string/replace #"^<|>$" "")))
-       (remove string/blank?)))
+  (let [{:keys [null?] :as path} (address/parse-path text)]
+    (cond
+      null? []
+      path [path]
+      :else (address/parse-list text))))
+
+(defn swapped
+  "Returns the address for which example.org!ann or ann%example.org stands where a domain is missing,
+  or nil."
+  [{:keys [local-part domain] :as address}]
+  (when-not (or domain (:quoted? (meta address)))
+    (cond
+      (string/includes? local-part "!") (address/parse-path (string/replace local-part #"^([^!]+)!(.+)$" "$2@$1"))
+      (string/includes? local-part "%") (address/parse-path (string/replace local-part #"%([^%]*)$" "@$1")))))
+
+(defn unbracketed
+  "Returns a text without the angle brackets around it."
+  [text]
+  (string/replace (str text) #"^<|>$" ""))
 
 (defn bracketed
   "Returns an address in angle brackets."
@@ -111,20 +133,51 @@
   ^bytes [^String text]
   (.getBytes text StandardCharsets/ISO_8859_1))
 
-(defn- body-octets
+(defn- sent-packets
+  "Returns the packets in which an action travels."
   [action]
-  (let [sent (ByteArrayOutputStream.)]
+  (let [packets (volatile! [])]
     (ActionCodec/encode action
                         (reify PacketSink
-                          (packet [_ _code chunk offset length]
-                            (.write sent ^bytes chunk (int offset) (int length)))))
-    (octets (.toByteArray sent))))
+                          (packet [_ code bytes offset length]
+                            (vswap! packets conj
+                                    (Packet. code (Arrays/copyOfRange ^bytes bytes (int offset)
+                                                                      (int (+ offset length))))))))
+    @packets))
+
+(defn- joined
+  "Returns the action that replaces the body by those of the packets."
+  [packets]
+  (let [body (ByteArrayOutputStream.)]
+    (run! #(.writeBytes body (.payload ^Packet %)) packets)
+    {:action :change-body, :body (.toByteArray body)}))
+
+(def ^:private reserved
+  "What the two reserved replies travel as."
+  {:action :reply-code, :smtp-code 421, :enhanced-code "4.7.0"
+   :text "Service not available, closing transmission channel"})
+
+(defn as-read
+  "Returns an action as the MTA reads it. What no filter of this library could send, as answers of
+  other milters, is taken as it is."
+  [given]
+  (let [{:keys [action] :as named} (ActionCodec/normalise given)]
+    (case action
+      (:shutdown :connection-failure) reserved
+      :reply-code (update named :text str)
+      (try
+        (let [packets (sent-packets named)]
+          (if (= :change-body action)
+            (joined packets)
+            (ActionCodec/decode (first packets))))
+        (catch MilterException _
+          named)))))
 
 (defn- new-octets
   [actions]
   (some->> (filter #(= :change-body (:action %)) actions)
            seq
-           (map body-octets)
+           (map (comp octets :body))
            string/join))
 
 (defn- ended
@@ -141,11 +194,6 @@
   (if-let [text (new-octets actions)]
     (octet-bytes (ended text))
     body))
-
-(defn actions
-  "Returns the actions without their aliases."
-  [given]
-  (mapv #(ActionCodec/normalise %) given))
 
 ;; ---- replies to the SMTP client
 

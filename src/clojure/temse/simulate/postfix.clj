@@ -3,7 +3,10 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.simulate.edit :as edit]))
+   [temse.address :as address]
+   [temse.simulate.edit :as edit])
+  (:import
+   (temse.client MtaStyle)))
 
 (set! *warn-on-reflection* true)
 
@@ -12,6 +15,11 @@
 (def ^:private dropped-on-receipt
   "Names of the fields that the parameter message_drop_headers takes out, in lower case."
   #{"bcc" "content-length" "resent-bcc" "return-path"})
+
+(defn- cut
+  "Returns the field as Postfix keeps it: none is longer than 60,000 octets."
+  [{:keys [name] :as field}]
+  (update field :raw #(some->> % (.kept MtaStyle/POSTFIX name))))
 
 (defn- line
   "Returns the first line of a field."
@@ -43,65 +51,113 @@
       deleted? state
       :else (assoc state :fields (conj fields field)))))
 
+;; ---- addresses
+
+(defn- rewritten
+  "Returns an address as Postfix writes it: without route, in quotes only where it must be, with a
+  domain, and without a dot at its end."
+  [host address]
+  (-> (or (edit/swapped address) address)
+      (dissoc :route)
+      (update :domain #(string/replace (or % host) #"\.$" ""))
+      address/render-path
+      edit/unbracketed))
+
+(defn- internal
+  "Returns an address as Postfix compares it when a recipient is deleted."
+  [{:keys [route local-part domain]}]
+  (str (when route (str (string/join "," (map #(str "@" %) route)) ":"))
+       local-part
+       (when domain (str "@" domain))))
+
+(defn- first-address
+  "Returns the first of the addresses that a text names, or nil."
+  [text]
+  (first (edit/addresses text)))
+
+(defn- sender
+  [host text]
+  (edit/bracketed (if-let [address (first-address text)]
+                    (rewritten host address)
+                    "")))
+
 ;; ---- recipients
 
 (defn- same-key
   "Returns what two recipients must have in common to be one."
-  [{:keys [key-orcpt notify address]} as]
-  [(string/lower-case (or key-orcpt "")) notify (string/lower-case address) (string/lower-case as)])
+  [{:keys [key-orcpt notify address original]}]
+  (mapv #(if (string? %) (string/lower-case %) %) [(or key-orcpt "") notify address original]))
 
 (defn- add-recipient
-  [{:keys [seen] :as state} {:keys [address] :as recipient}]
-  (let [key (same-key recipient address)]
+  [{:keys [seen] :as state} recipient]
+  (let [key (same-key recipient)]
     (if (contains? seen key)
       state
       (-> state
           (update :seen conj key)
           (update :recipients conj recipient)))))
 
+(defn- xtext
+  "Returns a text as ORCPT has it (RFC 3461 section 4)."
+  [text]
+  (string/replace text #"[^!-*,-<>-~]" #(format "+%02X" (int (first %)))))
+
+(defn- made-orcpt
+  "Returns the ORCPT that Postfix makes of the address as it was given, unless it is the address."
+  [given address]
+  (let [encoded (xtext given)]
+    (when (not= encoded address)
+      (str "rfc822;" encoded))))
+
 (defn- received-recipient
-  [address parameters]
-  (let [[address] (edit/addresses address)
+  [host text parameters]
+  (let [parsed (first-address text)
+        given (edit/unbracketed text)
+        address (if parsed (rewritten host parsed) given)
         orcpt (edit/parameter parameters "ORCPT")]
     {:address address
+     :original (if parsed (internal (dissoc parsed :route)) given)
      :notify (edit/notify-set parameters)
-     :orcpt orcpt
-     :key-orcpt (or orcpt (str "rfc822;" address))}))
+     :orcpt (or orcpt (made-orcpt given address))
+     :key-orcpt (or orcpt (str "rfc822;" given))}))
 
 (defn- added-recipient
-  [{:keys [address parameters]}]
-  (when-let [[address] (seq (edit/addresses address))]
-    (let [orcpt (edit/parameter parameters "ORCPT")]
+  [host {:keys [address parameters]}]
+  (when-let [parsed (first-address address)]
+    (let [address (rewritten host parsed)
+          orcpt (edit/parameter parameters "ORCPT")]
       {:address address
+       :original (internal (first-address address))
        :notify (edit/notify-set parameters)
-       :orcpt orcpt
+       :orcpt (or orcpt (made-orcpt address address))
        :key-orcpt orcpt})))
 
 (defn- delete-recipient
   [{:keys [recipients] :as state} {:keys [address]}]
-  (let [[address] (edit/addresses address)]
+  (let [original (some-> (first-address address) internal)
+        {removed true kept false} (group-by #(= original (:original %)) recipients)]
     (-> state
-        (update :seen #(reduce disj % (map (fn [other] (same-key other address)) recipients)))
-        (assoc :recipients (filterv #(not= address (:address %)) recipients)))))
+        (update :seen #(reduce disj % (map same-key removed)))
+        (assoc :recipients (vec kept)))))
 
 ;; ---- messages
 
 (defn- change-sender
-  [state {:keys [address parameters]}]
+  [{:keys [host] :as state} {:keys [address parameters]}]
   (-> state
-      (assoc :sender (edit/bracketed (first (edit/addresses address))))
+      (assoc :sender (sender host address))
       (update :options concat parameters)))
 
 (defn- apply-action
-  [state leading-space? {:keys [action name value position] :as given}]
+  [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
   (let [raw (when value (edit/raw-value value leading-space?))
-        field {:name name :raw raw}]
+        {:keys [raw] :as field} (cut {:name name :raw raw})]
     (case action
       :add-header (if position
                     (update state :fields edit/insert-at position field)
                     (update state :fields conj field))
       :change-header (change-header state given raw)
-      :add-recipient (if-let [recipient (added-recipient given)]
+      :add-recipient (if-let [recipient (added-recipient host given)]
                        (add-recipient state recipient)
                        state)
       :delete-recipient (delete-recipient state given)
@@ -117,18 +173,18 @@
    leading-space? made]
   (let [received (edit/made-field "Received" made)
         kept (remove #(dropped-on-receipt (string/lower-case (first %))) headers)
-        start (-> (select-keys message [:sender])
+        host (:host-name made edit/host-name)
+        start (-> {:host host, :sender (sender host (:sender message))}
                   (assoc :own received
-                         :fields (into [received] (map edit/->field) kept)
+                         :fields (into [received] (map (comp cut edit/->field)) kept)
                          :options options
                          :seen #{}
                          :recipients []))
-        start (->> (map received-recipient recipients (concat recipient-options (repeat nil)))
+        start (->> (map #(received-recipient host %1 %2) recipients (concat recipient-options (repeat nil)))
                    (map vector refused?)
                    (remove first)
                    (map second)
-                   (reduce add-recipient start))
-        actions (edit/actions actions)]
+                   (reduce add-recipient start))]
     (edit/edited message (-> (reduce #(apply-action %1 leading-space? %2) start actions)
                              (assoc :body (edit/changed-body body actions))))))
 
@@ -136,8 +192,9 @@
   "Returns the message with the recipients in the order of the queue manager: by domain."
   [message]
   (edit/in-order message
-                 #(sort-by (fn [[address]]
-                             [(string/lower-case (re-find #"@.*|$" address)) address])
+                 #(sort-by (fn [[path]]
+                             (let [address (edit/unbracketed path)]
+                               [(string/lower-case (re-find #"@[^@]*$|$" address)) address]))
                            %)))
 
 ;; ---- replies to the SMTP client
@@ -145,6 +202,10 @@
 (def broken
   "What the client hears from a malformed reply of the filter on."
   (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
+
+(def no-recipients
+  "What the client hears at DATA if it has named no recipient."
+  (edit/reply 554 "5.5.1" "Error: no valid recipients"))
 
 (defn- malformed?
   "Returns true if Postfix takes the beginning of the text for an enhanced code of another class."

@@ -14,6 +14,7 @@
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
+             :no-recipients postfix/no-recipients
              :held-without-recipients? true
              :topic (constantly nil)
              :complaint (constantly nil)}
@@ -22,12 +23,13 @@
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
+              :no-recipients sendmail/no-recipients
               :topic sendmail/topic
               :complaint sendmail/complaint}})
 
 (defn of
-  "Returns the rules of an MTA, a map: functions, the reply :broken that ends the filter's part, and
-  whether a quarantined mail is held that has no recipients left."
+  "Returns the rules of an MTA, a map: functions, the replies :broken, which ends the filter's part,
+  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left."
   [mta]
   (or (get rules mta)
       (throw (IllegalArgumentException.

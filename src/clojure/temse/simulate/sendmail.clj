@@ -7,6 +7,7 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
+   [temse.address :as address]
    [temse.simulate.edit :as edit])
   (:import
    (temse.protocol Text)))
@@ -115,7 +116,7 @@
   [fields sender]
   (mapv #(cond-> %
            (and (:made %) (of? #{"from" "resent-from"} %) (= " " (:raw %)))
-           (assoc :raw (str " " (first (edit/addresses sender)))))
+           (assoc :raw (str " " (edit/unbracketed sender))))
         fields))
 
 (defn- written
@@ -147,6 +148,51 @@
   [action parameter]
   (contains? (known-parameters action) (string/upper-case (parameter-name parameter))))
 
+;; ---- addresses
+
+(defn- spelled
+  "Returns an address as Sendmail writes it: without route, with the quotes that it had, with a
+  domain, and without a dot at its end."
+  [host address]
+  (let [{:keys [local-part domain] :as address} (or (edit/swapped address) address)]
+    (str (if (:quoted? (meta address))
+           (str "\"" (string/replace local-part #"[\"\\]" "\\\\$0") "\"")
+           local-part)
+      "@"
+      (string/replace (or domain host) #"\.$" ""))))
+
+(defn- listed
+  "Returns the addresses that a text names."
+  [host text]
+  (map #(spelled host %) (edit/addresses text)))
+
+(defn- single
+  "Returns the address in a text that is followed by parameters, or nil: what is up to the first
+  bracket that closes, or else the first space."
+  [host text]
+  (some->> (re-find #"<[^>]*>|\S+" text)
+           address/parse-path
+           (spelled host)))
+
+(defn- new-sender
+  "Returns the address of a new sender: of several the last in angle brackets; what Sendmail cannot
+  read is MAILER-DAEMON of the host."
+  [host text]
+  (let [[address :as addresses] (listed host text)
+        path (address/parse-path (or (last (re-seq #"<[^<>]*>" text)) ""))]
+    (edit/bracketed
+      (cond
+        (:null? path) ""
+        (= 1 (count addresses)) address
+        path (spelled host path)
+        :else (str "MAILER-DAEMON@" host)))))
+
+(defn- received
+  [host text]
+  (if-let [address (first (edit/addresses text))]
+    (spelled host address)
+    (edit/unbracketed text)))
+
 ;; ---- recipients
 
 (defn- place-of
@@ -175,44 +221,47 @@
 
 (defn- recipient
   [address parameters]
-  {:address address
+  {:address (str address)
    :notify (edit/notify-set parameters)
    :orcpt (edit/parameter parameters "ORCPT")})
 
 (defn- add-recipients
-  [recipients {:keys [address parameters]}]
+  [recipients host {:keys [address parameters]}]
   (cond
     (nil? parameters)
-    (reduce add-recipient recipients (map #(recipient % nil) (reverse (edit/addresses address))))
+    (reduce add-recipient recipients (map #(recipient % nil) (reverse (listed host address))))
 
     (every? #(known? :add-recipient %) parameters)
-    (add-recipient recipients (recipient (first (edit/addresses address)) parameters))
+    (if-let [address (single host address)]
+      (add-recipient recipients (recipient address parameters))
+      recipients)
 
     :else
     recipients))
 
+(defn- removed
+  [recipients address]
+  (if-let [place (place-of recipients address)]
+    (assoc-in recipients [place :removed] true)
+    recipients))
+
 (defn- delete-recipients
-  [recipients {:keys [address]}]
-  (reduce (fn [recipients address]
-            (if-let [place (place-of recipients address)]
-              (assoc-in recipients [place :removed] true)
-              recipients))
-          recipients
-          (edit/addresses address)))
+  [recipients host {:keys [address]}]
+  (reduce removed recipients (listed host address)))
 
 (defn- receive-recipient
   "A recipient that the filter refuses stays in the list as a removed one."
-  [recipients [address parameters refused?]]
-  (let [added (add-recipient recipients (recipient (first (edit/addresses address)) parameters))]
-    (cond-> added
-      refused? (delete-recipients {:address address}))))
+  [recipients host [text parameters refused?]]
+  (let [address (received host text)]
+    (cond-> (add-recipient recipients (recipient address parameters))
+      refused? (removed address))))
 
 (defn topic
   "Returns the address that Sendmail was busy with last, after these actions, or nil. It stands in
   the reply by which the filter then refuses the message."
   [actions]
   (last
-    (for [{:keys [action address parameters]} (edit/actions actions)
+    (for [{:keys [action address parameters]} actions
           :when (or (= :change-sender action)
                     (and (= :add-recipient action) parameters))]
       address)))
@@ -222,7 +271,7 @@
   Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply."
   [actions]
   (last
-    (for [{:keys [action parameters]} (edit/actions actions)
+    (for [{:keys [action parameters]} actions
           :let [unknown (first (remove #(known? action %) parameters))]
           :when unknown]
       (edit/reply 555 "5.5.4" (str (parameter-name unknown) " parameter unrecognized")))))
@@ -231,12 +280,12 @@
 
 (defn- change-sender
   "Parameters replace the old ones, up to the first that Sendmail does not know."
-  [state {:keys [action address parameters]}]
-  (cond-> (assoc state :sender (edit/bracketed (first (edit/addresses address))))
+  [{:keys [host] :as state} {:keys [action address parameters]}]
+  (cond-> (assoc state :sender (new-sender host address))
     (seq parameters) (assoc :options (take-while #(known? action %) parameters))))
 
 (defn- apply-action
-  [state leading-space? {:keys [action name value position] :as given}]
+  [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
   (let [raw (when value (edit/raw-value value leading-space?))
         field {:name name :raw raw}]
     (case action
@@ -244,8 +293,8 @@
                     (update state :fields insert-header position field)
                     (update state :fields add-header field))
       :change-header (update state :fields change-header given raw)
-      :add-recipient (update state :recipients add-recipients given)
-      :delete-recipient (update state :recipients delete-recipients given)
+      :add-recipient (update state :recipients add-recipients host given)
+      :delete-recipient (update state :recipients delete-recipients host given)
       :change-sender (change-sender state given)
       :quarantine (assoc state :quarantine (:reason given))
       state)))
@@ -257,14 +306,14 @@
   [{:keys [recipients recipient-options headers body options] :as message} refused? actions
    leading-space? made]
   (let [fields (map edit/->field headers)
-        start (-> (select-keys message [:sender])
+        host (:host-name made edit/host-name)
+        start (-> {:host host, :sender (edit/bracketed (received host (:sender message)))}
                   (assoc :fields (reduce receive (made-fields made fields) fields)
                          :options options
-                         :recipients (reduce receive-recipient []
+                         :recipients (reduce #(receive-recipient %1 host %2) []
                                              (map vector recipients
                                                   (concat recipient-options (repeat nil))
                                                   refused?))))
-        actions (edit/actions actions)
         state (reduce #(apply-action %1 leading-space? %2) start actions)]
     (edit/edited message (-> state
                              (update :fields #(-> (bound-late % (:sender state)) (written fields)))
@@ -294,6 +343,10 @@
   (cond-> given
     (and address (addressed-codes smtp-code)) (update :text #(str address "... " %))
     true (update :text seven-bit)))
+
+(def no-recipients
+  "What the client hears at DATA if it has named no recipient."
+  (edit/reply 503 "5.0.0" "Need RCPT (recipient)"))
 
 (defn refusal
   "Returns what the client hears when the filter refuses or defers."

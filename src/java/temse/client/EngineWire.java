@@ -29,6 +29,7 @@ final class EngineWire implements Wire, Link {
   private ByteBuffer rest = ByteBuffer.allocate(0);
   private ByteBuffer replies = ByteBuffer.allocate(0);
   private Conversation.Wish wish = Conversation.Wish.READ;
+  private Packet ahead;
   private boolean ended;
 
   EngineWire(MilterFactory factory, EngineOptions options, ServerListener listener) {
@@ -66,7 +67,15 @@ final class EngineWire implements Wire, Link {
   }
 
   private synchronized Packet next() {
-    return decoder.next(replies);
+    Packet packet = ahead == null ? decoder.next(replies) : ahead;
+    ahead = null;
+    return packet;
+  }
+
+  @Override
+  public boolean hasPacket() {
+    ahead = next();
+    return ahead != null;
   }
 
   private void waitFor(long end) throws IOException {

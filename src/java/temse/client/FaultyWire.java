@@ -119,6 +119,11 @@ final class FaultyWire implements Wire {
   }
 
   @Override
+  public boolean hasPacket() throws IOException {
+    return dropped == null && wire.hasPacket();
+  }
+
+  @Override
   public void close() throws IOException {
     try (wire) {
       if (dropped == null) {

@@ -21,6 +21,7 @@ final class MacroSource {
   private final Map<String, String> values = new HashMap<>();
   private final Set<Byte> told = new HashSet<>();
   private int messages;
+  private boolean silent;
 
   MacroSource(MtaOptions options) {
     this.options = options;
@@ -41,6 +42,11 @@ final class MacroSource {
             names.put(MacroStage.ofKeyword(stage), wanted);
           }
         });
+  }
+
+  /** Sends nothing from now on. */
+  void silence() {
+    silent = true;
   }
 
   /** Learns from an event that is about to be sent. */
@@ -82,7 +88,7 @@ final class MacroSource {
    * where the caller has just sent one.
    */
   IPersistentMap before(EventType type) {
-    if (told.remove(type.code)) {
+    if (told.remove(type.code) || silent) {
       return null;
     }
     MacroStage stage =

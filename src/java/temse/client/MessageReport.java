@@ -32,12 +32,12 @@ public record MessageReport(
     ((Map<?, ?>) report.valAt(Keys.RECIPIENTS))
         .forEach((address, reply) -> recipients.put((String) address, (IPersistentMap) reply));
     return new MessageReport(
-        report.valAt(MessagePlayer.VERDICT) instanceof Keyword verdict
+        report.valAt(Delivery.VERDICT) instanceof Keyword verdict
             ? ActionType.ofKeyword(verdict)
             : null,
-        EventType.ofKeyword(report.valAt(MessagePlayer.AT)),
-        (IPersistentMap) report.valAt(MessagePlayer.REPLY),
-        ((List<?>) report.valAt(MessagePlayer.MODIFICATIONS))
+        EventType.ofKeyword(report.valAt(Delivery.AT)),
+        (IPersistentMap) report.valAt(Delivery.REPLY),
+        ((List<?>) report.valAt(Delivery.MODIFICATIONS))
             .stream().map(IPersistentMap.class::cast).toList(),
         recipients);
   }

@@ -4,13 +4,10 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import temse.protocol.ActionCodec;
-import temse.protocol.ActionFlag;
-import temse.protocol.ActionType;
+import temse.client.AnswerReader.Answer;
+import temse.protocol.Dialogue;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -47,11 +44,10 @@ public final class MtaSession implements AutoCloseable {
   private final MacroSource macros;
   private final IPersistentMap answer;
   private final int version;
-  private final int actions;
   private final int protocol;
-  private IPersistentMap connect;
-  private MessagePlayer refusal;
-  private List<IPersistentMap> opening = List.of();
+  private final AnswerReader reader;
+  private final Delivery delivery;
+  private boolean introduced;
   private boolean greeted;
   private boolean open = true;
 
@@ -59,6 +55,7 @@ public final class MtaSession implements AutoCloseable {
     this.wire = wire;
     this.options = options;
     this.macros = new MacroSource(options);
+    this.delivery = new Delivery(this);
     try {
       wire.write(options.offer().packet().toBytes());
       Packet packet = wire.read(options.timeout());
@@ -71,11 +68,12 @@ public final class MtaSession implements AutoCloseable {
       throw e;
     }
     this.version = ((Number) answer.valAt(Keys.VERSION)).intValue();
-    this.actions = ((Number) answer.valAt(Keys.ACTION_MASK)).intValue();
     this.protocol = ((Number) answer.valAt(Keys.PROTOCOL_MASK)).intValue();
     if (answer.valAt(Keys.MACROS) instanceof Map<?, ?> lists) {
       macros.requested(lists);
     }
+    int actions = ((Number) answer.valAt(Keys.ACTION_MASK)).intValue();
+    this.reader = new AnswerReader(wire, options, actions);
   }
 
   /** Returns the milter's answer to the offer, as an {@code :options} map. */
@@ -86,6 +84,11 @@ public final class MtaSession implements AutoCloseable {
   /** Returns the options. */
   public MtaOptions options() {
     return options;
+  }
+
+  /** Sends no macros from now on but those that are given as events. */
+  public void withoutMacros() {
+    macros.silence();
   }
 
   /** Returns true if the milter agreed to the flag. */
@@ -109,16 +112,41 @@ public final class MtaSession implements AutoCloseable {
    * milter does not want the event or owes no reply.
    *
    * @throws IOException if the milter closes the connection or does not answer in time
-   * @throws MilterException if the answer breaks the protocol or the agreement
+   * @throws MilterException if the MTA would do without the milter after its answer
    */
   public List<IPersistentMap> send(IPersistentMap event) throws IOException {
+    Answer answer = exchange(event);
+    if (answer.failure() != null) {
+      throw answer.failure();
+    }
+    return answer.actions();
+  }
+
+  /** Sends an event, its macros before it, and returns what this MTA makes of what answers it. */
+  Answer exchange(IPersistentMap event) throws IOException {
+    EventType type = type(event);
+    if (wanted(type)) {
+      checkSurplus(type);
+    }
     tell(event);
-    return answer(EventType.ofKeyword(event.valAt(Keys.EVENT)));
+    return answer(type);
+  }
+
+  /** Remarks that the milter has said more than it was asked. */
+  void checkSurplus(EventType next) throws IOException {
+    if (open) {
+      reader.checkSurplus(next);
+    }
+  }
+
+  /** Returns what was remarked since the last call, see {@link #deliver}. */
+  List<IPersistentMap> takeRemarks() {
+    return reader.takeRemarks();
   }
 
   /** Sends an event, its macros before it, and does not wait for what answers it. */
   void tell(IPersistentMap event) throws IOException {
-    EventType type = EventType.ofKeyword(event.valAt(Keys.EVENT));
+    EventType type = type(event);
     Packet packet = EventCodec.encode(event);
     macros.learn(type, event);
     greeted |= type == EventType.HELLO;
@@ -145,13 +173,28 @@ public final class MtaSession implements AutoCloseable {
     }
   }
 
-  /** Returns what answers an event that was sent. */
-  List<IPersistentMap> answer(EventType type) throws IOException {
-    List<IPersistentMap> response = wanted(type) && owesReply(type) ? response(type) : List.of();
-    if (type == EventType.RECIPIENT && accepted(response)) {
+  /** Returns what answers an event that was sent; an answer that is late or wrong is the last. */
+  Answer answer(EventType type) throws IOException {
+    if (!wanted(type) || !owesReply(type)) {
+      return learnt(type, Answer.NONE);
+    }
+    try {
+      Answer answer = reader.read(type);
+      if (answer.failure() != null) {
+        drop();
+      }
+      return learnt(type, answer);
+    } catch (IOException | MilterException e) {
+      drop();
+      throw e;
+    }
+  }
+
+  private Answer learnt(EventType type, Answer answer) {
+    if (type == EventType.RECIPIENT && !Dialogue.refuses(answer.reply())) {
       macros.recipientAccepted();
     }
-    return response;
+    return answer;
   }
 
   /**
@@ -161,12 +204,8 @@ public final class MtaSession implements AutoCloseable {
    * @param greeting the argument of HELO, or null for none
    */
   public void greet(IPersistentMap connect, String greeting) throws IOException {
-    this.connect = connect;
-    MessagePlayer player = new MessagePlayer(this);
-    refusal = player.greet(connect, greeting) ? null : player;
-    if (refusal == null) {
-      opening = player.conversation();
-    }
+    introduced = true;
+    delivery.greet(connect, greeting);
   }
 
   /**
@@ -175,22 +214,23 @@ public final class MtaSession implements AutoCloseable {
    * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and
    * {@code :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
    *
+   * <p>What the milter answers is read as this MTA reads it. Where the protocol does not say so,
+   * the report has {@code :remarks}, a vector of {@code {:remark :event :action :text}}, and the
+   * response holds what the MTA makes of the answer. The {@code :remark} is {@code :mixed-body},
+   * {@code :carriage-return}, {@code :early-quarantine}, {@code :not-agreed}, {@code
+   * :malformed-reply}, {@code :surplus-reply} or {@code :bogus-answer}; after some of them the MTA
+   * defers the mail and does without the milter: the connection is closed then.
+   *
    * <p>Where the options ask for faults, a connection that dies is no exception: {@code :verdict}
    * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} tells how.
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
    */
   public IPersistentMap deliver(Mail mail) throws IOException {
-    if (connect == null) {
+    if (!introduced) {
       greet(CLIENT, "client.example.org");
     }
-    MessagePlayer player = refusal;
-    if (player == null) {
-      player = new MessagePlayer(this, opening);
-      opening = List.of();
-      player.play(mail);
-    }
-    return player.report();
+    return delivery.deliver(mail);
   }
 
   /**
@@ -242,85 +282,6 @@ public final class MtaSession implements AutoCloseable {
     return open;
   }
 
-  /** Returns what answers an event; an answer that is late or wrong ends the connection. */
-  private List<IPersistentMap> response(EventType type) throws IOException {
-    try {
-      return checkedResponse(type);
-    } catch (IOException | MilterException e) {
-      drop();
-      throw e;
-    }
-  }
-
-  private List<IPersistentMap> checkedResponse(EventType type) throws IOException {
-    List<IPersistentMap> response = new ArrayList<>();
-    while (true) {
-      Packet packet = wire.read(options.timeout());
-      if (packet == null) {
-        throw new IOException("the milter closed the connection at " + type.keyword);
-      }
-      IPersistentMap action = ActionCodec.decode(packet);
-      ActionType given = ActionCodec.type(action);
-      check(type, given, action);
-      if (given == ActionType.REPLY_CODE) {
-        checkReplyText(packet, action);
-      }
-      response.add(action);
-      if (given.kind == ActionType.Kind.REPLY) {
-        return response;
-      }
-    }
-  }
-
-  private void check(EventType event, ActionType type, IPersistentMap action) {
-    if (type.kind != ActionType.Kind.MODIFICATION) {
-      return;
-    }
-    if (event != EventType.END_OF_MESSAGE) {
-      throw new MilterException(
-          MilterException.Category.REPLY_NOT_ALLOWED,
-          "the milter sent " + type.keyword + " at " + event.keyword,
-          Keys.ACTION,
-          action);
-    }
-    ActionFlag flag = ActionCodec.flag(type, action);
-    if (flag != null && (actions & flag.mask) == 0) {
-      throw new MilterException(
-          MilterException.Category.ACTION_NOT_NEGOTIATED,
-          "the milter sent " + type.keyword + " without having asked for " + flag.keyword,
-          Keys.ACTION,
-          action);
-    }
-  }
-
-  /** A reply text is good if it is what we would have made of it; a last space may be missing. */
-  private static void checkReplyText(Packet packet, IPersistentMap action) {
-    StringBuilder good = new StringBuilder();
-    try {
-      ActionCodec.encode(
-          action,
-          (code, bytes, offset, length) ->
-              good.append(withoutLastSpace(Arrays.copyOfRange(bytes, offset, offset + length))));
-    } catch (MilterException e) {
-      throw badReply(e.getMessage(), e);
-    }
-    String text = withoutLastSpace(packet.payload());
-    if (!text.contentEquals(good)) {
-      throw badReply("the lines of its text do not agree, or a % is not doubled", null);
-    }
-  }
-
-  private static String withoutLastSpace(byte[] reply) {
-    return Text.decode(reply).replace(" \0", "\0");
-  }
-
-  private static MilterException badReply(String problem, Throwable cause) {
-    return new MilterException(
-        MilterException.Category.MALFORMED_PACKET,
-        "the milter's reply code is bad: " + problem,
-        cause);
-  }
-
   private IPersistentMap checkedAnswer(Packet packet) {
     if (packet.code() != EventType.OPTIONS.code) {
       throw badAnswer("its first packet is '" + (char) packet.code() + "'");
@@ -345,11 +306,7 @@ public final class MtaSession implements AutoCloseable {
         "the milter's answer to the offer is bad: " + problem);
   }
 
-  private static boolean accepted(List<IPersistentMap> response) {
-    if (response.isEmpty()) {
-      return true;
-    }
-    ActionType verdict = ActionCodec.verdict(response.get(response.size() - 1));
-    return verdict != ActionType.REJECT && verdict != ActionType.TEMPORARY_FAILURE;
+  static EventType type(IPersistentMap event) {
+    return EventType.ofKeyword(event.valAt(Keys.EVENT));
   }
 }

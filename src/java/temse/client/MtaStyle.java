@@ -1,14 +1,21 @@
 package temse.client;
 
+import clojure.lang.IPersistentMap;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import temse.protocol.Actions;
+import temse.protocol.Dialogue;
 import temse.protocol.MacroStage;
+import temse.protocol.Text;
 
 /** The habits of the two MTAs that milters meet, where the protocol leaves them free. */
 public enum MtaStyle {
   /** Postfix 3.7: macros before every command, an abort after every message and before quitting. */
   POSTFIX(
+      "Postfix",
+      Dialogue.POSTFIX,
+      Actions.replyCode(451, "4.7.1", "Service unavailable - try again later"),
       Map.of(
           MacroStage.CONNECT,
           List.of("j", "{daemon_name}", "{daemon_addr}", "v", "_"),
@@ -33,6 +40,9 @@ public enum MtaStyle {
           List.of("i"))),
   /** Sendmail 8.17: macros where there are some, an abort inside a message only. */
   SENDMAIL(
+      "Sendmail",
+      Dialogue.SENDMAIL,
+      Actions.replyCode(451, "4.3.2", "Please try again later"),
       Map.of(
           MacroStage.CONNECT,
           List.of("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
@@ -57,10 +67,58 @@ public enum MtaStyle {
           MacroStage.END_OF_MESSAGE,
           List.of("{msg_id}")));
 
+  private static final int POSTFIX_FIELD = 60_000;
+
+  /** What a client of Postfix gets where a milter's answer is a mistake of the operator to it. */
+  static final IPersistentMap MISUSED =
+      Actions.replyCode(451, "4.3.5", "Server configuration problem - try again later");
+
+  /** The name of the MTA. */
+  final String title;
+
+  /** What it may say when its offer was answered. */
+  final Dialogue dialogue;
+
+  /** What its client gets where a milter has failed, as both MTAs are usually told to do. */
+  final IPersistentMap unavailable;
+
   /** The macros that the MTA sends at each stage unless the milter asks for others. */
   final Map<MacroStage, List<String>> macroNames;
 
-  MtaStyle(Map<MacroStage, List<String>> macroNames) {
+  /**
+   * Returns what follows the colon of a header field as the MTA keeps it. Where there are milters
+   * Postfix cuts a field at 60,000 octets: before the line that would go beyond them, if what stays
+   * has more than 54,000, or else in that line.
+   *
+   * @param raw what follows the colon, folds as LF and white space
+   */
+  public String kept(String name, String raw) {
+    if (this == SENDMAIL || name.length() + 1 + raw.length() <= POSTFIX_FIELD / 4) {
+      return raw;
+    }
+    byte[] field = Text.encodeBytes(name + ":" + raw);
+    int line = 0;
+    for (int i = 0; i <= field.length; i++) {
+      if (i == field.length || field[i] == '\n') {
+        if (i > POSTFIX_FIELD) {
+          int end = line > POSTFIX_FIELD / 10 * 9 ? line - 1 : POSTFIX_FIELD;
+          int start = Text.encodeBytes(name).length + 1;
+          return Text.decode(field, Math.min(start, end), end);
+        }
+        line = i + 1;
+      }
+    }
+    return raw;
+  }
+
+  MtaStyle(
+      String title,
+      Dialogue dialogue,
+      IPersistentMap unavailable,
+      Map<MacroStage, List<String>> macroNames) {
+    this.title = title;
+    this.dialogue = dialogue;
+    this.unavailable = unavailable;
     this.macroNames = new EnumMap<>(macroNames);
   }
 }

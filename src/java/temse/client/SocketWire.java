@@ -22,6 +22,7 @@ final class SocketWire implements Wire {
   private final PacketDecoder decoder = new PacketDecoder(16 * 1024 * 1024);
   private final ByteBuffer input = ByteBuffer.allocate(128 * 1024).limit(0);
   private final Duration timeout;
+  private Packet ahead;
 
   SocketWire(SocketAddress address, Duration timeout) throws IOException {
     this.timeout = timeout;
@@ -56,21 +57,39 @@ final class SocketWire implements Wire {
 
   @Override
   public Packet read(Duration timeout) throws IOException {
-    while (true) {
-      Packet packet = decoder.next(input);
-      if (packet != null) {
-        return packet;
-      }
-      input.clear();
-      int count = channel.read(input);
-      input.flip();
-      if (count < 0) {
-        return null;
-      }
-      if (count == 0) {
-        await(SelectionKey.OP_READ, timeout, "waiting for a reply");
+    Packet packet = ahead;
+    ahead = null;
+    while (packet == null) {
+      packet = decoder.next(input);
+      if (packet == null) {
+        int count = fill();
+        if (count < 0) {
+          return null;
+        }
+        if (count == 0) {
+          await(SelectionKey.OP_READ, timeout, "waiting for a reply");
+        }
       }
     }
+    return packet;
+  }
+
+  @Override
+  public boolean hasPacket() throws IOException {
+    while (ahead == null) {
+      ahead = decoder.next(input);
+      if (ahead == null && fill() <= 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private int fill() throws IOException {
+    input.clear();
+    int count = channel.read(input);
+    input.flip();
+    return count;
   }
 
   private void await(int operation, Duration timeout, String what) throws IOException {

@@ -16,4 +16,7 @@ interface Wire extends Closeable {
    * @throws IOException if none comes in time
    */
   Packet read(Duration timeout) throws IOException;
+
+  /** Returns true if {@link #read} has a packet at once. */
+  boolean hasPacket() throws IOException;
 }

@@ -403,7 +403,7 @@
 
 (def ^:private seed 20030405)
 
-(def ^:private ^:dynamic *lab*
+(def ^:dynamic *lab*
   "The lab of the tests that run now."
   nil)
 

@@ -39,6 +39,11 @@ class FaultyWireTest {
     }
 
     @Override
+    public boolean hasPacket() {
+      return false;
+    }
+
+    @Override
     public void close() {
       closed = true;
     }
@@ -175,6 +180,11 @@ class FaultyWireTest {
     public Packet read(Duration timeout) throws IOException {
       assertFalse(inMessage, "an answer is awaited before the message has ended");
       return milter.read(timeout);
+    }
+
+    @Override
+    public boolean hasPacket() {
+      return milter.hasPacket();
     }
 
     @Override

@@ -146,8 +146,7 @@ class MtaSessionTest {
   @Tag("M9")
   void theMacrosOfSuppressedCommandsAreSentAllTheSame(MtaStyle style) throws IOException {
     ScriptedWire milter = new ScriptedWire(6, 0, 0x37F);
-    MtaOptions options = style == MtaStyle.POSTFIX ? MtaOptions.POSTFIX : MtaOptions.SENDMAIL;
-    new MtaSession(milter, options).deliver(MAIL);
+    new MtaSession(milter, options(style)).deliver(MAIL);
 
     String stages =
         milter.written().stream()
@@ -361,8 +360,7 @@ class MtaSessionTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"?", "c\0", "hX|y|", "qwhy|", "bnew", "+<x>|", "yoops|"})
-  @Tag("M22")
+  @ValueSource(strings = {"?", "c\0", "hX|y|", "qwhy|", "bnew", "+<x>|"})
   @Tag("M29")
   void aReplyThatBreaksTheProtocolEndsTheConnection(String reply) throws IOException {
     ScriptedWire milter = new ScriptedWire().on('H', reply, "c");
@@ -373,25 +371,119 @@ class MtaSessionTest {
   }
 
   @ParameterizedTest
-  @ValueSource(
-      strings = {
-        "y250 2.0.0 fine|",
-        "y550 4.7.1 another class|",
-        "y550 5.7.1 100%|",
-        "y550-5.7.1 one\r\n451 5.7.1 two|",
-        "y550 5.7.1 one\r\n550 5.7.1 two|",
-        "y550-5.7.1 one|",
-        "y550 5.7.1 one\r\n|",
-        "y550 5.7.1 a\tb\u0001|"
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "y250 2.0.0 fine|; 451 4.3.5; reject",
+        "yoops|; 451 4.3.5; reject",
+        "y550 4.7.1 another class|; 451 4.3.5; 550 4.7.1",
+        "y550 5.7.1 100%|; 550 5.7.1; reject",
+        "y550-5.7.1 one|; 550 5.7.1; 550 5.7.1",
+        "y550 5.7.1 a\tb\u0001|; 550 5.7.1; 550 5.7.1"
       })
   @Tag("M22")
-  void aReplyTextThatMtasWouldNotTakeEndsTheConnection(String reply) throws IOException {
-    ScriptedWire milter = new ScriptedWire().on('H', reply);
-    MtaSession mta = sendmail(milter);
+  void aReplyTextIsTakenAsTheMtaTakesItAndRemarkedUpon(
+      String reply, String postfix, String sendmail) throws IOException {
+    IPersistentMap report = postfix(new ScriptedWire().on('H', reply)).deliver(MAIL);
+    assertEquals(postfix, reply(report));
+    assertEquals(List.of("malformed-reply"), remarks(report));
 
-    MilterException refusal = assertThrows(MilterException.class, () -> mta.send(helo()));
-    assertEquals(MilterException.Category.MALFORMED_PACKET, refusal.category());
+    report = sendmail(new ScriptedWire().on('H', reply)).deliver(MAIL);
+    assertEquals(sendmail, reply(report));
+    assertEquals(List.of("malformed-reply"), remarks(report));
+  }
+
+  private static String reply(IPersistentMap report) {
+    IPersistentMap reply = (IPersistentMap) report.valAt(Keyword.intern("reply"));
+    return reply.valAt(Keys.SMTP_CODE) == null
+        ? name(reply.valAt(Keys.ACTION))
+        : reply.valAt(Keys.SMTP_CODE) + " " + reply.valAt(Keys.ENHANCED_CODE);
+  }
+
+  private static List<String> remarks(IPersistentMap report) {
+    return report.valAt(Keyword.intern("remarks")) instanceof List<?> list
+        ? list.stream()
+            .map(remark -> name(((IPersistentMap) remark).valAt(Keyword.intern("remark"))))
+            .toList()
+        : List.of();
+  }
+
+  @Test
+  void aBodyThatIsMixedWithOtherChangesDefersOnPostfixAndPassesOnSendmail() throws IOException {
+    String[] answer = {"bone", "hX|y|", "btwo", "c"};
+    ScriptedWire milter = new ScriptedWire().on('E', answer);
+    MtaSession mta = postfix(milter);
+    IPersistentMap report = mta.deliver(MAIL);
+    assertEquals("temporary-failure at end-of-message", verdict(report));
+    assertEquals("451 4.3.5", reply(report));
+    assertEquals(List.of("mixed-body"), remarks(report));
     assertTrue(milter.isClosed());
+    assertEquals("temporary-failure at end-of-message", verdict(mta.deliver(MAIL)));
+
+    report = sendmail(new ScriptedWire().on('E', answer)).deliver(MAIL);
+    assertEquals("accept at end-of-message", verdict(report));
+    assertEquals(List.of("change-body", "add-header"), modifications(report));
+    assertEquals(List.of(), remarks(report));
+  }
+
+  @Test
+  void aQuarantineBeforeTheEndOfMessageHoldsOnPostfixAndDefersOnSendmail() throws IOException {
+    IPersistentMap report = postfix(new ScriptedWire().on('L', "qwhy|", "c")).deliver(MAIL);
+    assertEquals("accept at end-of-message", verdict(report));
+    assertEquals(List.of("early-quarantine"), remarks(report));
+
+    report = sendmail(new ScriptedWire().on('L', "qwhy|", "c")).deliver(MAIL);
+    assertEquals("temporary-failure at header", verdict(report));
+    assertEquals(List.of("bogus-answer"), remarks(report));
+  }
+
+  @ParameterizedTest
+  @EnumSource(MtaStyle.class)
+  void aReplyTooManyAnswersTheNextEvent(MtaStyle style) throws IOException {
+    ScriptedWire milter = new ScriptedWire().on('L', "c", "r");
+    IPersistentMap report = new MtaSession(milter, options(style)).deliver(MAIL);
+
+    assertEquals("reject at end-of-headers", verdict(report));
+    assertTrue(remarks(report).contains("surplus-reply"), remarks(report).toString());
+  }
+
+  @ParameterizedTest
+  @EnumSource(MtaStyle.class)
+  void aCarriageReturnInAValueIsRemarkedUpon(MtaStyle style) throws IOException {
+    ScriptedWire milter = new ScriptedWire().on('E', "hX|a\r\n b|", "c");
+    IPersistentMap report = new MtaSession(milter, options(style)).deliver(MAIL);
+
+    assertEquals("accept at end-of-message", verdict(report));
+    assertEquals(List.of("carriage-return"), remarks(report));
+  }
+
+  private static MtaOptions options(MtaStyle style) {
+    return style == MtaStyle.POSTFIX ? MtaOptions.POSTFIX : MtaOptions.SENDMAIL;
+  }
+
+  @ParameterizedTest
+  @CsvSource({"C,OC", "H,OCH"})
+  void postfixClosesWithoutAWordAfterAVerdictOnTheClient(char at, String said) throws IOException {
+    for (String reply : List.of("a", "r", "t", "y421 4.7.0 bye|")) {
+      ScriptedWire milter = new ScriptedWire().on(at, reply);
+      MtaSession mta = postfix(milter);
+      mta.deliver(MAIL);
+      mta.close();
+      assertEquals(said, letters(milter));
+      assertTrue(milter.isClosed());
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"M,OCHM", "R,OCHMR", "T,OCHMRRT", "L,OCHMRRTL", "E,OCHMRRTLNBE"})
+  void bothMtasHangUpAtA421(char at, String said) throws IOException {
+    for (MtaStyle style : MtaStyle.values()) {
+      ScriptedWire milter = new ScriptedWire().on(at, "y421 4.7.0 bye|");
+      MtaSession mta = new MtaSession(milter, options(style));
+      assertTrue(verdict(mta.deliver(MAIL)).startsWith("temporary-failure at "));
+      assertTrue(milter.isClosed());
+      assertEquals(said + (style == MtaStyle.POSTFIX ? "AQ" : "Q"), letters(milter));
+    }
   }
 
   @ParameterizedTest
@@ -406,12 +498,20 @@ class MtaSessionTest {
 
   @Test
   @Tag("M29")
-  void aModificationThatWasNotAgreedEndsTheConnection() throws IOException {
-    ScriptedWire milter = new ScriptedWire(6, 0x01, 0).on('E', "bnew", "c");
-    MtaSession mta = sendmail(milter);
+  void aModificationThatWasNotAgreedIsMadeAllTheSameButForABodyOnSendmail() throws IOException {
+    IPersistentMap report =
+        postfix(new ScriptedWire(6, 0x01, 0).on('E', "bnew", "c")).deliver(MAIL);
+    assertEquals("accept at end-of-message", verdict(report));
+    assertEquals(List.of("not-agreed"), remarks(report));
 
-    MilterException refusal = assertThrows(MilterException.class, () -> mta.deliver(MAIL));
-    assertEquals(MilterException.Category.ACTION_NOT_NEGOTIATED, refusal.category());
+    report = sendmail(new ScriptedWire(6, 0x01, 0).on('E', "+<x@y>|", "c")).deliver(MAIL);
+    assertEquals(List.of("add-recipient"), modifications(report));
+    assertEquals(List.of("not-agreed"), remarks(report));
+
+    ScriptedWire milter = new ScriptedWire(6, 0x01, 0).on('E', "bnew", "c");
+    report = sendmail(milter).deliver(MAIL);
+    assertEquals("temporary-failure at end-of-message", verdict(report));
+    assertEquals(List.of("bogus-answer"), remarks(report));
     assertTrue(milter.isClosed());
   }
 

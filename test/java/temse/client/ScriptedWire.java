@@ -104,6 +104,11 @@ final class ScriptedWire implements Wire {
   }
 
   @Override
+  public boolean hasPacket() {
+    return !replies.isEmpty();
+  }
+
+  @Override
   public void close() {
     closed = true;
   }

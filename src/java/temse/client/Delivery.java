@@ -1,0 +1,276 @@
+package temse.client;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentArrayMap;
+import clojure.lang.PersistentVector;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.net.SocketTimeoutException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Iterator;
+import java.util.List;
+import temse.protocol.ActionCodec;
+import temse.protocol.ActionType;
+import temse.protocol.Actions;
+import temse.protocol.Dialogue;
+import temse.protocol.EventCodec;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MilterException;
+import temse.protocol.ProtocolFlag;
+
+/** Plays the mails of one SMTP client to a milter, and reports what it makes of each. */
+final class Delivery {
+  static final Keyword VERDICT = Keyword.intern("verdict");
+  static final Keyword AT = Keyword.intern("at");
+  static final Keyword REPLY = Keyword.intern("reply");
+  static final Keyword MODIFICATIONS = Keyword.intern("modifications");
+  private static final Keyword CLOSED_BY = Keyword.intern("closed-by");
+  private static final Keyword MTA = Keyword.intern("mta");
+  private static final Keyword MILTER = Keyword.intern("milter");
+  private static final Keyword PROBLEM = Keyword.intern("problem");
+  private static final Keyword CONVERSATION = Keyword.intern("conversation");
+  private static final int BODY_PIECE = 65535;
+
+  private final MtaSession session;
+  private final Script script;
+  private List<IPersistentMap> exchanges = new ArrayList<>();
+  private EventType failedAt;
+  private Exception failure;
+
+  Delivery(MtaSession session) {
+    this.session = session;
+    this.script = new Script(session, exchange -> exchanges.add(exchange));
+  }
+
+  void greet(IPersistentMap connect, String greeting) throws IOException {
+    List<IPersistentMap> events = new ArrayList<>(List.of(connect));
+    if (greeting != null) {
+      events.add(EventCodec.event(EventType.HELLO, Keys.GREETING, greeting));
+    }
+    attempt(events);
+  }
+
+  /** Plays a mail and returns the report of {@link MtaSession#deliver}. */
+  IPersistentMap deliver(Mail mail) throws IOException {
+    script.beginMessage();
+    if (failure != null) {
+      failedAt = EventType.MAIL;
+    } else if (!script.dialogue().isSettled()) {
+      List<IPersistentMap> events = events(mail);
+      if (session.options().early()) {
+        sayAhead(events);
+      } else {
+        attempt(events);
+      }
+    }
+    Dialogue dialogue = script.dialogue();
+    IPersistentMap report = report(dialogue);
+    if (failure == null && dialogue.endsWithAbort()) {
+      report = aborted(report);
+    }
+    boolean forAll = dialogue.at() == EventType.CONNECT || dialogue.at() == EventType.HELLO;
+    if (!(dialogue.isSettled() && forAll)) {
+      exchanges = new ArrayList<>();
+    }
+    return report;
+  }
+
+  private IPersistentMap aborted(IPersistentMap report) throws IOException {
+    attempt(List.of(EventCodec.event(EventType.ABORT)));
+    return failure == null ? report : withFailure(report);
+  }
+
+  /** Says events up to the one at which the connection dies of a fault that was asked for. */
+  private void attempt(List<IPersistentMap> events) throws IOException {
+    for (IPersistentMap event : events) {
+      try {
+        script.sayNext(event);
+      } catch (IOException e) {
+        unanswered(event, e);
+        return;
+      } catch (MilterException e) {
+        unanswered(event, e);
+        return;
+      }
+    }
+  }
+
+  /** Sends events before the ones before them are answered. */
+  private void sayAhead(List<IPersistentMap> events) throws IOException {
+    for (IPersistentMap event : events) {
+      try {
+        session.tell(event);
+      } catch (IOException e) {
+        failed(MtaSession.type(event), e);
+        return;
+      }
+    }
+    for (IPersistentMap event : events) {
+      try {
+        script.hear(event);
+      } catch (IOException e) {
+        unanswered(event, e);
+        return;
+      } catch (MilterException e) {
+        unanswered(event, e);
+        return;
+      }
+    }
+  }
+
+  private <E extends Exception> void unanswered(IPersistentMap event, E e) throws E {
+    failed(MtaSession.type(event), e);
+    exchanges.add(Script.exchange(event, List.of()).assoc(Script.NANOS, 0L));
+  }
+
+  /** Throws the exception on unless it ended the connection, and faults were asked for. */
+  private <E extends Exception> void failed(EventType at, E e) throws E {
+    if (session.options().faults().isEmpty() || session.isOpen()) {
+      throw e;
+    }
+    failedAt = at;
+    failure = e;
+  }
+
+  private List<IPersistentMap> events(Mail mail) {
+    List<IPersistentMap> events = new ArrayList<>();
+    PersistentVector options = vector(mail.senderParameters());
+    events.add(EventCodec.event(EventType.MAIL, Keys.SENDER, mail.sender(), Keys.OPTIONS, options));
+    Iterator<List<String>> parameters = mail.recipientParameters().iterator();
+    for (String recipient : mail.recipients()) {
+      List<String> given = parameters.hasNext() ? parameters.next() : List.of();
+      events.add(
+          EventCodec.event(
+              EventType.RECIPIENT, Keys.ADDRESS, recipient, Keys.OPTIONS, vector(given)));
+    }
+    if (mail.recipients().isEmpty()) {
+      return events;
+    }
+    events.add(EventCodec.event(EventType.DATA));
+    boolean exact = session.agreed(ProtocolFlag.LEADING_SPACE);
+    for (Mail.Field field : mail.headers()) {
+      String raw = session.options().style().kept(field.name(), field.raw());
+      String value = exact ? raw : new Mail.Field(field.name(), raw).value();
+      events.add(EventCodec.event(EventType.HEADER, Keys.NAME, field.name(), Keys.VALUE, value));
+    }
+    events.add(EventCodec.event(EventType.END_OF_HEADERS));
+    int start = 0;
+    for (int cut : mail.cuts()) {
+      addBody(events, mail.body(), start, cut);
+      start = cut;
+    }
+    addBody(events, mail.body(), start, mail.body().length);
+    events.add(EventCodec.event(EventType.END_OF_MESSAGE));
+    return events;
+  }
+
+  /** Adds the events of a part of a body, cut where a packet ends. */
+  private static void addBody(List<IPersistentMap> events, byte[] body, int start, int end) {
+    for (int from = start; from < end; from += BODY_PIECE) {
+      byte[] piece = Arrays.copyOfRange(body, from, Math.min(end, from + BODY_PIECE));
+      events.add(EventCodec.event(EventType.BODY, Keys.DATA, piece));
+    }
+  }
+
+  private IPersistentMap report(Dialogue dialogue) throws IOException {
+    IPersistentMap recipients = PersistentArrayMap.EMPTY;
+    List<IPersistentMap> modifications = List.of();
+    List<Object> remarks = new ArrayList<>();
+    List<IPersistentMap> conversation = new ArrayList<>();
+    for (IPersistentMap exchange : exchanges) {
+      IPersistentMap event = (IPersistentMap) exchange.valAt(Keys.EVENT);
+      List<IPersistentMap> response = actions(exchange.valAt(Script.RESPONSE));
+      if (MtaSession.type(event) == EventType.RECIPIENT) {
+        recipients = recipients.assoc(event.valAt(Keys.ADDRESS), last(response));
+      } else if (MtaSession.type(event) == EventType.END_OF_MESSAGE) {
+        modifications = joined(response);
+      }
+      if (exchange.valAt(Script.REMARKS) instanceof List<?> found) {
+        remarks.addAll(found);
+      }
+      if (exchange.containsKey(Script.NANOS)) {
+        conversation.add(exchange);
+      }
+    }
+    session.checkSurplus(EventType.MESSAGE_END);
+    remarks.addAll(session.takeRemarks());
+    boolean decided = dialogue.verdict() != null;
+    EventType open = failure == null ? EventType.DATA : failedAt;
+    IPersistentMap report =
+        new PersistentArrayMap(
+            new Object[] {
+              VERDICT,
+              decided ? dialogue.verdict().keyword : undecided(),
+              AT,
+              (decided ? dialogue.at() : open).keyword,
+              REPLY,
+              decided ? dialogue.reply() : failure == null ? Actions.proceed() : null,
+              MODIFICATIONS,
+              vector(modifications),
+              Keys.RECIPIENTS,
+              recipients,
+              CONVERSATION,
+              vector(conversation)
+            });
+    IPersistentMap remarked =
+        remarks.isEmpty() ? report : report.assoc(Script.REMARKS, vector(remarks));
+    return failure == null ? remarked : withFailure(remarked);
+  }
+
+  private IPersistentMap withFailure(IPersistentMap report) {
+    boolean byUs =
+        failure instanceof FaultyWire.DroppedException
+            || failure instanceof SocketTimeoutException
+            || failure instanceof MilterException;
+    return report.assoc(CLOSED_BY, byUs ? MTA : MILTER).assoc(PROBLEM, failure.getMessage());
+  }
+
+  /** The MTA itself refuses the DATA of a client that has named no recipient. */
+  private Keyword undecided() {
+    return failure == null ? ActionType.REJECT.keyword : null;
+  }
+
+  private static IPersistentMap last(List<IPersistentMap> response) {
+    IPersistentMap reply =
+        response.isEmpty() ? Actions.proceed() : response.get(response.size() - 1);
+    return ActionCodec.type(reply) == ActionType.SKIP ? Actions.proceed() : reply;
+  }
+
+  private static List<IPersistentMap> actions(Object response) {
+    return ((List<?>) response).stream().map(IPersistentMap.class::cast).toList();
+  }
+
+  private static PersistentVector vector(Iterable<?> items) {
+    return PersistentVector.create(items);
+  }
+
+  /** Returns the modifications with the pieces of a replaced body in one, and without progress. */
+  private static List<IPersistentMap> joined(List<IPersistentMap> actions) {
+    List<IPersistentMap> result = new ArrayList<>();
+    ByteArrayOutputStream body = null;
+    for (IPersistentMap action : actions) {
+      ActionType type = ActionCodec.type(action);
+      if (type == ActionType.CHANGE_BODY) {
+        if (body == null) {
+          body = new ByteArrayOutputStream();
+          result.add(action);
+        }
+        body.writeBytes((byte[]) action.valAt(Keys.BODY));
+      } else if (type.kind == ActionType.Kind.MODIFICATION) {
+        result.add(action);
+      }
+    }
+    if (body != null) {
+      byte[] whole = body.toByteArray();
+      result.replaceAll(
+          action ->
+              ActionCodec.type(action) == ActionType.CHANGE_BODY
+                  ? Actions.changeBody(whole)
+                  : action);
+    }
+    return result;
+  }
+}

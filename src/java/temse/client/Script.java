@@ -1,0 +1,159 @@
+package temse.client;
+
+import clojure.lang.IPersistentMap;
+import clojure.lang.Keyword;
+import clojure.lang.PersistentArrayMap;
+import clojure.lang.PersistentVector;
+import java.io.IOException;
+import java.util.List;
+import java.util.function.Predicate;
+import temse.client.AnswerReader.Answer;
+import temse.protocol.Dialogue;
+import temse.protocol.EventCodec;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MilterException;
+
+/**
+ * Plays events to a milter, those of a mail, a recording or a generator, and leaves out what the
+ * MTA does not say after the milter's replies.
+ *
+ * <pre>{@code
+ * Script script = new Script(session, exchange -> true);
+ * script.say(List.of(connect, hello, quit));
+ * }</pre>
+ */
+public final class Script {
+  static final Keyword RESPONSE = Keyword.intern("response");
+  static final Keyword REMARKS = Keyword.intern("remarks");
+  static final Keyword NANOS = Keyword.intern("nanos");
+
+  private final MtaSession session;
+  private final Predicate<IPersistentMap> heard;
+  private Dialogue dialogue;
+  private boolean stopped;
+
+  /**
+   * Makes a script for a session on which nothing was said.
+   *
+   * @param heard is given each exchange, {@code {:event :response}}, with {@code :nanos} where the
+   *     milter has heard the event, and with {@code :remarks} as {@link MtaSession#deliver} has
+   *     them; nothing more is said once it returns false
+   */
+  public Script(MtaSession session, Predicate<IPersistentMap> heard) {
+    this.session = session;
+    this.heard = heard;
+    this.dialogue = session.options().style().dialogue;
+  }
+
+  /** Takes MAIL for something that the MTA says though the events do not show it. */
+  public void withoutMail() {
+    dialogue = dialogue.withoutMail();
+  }
+
+  /** Returns where the dialogue stands. */
+  public Dialogue dialogue() {
+    return dialogue;
+  }
+
+  /** Forgets the verdict on the message before. */
+  void beginMessage() {
+    dialogue = dialogue.between();
+  }
+
+  /**
+   * Says events in turn. An event that ends a message and that the milter does not want is preceded
+   * by ABORT.
+   *
+   * @throws IOException if the milter closes the connection or does not answer in time
+   * @throws MilterException UNEXPECTED_EVENT if no MTA says an event there
+   */
+  public void say(Iterable<IPersistentMap> events) throws IOException {
+    for (IPersistentMap event : events) {
+      sayNext(event);
+    }
+  }
+
+  /** Says an event, if it is due. */
+  void sayNext(IPersistentMap event) throws IOException {
+    EventType type = MtaSession.type(event);
+    if (dialogue.aborts(type) && !session.wanted(type)) {
+      sayNext(EventCodec.event(EventType.ABORT));
+    }
+    EventType about = about(type, event);
+    if (stopped || !dialogue.may(about)) {
+      dialogue = dialogue.leftOut(type);
+      return;
+    }
+    if (type == EventType.QUIT || type == EventType.DISCONNECT && !session.wanted(type)) {
+      session.close();
+      dialogue = dialogue.closed();
+      return;
+    }
+    dialogue.after(type, null);
+    long start = System.nanoTime();
+    Answer answer = session.exchange(event);
+    long nanos = System.nanoTime() - start;
+    advance(type, answer);
+    if (type != about && about == EventType.MAIL) {
+      dialogue = dialogue.macrosOfMail();
+    }
+    report(event, type, answer, nanos);
+  }
+
+  /** Reads what answers an event that was sent before its turn. */
+  void hear(IPersistentMap event) throws IOException {
+    if (!dialogue.isOver()) {
+      EventType type = MtaSession.type(event);
+      long start = System.nanoTime();
+      Answer answer = session.answer(type);
+      long nanos = System.nanoTime() - start;
+      if (dialogue.may(type)) {
+        advance(type, answer);
+      }
+      report(event, type, answer, nanos);
+    }
+  }
+
+  /** Returns the type of the event that macros are for, or else that of the event. */
+  private static EventType about(EventType type, IPersistentMap event) {
+    EventType of =
+        type == EventType.DEFINE_MACRO
+            ? EventType.ofCode((byte) (char) event.valAt(Keys.COMMAND))
+            : type;
+    return of == null ? type : of;
+  }
+
+  private void advance(EventType type, Answer answer) throws IOException {
+    if (answer.failure() != null) {
+      dialogue = dialogue.lost(type, answer.reply());
+      return;
+    }
+    dialogue = dialogue.after(type, answer.reply());
+    if (dialogue.isOver()) {
+      session.drop();
+    } else if (dialogue.hangsUp()) {
+      session.close();
+      dialogue = dialogue.closed();
+    }
+  }
+
+  private void report(IPersistentMap event, EventType type, Answer answer, long nanos) {
+    IPersistentMap exchange = exchange(event, answer.actions());
+    List<IPersistentMap> remarks = session.takeRemarks();
+    if (!remarks.isEmpty()) {
+      exchange = exchange.assoc(REMARKS, PersistentVector.create((Iterable<?>) remarks));
+    }
+    if (session.wanted(type)) {
+      exchange = exchange.assoc(NANOS, nanos);
+    }
+    stopped |= !heard.test(exchange);
+  }
+
+  static IPersistentMap exchange(IPersistentMap event, List<IPersistentMap> response) {
+    return new PersistentArrayMap(
+        new Object[] {
+          Keys.EVENT, event, RESPONSE, PersistentVector.create((Iterable<?>) response)
+        });
+  }
+}

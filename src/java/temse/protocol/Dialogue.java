@@ -1,0 +1,270 @@
+package temse.protocol;
+
+import clojure.lang.IPersistentMap;
+
+/**
+ * What an MTA may still say to a milter after the replies it got, and which reply settled the
+ * message: an immutable value and its successors.
+ *
+ * <pre>{@code
+ * Dialogue dialogue = Dialogue.SENDMAIL.after(EventType.CONNECT, null);
+ * dialogue = dialogue.after(EventType.MAIL, Actions.reject());
+ * dialogue.may(EventType.RECIPIENT); // false
+ * dialogue.verdict(); // REJECT
+ * }</pre>
+ */
+public final class Dialogue implements Cloneable {
+  private static final long HANG_UP = 421;
+
+  /** That of a current Postfix, whose offer was answered. */
+  public static final Dialogue POSTFIX = new Dialogue(true);
+
+  /** That of a current Sendmail, whose offer was answered. */
+  public static final Dialogue SENDMAIL = new Dialogue(false);
+
+  /** A reply that settles something, and the event that it answered. */
+  private record Decision(EventType at, IPersistentMap reply) {}
+
+  private final boolean postfix;
+  private boolean mailSuppressed;
+  private Session state = Session.NEGOTIATED;
+  private EventType skipped;
+  private boolean recipientTold;
+  private boolean recipientTaken;
+  private Decision refusedRecipient;
+  private Decision decision;
+
+  private Dialogue(boolean postfix) {
+    this.postfix = postfix;
+  }
+
+  /** Returns a dialogue without MAIL: any event of a message may begin one. */
+  public Dialogue withoutMail() {
+    Dialogue next = copy();
+    next.mailSuppressed = true;
+    return next;
+  }
+
+  /** Returns true if the MTA says the event. */
+  public boolean may(EventType type) {
+    boolean content =
+        type.compareTo(EventType.DATA) >= 0 && type.compareTo(EventType.END_OF_MESSAGE) <= 0;
+    return switch (state) {
+      case CLOSED -> false;
+      case CONNECTION_SETTLED -> type == EventType.QUIT || type == EventType.DISCONNECT;
+      case MESSAGE_SETTLED -> type == EventType.MAIL || !type.inMessage();
+      default -> type != skipped && !(content && withoutRecipients());
+    };
+  }
+
+  private boolean withoutRecipients() {
+    return state.inMessage() && recipientTold && !recipientTaken;
+  }
+
+  /** Returns true if a message is in progress. */
+  public boolean inMessage() {
+    return state.inMessage();
+  }
+
+  /** Returns true if the event ends the message in progress by aborting it. */
+  public boolean aborts(EventType type) {
+    return state.aborts(type);
+  }
+
+  /** Returns true if a reply has settled all that the SMTP client may still send. */
+  public boolean isSettled() {
+    return state == Session.CONNECTION_SETTLED || state == Session.CLOSED;
+  }
+
+  /**
+   * Returns true if nothing more is said: Postfix closes without a word after a verdict on the SMTP
+   * connection or on its greeting.
+   */
+  public boolean isOver() {
+    return state == Session.CLOSED;
+  }
+
+  /** Returns true if the MTA says ABORT when its client has nothing to add to the message. */
+  public boolean endsWithAbort() {
+    return !isSettled() && (postfix || state.inMessage() || keptWaiting());
+  }
+
+  /** Sendmail lets a milter wait whose reply has ended the message before its content. */
+  private boolean keptWaiting() {
+    return decision != null
+        && (decision.at == EventType.RECIPIENT || decision.at == EventType.DATA)
+        && verdict() != ActionType.ACCEPT;
+  }
+
+  /** Returns true if the reply, null for none, refuses or defers what the client has said. */
+  public static boolean refuses(IPersistentMap reply) {
+    ActionType verdict = reply == null ? ActionType.CONTINUE : ActionCodec.verdict(reply);
+    return verdict == ActionType.REJECT || verdict == ActionType.TEMPORARY_FAILURE;
+  }
+
+  /** Returns the verdict on the message, or on the connection; null while there is none. */
+  public ActionType verdict() {
+    if (decided() == null) {
+      return null;
+    }
+    ActionType verdict = ActionCodec.verdict(decided().reply);
+    return verdict == ActionType.CONTINUE ? ActionType.ACCEPT : verdict;
+  }
+
+  /** Returns the event at which the verdict was given, or null. */
+  public EventType at() {
+    return decided() == null ? null : decided().at;
+  }
+
+  /** Returns the action that is the verdict, or null. */
+  public IPersistentMap reply() {
+    return decided() == null ? null : decided().reply;
+  }
+
+  private Decision decided() {
+    return decision == null && withoutRecipients() ? refusedRecipient : decision;
+  }
+
+  /**
+   * Returns the dialogue after an event and its reply.
+   *
+   * @param reply an action, or null where none was owed
+   * @throws MilterException UNEXPECTED_EVENT if no MTA says the event here
+   */
+  public Dialogue after(EventType type, IPersistentMap reply) {
+    Dialogue next = copy();
+    next.said(type);
+    next.answered(type, reply == null ? Actions.proceed() : reply);
+    return next;
+  }
+
+  /**
+   * Returns the dialogue after an answer that loses the milter the MTA's trust: it is asked no
+   * more, and all mail of the SMTP client gets the reply.
+   */
+  public Dialogue lost(EventType type, IPersistentMap reply) {
+    Dialogue next = copy();
+    next.decision = new Decision(type, reply);
+    next.state = Session.CLOSED;
+    return next;
+  }
+
+  /** Returns the dialogue after macros for MAIL, where they are all that is seen of it. */
+  public Dialogue macrosOfMail() {
+    return mailSuppressed && !isSettled() ? after(EventType.MAIL, null) : this;
+  }
+
+  /** Returns the dialogue after an event that was not due: the end of a message stays its end. */
+  public Dialogue leftOut(EventType type) {
+    boolean ends = type == EventType.END_OF_MESSAGE && mailSuppressed && !isSettled();
+    return ends ? after(EventType.ABORT, null) : this;
+  }
+
+  /** Returns true if the MTA hangs up on its client, as at a 421. */
+  public boolean hangsUp() {
+    return state == Session.CONNECTION_SETTLED && hangsUp(decision.at, decision.reply);
+  }
+
+  /** Returns the dialogue without the verdict on the message before, if that was all it settled. */
+  public Dialogue between() {
+    Dialogue next = copy();
+    next.forget();
+    return next;
+  }
+
+  /** Returns the dialogue after the connection has ended. */
+  public Dialogue closed() {
+    Dialogue next = copy();
+    next.state = Session.CLOSED;
+    return next;
+  }
+
+  private void said(EventType type) {
+    boolean message = state.inMessage();
+    state = state.after(type, mailSuppressed);
+    if (type == EventType.MAIL || state.inMessage() && !message) {
+      forget();
+    } else if (type == EventType.DISCONNECT) {
+      forget();
+    } else if (postfix && type != skipped) {
+      skipped = null;
+    }
+  }
+
+  private void forget() {
+    if (!isSettled()) {
+      skipped = null;
+      recipientTold = false;
+      recipientTaken = false;
+      refusedRecipient = null;
+      decision = null;
+    }
+  }
+
+  private void answered(EventType type, IPersistentMap reply) {
+    ActionType verdict = ActionCodec.verdict(reply);
+    Session before = state;
+    boolean ends = type == EventType.END_OF_MESSAGE && before.inMessage();
+    state = before.settle(type, verdict);
+    if (type == EventType.RECIPIENT) {
+      recipient(verdict, reply);
+    }
+    if (verdict == ActionType.SKIP) {
+      skip(type);
+    } else if (before != Session.CONNECTION_SETTLED && hangsUp(type, reply)) {
+      state = Session.CONNECTION_SETTLED;
+    }
+    if (state != before || ends) {
+      decision = new Decision(type, verdict == ActionType.SKIP ? Actions.proceed() : reply);
+    }
+    boolean greeting = type == EventType.CONNECT || type == EventType.HELLO;
+    if (postfix && greeting && state == Session.CONNECTION_SETTLED) {
+      state = Session.CLOSED;
+    }
+  }
+
+  private void recipient(ActionType verdict, IPersistentMap reply) {
+    boolean refused = refuses(reply);
+    boolean deferredBefore =
+        refusedRecipient != null
+            && ActionCodec.verdict(refusedRecipient.reply) == ActionType.TEMPORARY_FAILURE;
+    recipientTold = true;
+    recipientTaken |= !refused;
+    if (refused
+        && (refusedRecipient == null
+            || verdict == ActionType.TEMPORARY_FAILURE && !deferredBefore)) {
+      refusedRecipient = new Decision(EventType.RECIPIENT, reply);
+    }
+  }
+
+  /**
+   * Postfix leaves out further events of the kind. Sendmail leaves out the body after the header
+   * has begun; before, the milter gets nothing more on the connection.
+   */
+  private void skip(EventType type) {
+    if (postfix || type.compareTo(EventType.HEADER) >= 0) {
+      skipped = postfix ? type : EventType.BODY;
+    } else {
+      state = Session.CONNECTION_SETTLED;
+    }
+  }
+
+  /** Both MTAs hang up at a 421; at connect Sendmail takes one of several lines for a deferral. */
+  private boolean hangsUp(EventType type, IPersistentMap reply) {
+    ActionType action = ActionCodec.type(reply);
+    if (action != ActionType.REPLY_CODE) {
+      return action == ActionType.SHUTDOWN || action == ActionType.CONNECTION_FAILURE;
+    }
+    boolean lines = String.valueOf(reply.valAt(Keys.TEXT)).indexOf('\n') >= 0;
+    return ActionFields.smtpCode(reply) == HANG_UP
+        && (postfix || type != EventType.CONNECT || !lines);
+  }
+
+  private Dialogue copy() {
+    try {
+      return (Dialogue) clone();
+    } catch (CloneNotSupportedException e) {
+      throw new AssertionError(e);
+    }
+  }
+}
