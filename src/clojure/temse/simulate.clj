@@ -14,8 +14,11 @@
 
   - the Message-Id, Date and From that Postfix makes for local clients: filters see them, so give
     them with the message,
-  - address fields in a form that Sendmail writes anew: several addresses, comments, local ones; and
-    envelope addresses without a domain or with quotes,
+  - address fields in a form that Sendmail writes anew: several addresses, comments, local ones,
+  - envelope addresses that RFC 5322 does not know, to which the MTAs send no mail or reply with
+    complaints of their own,
+  - what Sendmail makes of BY, and of SIZE beyond its limit; and that it ends without a reply where
+    another library's filter gives NOTIFY, ORCPT, RET or ENVID without a value,
   - lines over 990 bytes, which both MTAs break, and CR or LF alone in what the client sends,
   - the fields Message and Text, which end the header on Sendmail, and a Full-Name there with quotes,
     comments or backslashes,

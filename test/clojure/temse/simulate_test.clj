@@ -225,6 +225,31 @@
       (is (= [554 "5.7.1" "Command rejected"]
              (heard :sendmail :message (exchange :end-of-message add (act/reject))))))))
 
+(deftest malformed-parameters-of-other-filters-are-ignored-by-postfix-and-end-a-recipient-on-sendmail
+  (let [add {:action :add-recipient, :address "<d@example.com>", :parameters ["NOTIFY=MAYBE" "ORCPT=rfc822;x@y"]}
+        change {:action :change-sender, :address "<z@example.org>", :parameters ["RET=ALL" "ENVID=z"]}]
+    (is (= [["ORCPT=rfc822;x@y"]] (filter seq (:recipient-options (after :postfix mail add)))))
+    (is (= 2 (count (:recipients (after :sendmail mail add)))))
+    (is (= ["ENVID=z"] (:options (after :postfix mail change))))
+    (is (= ["RET=FULL"] (:options (after :sendmail mail change))))
+    (testing "and of those that are given twice one counts, or ends the recipient"
+      (are [mta parameters options] (= [options]
+                                       (filter seq (:recipient-options (after mta mail (assoc add :parameters parameters)))))
+        :postfix ["NOTIFY=SUCCESS" "NOTIFY=NEVER"] ["NOTIFY=SUCCESS"]
+        :sendmail ["NOTIFY=SUCCESS" "NOTIFY=NEVER"] ["NOTIFY=NEVER"]
+        :postfix ["ORCPT=rfc822;x@y" "ORCPT=rfc822;z@y"] ["ORCPT=rfc822;x@y"])
+      (is (= 2 (count (:recipients (after :sendmail mail (assoc add :parameters ["ORCPT=rfc822;x@y" "ORCPT=rfc822;z@y"])))))))))
+
+(deftest ret-is-written-in-upper-case
+  (doseq [mta [:postfix :sendmail]]
+    (is (= ["RET=HDRS"] (:options (after mta mail (act/change-sender "<z@example.org>" ["ret=hdrs"])))))))
+
+(deftest sendmail-complains-of-auth
+  (is (= [501 "5.5.0" "Duplicate AUTH parameter"]
+         (heard :sendmail :message (exchange :end-of-message
+                                             (act/change-sender "<z@example.org>" ["AUTH=<>"])
+                                             (act/temporary-failure))))))
+
 (deftest parameters-of-a-new-sender-are-added-on-postfix-and-replace-on-sendmail
   (let [mail (assoc mail :options ["RET=FULL" "ENVID=one" "SIZE=100"])
         change (act/change-sender "z@example.org" ["RET=HDRS"])]
