@@ -2,11 +2,13 @@
   "The rules of the simulation, one by one. That the MTAs follow them is shown by
   temse.simulate-postfix-test and temse.simulate-sendmail-test."
   (:require
+   [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.message :as message]
    [temse.simulate :as simulate]
-   [temse.simulate.edit :as edit])
+   [temse.simulate.edit :as edit]
+   [temse.simulate.limits :as limits])
   (:import
    (temse.protocol MilterException)))
 
@@ -497,3 +499,7 @@
         (simulate/outcome {:mta :exim :message mail})))
   (is (thrown-with-msg? MilterException #"not :exim"
         (message/apply-actions mail [] {:mta :exim}))))
+
+(deftest the-list-of-what-is-not-simulated-is-up-to-date
+  (is (string/ends-with? (slurp limits/page) (limits/section))
+      "evaluate (temse.simulate.limits/write!)"))
