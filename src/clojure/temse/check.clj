@@ -198,12 +198,12 @@
   ([check trial before message meanwhile]
    (observe check trial
             (fn [^Script script exchanges]
-              (let [there? (say script before)
-                    there? (and there? (or (not (.inMessage (.dialogue script)))
-                                           (say script [{:event :abort}])))
-                    told (count @exchanges)
+              (say script before)
+              (when (.inMessage (.dialogue script))
+                (say script [{:event :abort}]))
+              (let [told (count @exchanges)
                     [one other] (split-at (quot (* 2 (count message)) 3) message)]
-                (when (and there? (.may (.dialogue script) EventType/MAIL))
+                (when (.may (.dialogue script) EventType/MAIL)
                   (when (say script one)
                     (meanwhile)
                     (say script other))

@@ -44,11 +44,13 @@ final class AnswerReader {
   private final MtaOptions options;
   private final boolean postfix;
   private final int agreed;
+  private final AnswerLimits limits;
   private final List<IPersistentMap> remarks = new ArrayList<>();
 
-  AnswerReader(Wire wire, MtaOptions options, int agreed) {
+  AnswerReader(Wire wire, MtaOptions options, int agreed, AnswerLimits limits) {
     this.wire = wire;
     this.options = options;
+    this.limits = limits;
     this.postfix = options.style() == MtaStyle.POSTFIX;
     this.agreed = agreed;
   }
@@ -83,7 +85,7 @@ final class AnswerReader {
     boolean bodyBegun = false;
     boolean bodyEnded = false;
     while (true) {
-      Packet packet = wire.read(options.timeout());
+      Packet packet = limits.read(wire, event);
       if (packet == null) {
         throw new IOException("the milter closed the connection at " + event.keyword);
       }
@@ -134,7 +136,9 @@ final class AnswerReader {
             "the milter sent " + type.keyword + " without having asked for " + type.flag.keyword);
       }
       checkValue(event, action);
-      actions.add(action);
+      if (limits.keeps(packet)) {
+        actions.add(action);
+      }
     }
   }
 

@@ -42,6 +42,7 @@ public final class MtaSession implements AutoCloseable {
   private final Wire wire;
   private final MtaOptions options;
   private final MacroSource macros;
+  private final AnswerLimits limits;
   private final IPersistentMap answer;
   private final int version;
   private final int protocol;
@@ -56,10 +57,11 @@ public final class MtaSession implements AutoCloseable {
     this.wire = wire;
     this.options = options;
     this.macros = new MacroSource(options);
+    this.limits = new AnswerLimits(options.timeouts());
     this.delivery = new Delivery(this);
     try {
       wire.write(options.offer().packet().toBytes());
-      Packet packet = wire.read(options.timeout());
+      Packet packet = limits.read(wire, EventType.OPTIONS);
       if (packet == null) {
         throw new IOException("the milter closed the connection instead of answering the offer");
       }
@@ -74,7 +76,7 @@ public final class MtaSession implements AutoCloseable {
       macros.requested(lists);
     }
     int actions = ((Number) answer.valAt(Keys.ACTION_MASK)).intValue();
-    this.reader = new AnswerReader(wire, options, actions);
+    this.reader = new AnswerReader(wire, options, actions, limits);
   }
 
   /** Returns the milter's answer to the offer, as an {@code :options} map. */
@@ -152,6 +154,7 @@ public final class MtaSession implements AutoCloseable {
     EventType type = type(event);
     Packet packet = EventCodec.encode(event);
     macros.learn(type, event);
+    limits.sent(type);
     greeted |= type == EventType.HELLO;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     IPersistentMap definitions = macros.before(type);
