@@ -158,6 +158,13 @@
   [event type]
   (= EventType/MAIL (or (macro-type event) type)))
 
+(defn- with-remarks
+  "Returns a state with what the MTA makes of its last answer."
+  [{:keys [differences] :as state} before remarks]
+  (let [add #(conj (pop %) (assoc (peek %) :remarks remarks))]
+    (cond-> (update state :played add)
+      (not= (count differences) (count (:differences before))) (update :differences add))))
+
 (defn- play-event
   [{:keys [^Script script heard spaces played] :as state} [_ {:keys [event]} :as numbered] options]
   (let [type (EventType/ofKeyword (:event event))
@@ -166,8 +173,9 @@
                 (begins-message? event type) (assoc :message (count played)))]
     (vreset! heard nil)
     (.say script [(with-space event spaces)])
-    (if-let [{:keys [response nanos]} @heard]
-      (exchanged state numbered (tap/joined response) (or nanos 0) options nil)
+    (if-let [{:keys [response nanos remarks]} @heard]
+      (cond-> (exchanged state numbered (tap/joined response) (or nanos 0) options nil)
+        remarks (with-remarks state remarks))
       (settled-before state numbered options))))
 
 (defn- play-exchange
@@ -292,13 +300,14 @@
         (report/difference then now)))))
 
 (defn- difference-lines
-  [{:keys [recording exchange differs event conversation] :as difference}]
+  [{:keys [recording exchange differs event conversation remarks] :as difference}]
   (concat
     [(str recording ", exchange " exchange ", " (report/event-text event) ": differs in "
           (string/join ", " (map name (sort differs))))]
     (report/ladder {:conversation (remove #(= :define-macro (:event (:event %))) conversation)})
     [(str "  MTA  --> " (report/event-text event))]
-    (map #(str "     " (subs % 0 2) "<-- " (subs % 2)) (compared-lines difference))))
+    (map #(str "     " (subs % 0 2) "<-- " (subs % 2)) (compared-lines difference))
+    (map #(str "        !  " (report/remark-text %)) remarks)))
 
 (defn print-differences
   "Prints differences: of each the message so far as a ladder, and the recorded and today's answer,

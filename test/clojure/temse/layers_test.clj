@@ -22,8 +22,9 @@
       temse.impl.class-path temse.impl.conversation temse.impl.events temse.impl.filter-file
       temse.impl.log temse.impl.pending temse.impl.redaction temse.impl.store}
     #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch
-      temse.impl.ear temse.impl.negotiation temse.impl.outcome temse.impl.passage temse.impl.command.redact}
-    #{temse.proxy temse.impl.command.decode temse.impl.server}
+      temse.impl.ear temse.impl.negotiation temse.impl.outcome temse.impl.passage
+      temse.impl.command.redact}
+    #{temse.proxy temse.impl.command.decode temse.impl.command.mails temse.impl.server}
     #{temse.milter temse.impl.command.proxy}
     #{temse.message temse.replay temse.impl.command.run}
     #{temse.simulate temse.impl.command.replay}

@@ -121,15 +121,15 @@
         (.midPacket decoder) (on-damage @offset "it ends within this packet")))))
 
 (defn- decode-stream
-  "What the MTA alone has sent is not told to be without answer."
+  "Where one side is alone, what it says is not reported to be without answer, or without event."
   [{:keys [stream] :as input} {:keys [on-exchange on-end]} say]
-  (let [answered? (volatile! false)
+  (let [heard (volatile! #{})
         tap (tap/tap #(on-exchange (cond-> (assoc % :id 1, :peer "dump")
-                                     (not @answered?) (assoc :response [])))
+                                     (not (:milter @heard)) (assoc :response [])
+                                     (not (:mta @heard)) (dissoc :remarks)))
                      (fn [_ e] (throw e)))
         on-packet (sided (fn [side ^Packet packet]
-                           (when (= :milter side)
-                             (vreset! answered? true))
+                           (vswap! heard conj side)
                            (tap side (.toBytes packet) 0)))
         on-bytes (packet-reader on-packet #(say "at offset " %1 ": " %2))]
     (if (= 0 (first (input/peeked input 1)))
