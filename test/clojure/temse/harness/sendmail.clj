@@ -16,7 +16,7 @@
    [clojure.string :as str]
    [temse.harness.mta :as mta])
   (:import
-   (java.io Closeable File)))
+   (java.io Closeable File FileNotFoundException)))
 
 (set! *warn-on-reflection* true)
 
@@ -69,11 +69,19 @@
                        {"sendmail.mc" (mc-text options port)
                         "options.cf" (options-text options)})}))
 
+(defn- text-of
+  "Returns the text of a file, or nil if it is gone by now."
+  [file]
+  (try
+    (slurp file :encoding "ISO-8859-1")
+    (catch FileNotFoundException _)))
+
 (defn quarantined
   "Returns the quarantined mails, a map of queue id to the reason that was given."
   [{:keys [queue-directory]}]
   (into (sorted-map)
         (for [^File file (.listFiles ^File queue-directory)
               :let [[_ id] (re-matches #"hf(.+)" (.getName file))]
-              :when id]
-          [id (second (re-find #"(?m)^q(.*)$" (slurp file :encoding "ISO-8859-1")))])))
+              :let [text (when id (text-of file))]
+              :when text]
+          [id (second (re-find #"(?m)^q(.*)$" text))])))
