@@ -23,6 +23,7 @@
   "Options of apply-actions."
   {:mta [":postfix or :sendmail" #{:postfix :sendmail} :postfix]
    :leading-space? keys/truth
+   :read? keys/truth
    :refused ["a sequence of true and false" #(or (nil? %) (sequential? %))]})
 
 (def ^:private delivery-table
@@ -37,6 +38,10 @@
              (str "actions are a sequence of maps such as {:action :accept}, not "
                   (keys/shown actions))))))
 
+(defn- read-actions
+  [actions {:keys [read?]}]
+  (if read? actions (map edit/as-read actions)))
+
 (defn delivered
   "Returns the message as the next hop gets it after the modifications among the actions: with the
   header fields that the MTA makes, which have {:made true} as metadata, and with the recipients in
@@ -50,7 +55,7 @@
   (keys/check "the options of delivered" options delivery-table)
   (check-actions actions)
   (let [{:keys [edited in-sending-order]} (rules/of mta)]
-    (in-sending-order (edited message (concat refused (repeat false)) (map edit/as-read actions) leading-space? made))))
+    (in-sending-order (edited message (concat refused (repeat false)) (read-actions actions options) leading-space? made))))
 
 (def ^:private made
   {"Received" "from client.example.org"})
@@ -61,6 +66,7 @@
 
     :mta              ; :postfix or :sendmail, whose rules apply (default: :postfix)
     :leading-space?   ; values in the actions have the space after the colon (default: false)
+    :read?            ; the actions are as the MTA has read them from another milter (default: false)
     :refused          ; booleans, whether the filter has refused each recipient (default: none)
 
     (apply-actions {:headers [[\"Subject\" \"hi\"]] …} [(act/add-header \"X-Seen\" \"yes\")])"
@@ -71,7 +77,7 @@
    (keys/check "the options of apply-actions" options application-table)
    (check-actions actions)
    (let [{:keys [edited]} (rules/of mta)]
-     (-> (edited message (concat refused (repeat false)) (map edit/as-read actions) leading-space? made)
+     (-> (edited message (concat refused (repeat false)) (read-actions actions options) leading-space? made)
          (update :headers #(into [] (remove (comp :made meta)) %))))))
 
 ;; ---- filters that see a message as a whole

@@ -151,6 +151,11 @@
   (cons (str "       !!! " (Printable/of ^String (plain explanation) (int widest-line)))
         (map #(str "           at " (Printable/of ^String (plain %) (int widest-line))) trace)))
 
+(defn remark-text
+  "Returns in one printable line what an MTA makes of an answer, one of the :remarks of a result."
+  [{:keys [text]}]
+  (Printable/of ^String (plain text) (int widest-line)))
+
 (defn- time-text
   [{:keys [nanos millis]}]
   (let [millis (or millis (some-> nanos (/ 1e6)) 0)]
@@ -171,7 +176,7 @@
 
 (defn- step-lines
   "Returns the lines of an exchange, which a number of its connection or a mark may precede."
-  [{:keys [id event pass? errors] ::keys [below] :as exchange} flags?]
+  [{:keys [id event pass? errors remarks] ::keys [below] :as exchange} flags?]
   (let [text #(if (and flags? (= :options (:event %))) (line "options" (flags-text %)) (%2 %))
         mark (cond
                id (text/formatted "%4d  " id)
@@ -181,6 +186,7 @@
       (when-not (= :unasked (:event event))
         [(str mark "MTA  --> " (text event event-text))])
       (map #(str mark "     <-- " %) (answer-lines exchange #(text % action-text)))
+      (map #(str mark "      !  " (remark-text %)) remarks)
       (mapcat error-lines errors)
       below)))
 
@@ -194,8 +200,8 @@
 
 (defn- alike
   "What exchanges have in common of which only the first and the last are shown."
-  [{:keys [event response problem pass? errors]}]
-  [(:event event) response problem pass? (empty? errors)])
+  [{:keys [event response problem pass? errors remarks]}]
+  [(:event event) response problem pass? (empty? errors) remarks])
 
 (defn- run-lines
   "Returns the lines of exchanges that are alike."

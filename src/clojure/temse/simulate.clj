@@ -10,16 +10,7 @@
     ;=> {:fate :refused :at :mail :smtp {… :mail {:smtp-code 550 …}} :message nil}
 
   Both MTAs are taken as they come, without rules of their own about clients, addresses or contents.
-  Not simulated are
-
-  - the Message-Id, Date and From that Postfix makes for local clients: filters see them, so give
-    them with the message,
-  - address fields in a form that Sendmail writes anew: several addresses, comments, local ones; and
-    envelope addresses without a domain or with quotes,
-  - lines over 990 bytes, which both MTAs break, and CR or LF alone in what the client sends,
-  - the fields Message and Text, which end the header on Sendmail, and a Full-Name there with quotes,
-    comments or backslashes,
-  - filters that fail: see the MTA's settings for those."
+  doc/simulate.org lists what is not simulated."
   (:require
    [temse.action :as act]
    [temse.impl.events :as events]
@@ -156,8 +147,9 @@
 
 (defn- recipient
   "Returns the state after one recipient; `asked` are the exchanges about those that are left."
-  [{:keys [asked] :as state} address]
-  (let [exchange (first asked)
+  [{:keys [mta asked] :as state} address]
+  (let [{:keys [hangs-up?]} (rules/of mta)
+        exchange (first asked)
         asked? (= address (:address (:event exchange)))
         [{:keys [smtp-code] :as reply} state]
         (answer state :recipient address (when asked? [(final-reply exchange)]))]
@@ -165,7 +157,7 @@
                 (update-in [:smtp :recipients] (fnil conj []) reply)
                 (update :refused (fnil conj []) (<= 400 smtp-code)))
       asked? (update :asked rest)
-      (= 421 smtp-code) reduced)))
+      (hangs-up? smtp-code) reduced)))
 
 (defn- recipients
   "A client that has named no recipient is refused by the MTA itself at DATA."
@@ -177,7 +169,10 @@
       (empty? heard)
       (after-reply state :data :data (:no-recipients (rules/of mta)))
 
-      (or (every? true? refused) (= 421 (:smtp-code (peek heard))))
+      ((:hangs-up? (rules/of mta)) (:smtp-code (peek heard)))
+      (settled state :recipient (peek heard))
+
+      (every? true? refused)
       (settled state :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
                                     (first heard)))
 
@@ -192,32 +187,40 @@
   [:header :end-of-headers :body :end-of-message])
 
 (defn- modifications
-  [conversation]
-  (mapcat :response (filter #(= :end-of-message (:event (:event %))) conversation)))
+  "Returns the changes of the mail. Postfix takes quarantine at any event."
+  [{:keys [mta conversation]}]
+  (let [{:keys [early-quarantine?]} (rules/of mta)]
+    (for [{:keys [event response]} conversation
+          {:keys [action] :as change} response
+          :when (or (= :end-of-message (:event event))
+                    (and early-quarantine? (= :quarantine action)))]
+      change)))
 
 (defn- content
   "The modifications before a refusal may leave traces in its text."
-  [{:keys [mta conversation] :as state}]
-  (let [{:keys [topic complaint]} (rules/of mta)
+  [{:keys [mta message conversation] :as state}]
+  (let [{:keys [topic complaint own-refusal]} (rules/of mta)
+        own (own-refusal message)
         settling (first (for [event content-events
                               reply (replies conversation event)
                               :when (not= :pass (effect reply))]
                           event))
-        before (modifications conversation)
+        before (modifications state)
         after (answered state :message (or settling :end-of-message) (topic before)
                         (mapcat #(replies conversation %) content-events))
         complained (when (= :deferred (:fate after)) (complaint before))]
-    (cond-> after
-      complained (after-reply :message settling complained))))
+    (cond-> (if own (after-reply state :message :end-of-message own) after)
+      (and complained (not own)) (after-reply :message settling complained))))
 
 (defn- go-on
   "Returns the state after the mail has been accepted."
-  [{:keys [mta session message refused conversation discarded-at leading-space?] :as state}]
-  (let [{:keys [held-without-recipients?]} (rules/of mta)
+  [{:keys [mta session message refused discarded-at leading-space?] :as state}]
+  (let [{:keys [held-without-recipients? received]} (rules/of mta)
         {:keys [recipients quarantine] :as delivered}
-        (message/delivered message (modifications conversation)
+        (message/delivered (received message) (modifications state)
                            {:mta mta
                             :leading-space? leading-space?
+                            :read? true
                             :refused refused
                             :made (made-values session message)})]
     (cond
@@ -232,6 +235,12 @@
              :fate (if quarantine :held :delivered)
              :at :end-of-message
              :delivered delivered))))
+
+(defn- as-read
+  "Returns an exchange with the response as the MTA reads it: where it has remarked upon it, it has."
+  [{:keys [remarks] :as exchange}]
+  (cond-> exchange
+    (nil? remarks) (update :response (partial map edit/as-read))))
 
 (defn outcome
   "Returns what becomes of a mail of which the filter has said so much:
@@ -263,7 +272,7 @@
   (let [start {:mta mta
                :session (merge default-session session)
                :message message
-               :conversation (map #(update % :response (partial map edit/as-read)) conversation)
+               :conversation (map as-read conversation)
                :leading-space? (contains? (:protocol agreement) :leading-space)}
         step (fn [state f] (if (:fate state) (reduced state) (f state)))
         {:keys [smtp fate at delivered]}

@@ -33,14 +33,15 @@
    [temse.milter :as milter]
    [temse.report :as report]
    [temse.simulate :as simulate]
+   [temse.simulate.rules :as rules]
    [temse.test.expect :as expect])
   (:import
    (java.io Closeable IOException)
    (java.lang.reflect Method)
    (java.util Base64 Collections Map WeakHashMap)
    (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
-   (temse.client BriefMap Fault Mail MtaClient MtaOptions MtaSession MtaStyle)
-   (temse.protocol ActionCodec Agreement EventCodec EventType MacroTable MilterException Negotiation Offer ProtocolFlag Text)
+   (temse.client BriefMap Fault Mail MtaClient MtaOptions MtaSession MtaStyle Timeouts)
+   (temse.protocol ActionCodec Agreement EventCodec EventType MacroStage MacroTable MilterException Negotiation Offer ProtocolFlag Text)
    (temse.server Connection Response ServerListener)
    (temse.transport Endpoint)))
 
@@ -120,12 +121,29 @@
                (str "a :fault must be :drop-connection, :garbage, :split, :slow, :early or :merge,"
                     " not " (pr-str kind)))))))
 
+(defn- macros?
+  "Returns true for values of macros by name, among them maps of these by stage."
+  [given]
+  (and (map? given)
+       (every? (fn [[k value]]
+                 (if (keyword? k)
+                   (and (MacroStage/ofKeyword k) (map? value) (every? string? (mapcat identity value)))
+                   (and (string? k) (string? value))))
+               given)))
+
+(def ^:private timeout-table
+  (assoc (zipmap [:connect :write :reply :end-of-message] (repeat (conj keys/milliseconds 30000)))
+         :message (conj keys/milliseconds 600000)))
+
 (def ^:private connect-options
   "Options of connect-to."
   {:mta [":postfix or :sendmail" #{:postfix :sendmail} :postfix]
    :offer ["an :options event, or the name of one of temse.test/offers" #(or (map? %) (keyword? %))]
-   :macros ["a map of strings" #(and (map? %) (every? string? (keys %)) (every? string? (vals %)))]
-   :timeout (conj keys/milliseconds 30000)
+   :macros ["a map of strings, also one for each of some stages, such as {\"i\" \"4AB\" :mail {\"auth_authen\" \"a\"}}"
+            macros?]
+   :timeout ["milliseconds, or a map of :connect, :write, :reply, :end-of-message and :message"
+             #(or (map? %) (keys/milliseconds? %))
+             30000]
    :faults ["a sequence of maps such as {:fault :early}"
             #(and (or (nil? %) (sequential? %)) (every? map? %))]})
 
@@ -154,13 +172,28 @@
                                     " been: give " (string/join ", " (keys options))
                                     " to connect-to")))))
 
+(defn- with-macros
+  ^MtaOptions [^MtaOptions options macros]
+  (reduce-kv (fn [^MtaOptions options stage values]
+               (.withMacros options (MacroStage/ofKeyword stage) values))
+             (.withMacros options (into {} (filter (comp string? key)) macros))
+             (into {} (filter (comp keyword? key)) macros)))
+
+(defn- timeouts
+  ^Timeouts [given]
+  (let [{:keys [connect write reply end-of-message message]}
+        (keys/with-defaults "the option :timeout" given timeout-table)]
+    (Timeouts. (keys/duration connect) (keys/duration write) (keys/duration reply)
+               (keys/duration end-of-message) (keys/duration message))))
+
 (defn- mta-options
   ^MtaOptions [{:keys [mta offer macros timeout faults]}]
   (cond-> (if (= :sendmail mta) MtaOptions/SENDMAIL MtaOptions/POSTFIX)
     offer (.withOffer (negotiation/offer (offer-event offer)))
-    macros (.withMacros ^Map macros)
+    macros (with-macros macros)
     (seq faults) (.withFaults (into-array Fault (map fault faults)))
-    true (.withTimeout (keys/duration timeout))))
+    (map? timeout) (.withTimeouts (timeouts timeout))
+    (int? timeout) (.withTimeout (keys/duration timeout))))
 
 (def ^:private ^Map failures-by-session
   "Of each session with a filter of this process what `listening` keeps."
@@ -275,8 +308,12 @@
 
     :mta       ; :postfix or :sendmail (default: :postfix)
     :offer     ; an :options event, such as {:version 2}: what the MTA offers (default: `postfix`)
-    :macros    ; values of macros by name, such as {\"auth_authen\" \"alice\"}
-    :timeout   ; milliseconds to wait for each reply (default: 30000)
+    :macros    ; values of macros by name, such as {\"auth_authen\" \"alice\"}: sent at the stages
+               ; at which the MTA or the filter lists them, at :connect if none does; and by stage,
+               ; such as {:mail {\"auth_authen\" \"alice\"}}: sent at that stage
+    :timeout   ; milliseconds to wait for the connection, for each reply, and to write (default:
+               ; 30000); or a map of :connect, :write, :reply, :end-of-message (each 30000) and
+               ; :message, for all replies to a message together (default: 600000)
 
   Throws an IOException where the filter cannot be reached or closes the connection."
   (^MtaSession [filter]
@@ -356,9 +393,10 @@
              :smtp smtp
              :fate fate
              :message (when (#{:delivered :held} fate)
-                        (message/apply-actions sent modifications
+                        (message/apply-actions ((:received (rules/of mta)) sent) modifications
                                                {:mta mta
                                                 :refused refused
+                                                :read? true
                                                 :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))))
 
 (defn- greeted
@@ -377,15 +415,14 @@
   "Plays a mail over a session and returns the report."
   [^MtaSession session ^Mail mail]
   (let [sent (.toMap mail)
-        report (.deliver session mail)
-        errors (take-errors session (:conversation report))]
+        {:keys [conversation] :as report} (.deliver session mail)
+        errors (take-errors session conversation)]
     (BriefMap/of
-      (merge (with-outcome session sent report)
-             {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
-                               (:conversation report))
-              :sent sent
-              :agreement (agreement session)}
-             (when errors {:errors errors})))))
+      (cond-> (assoc (with-outcome session sent report)
+                     :responses (mapv (fn [{:keys [event response]}] [(:event event) response]) conversation)
+                     :sent sent
+                     :agreement (agreement session))
+        errors (assoc :errors errors)))))
 
 (defn- unstarted
   "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
@@ -407,7 +444,7 @@
        :errors errors})))
 
 (defn- run-some
-  "Plays mails over one connection until a fault ends it, and returns the reports."
+  "Plays mails over one connection until it ends, and returns the reports."
   [filter mails options]
   (try
     (with-open [session (greeted filter options)]
@@ -744,7 +781,7 @@
 
 (defn- place
   [form]
-  {:file (.getName (io/file *file*)), :line (:line (meta form))})
+  {:file (some-> *file* io/file .getName), :line (:line (meta form))})
 
 (defmacro check-conversation
   "Runs a conversation as `run-conversation` does and tells clojure.test whether all was as

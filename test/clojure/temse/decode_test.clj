@@ -412,6 +412,30 @@
     "%07o %s"
     "%07d %s"))
 
+;; Foreign milters
+
+(deftest what-mtas-make-of-an-answer-is-shown-below-it
+  (are [actions remarks]
+       (let [bytes (concat (mapcat second (take 7 said)) actions)]
+         (= remarks (map #(second (string/split % #"  !  ")) (filter #(string/includes? % "  !  ")
+                                                                     (string/split-lines (:output (decoded bytes)))))))
+    (action-bytes {:action :accept}) []
+
+    (concat (action-bytes {:action :change-body, :body (byte-array 1)})
+            (action-bytes {:action :add-header, :name "A", :value "b"})
+            (action-bytes {:action :change-body, :body (byte-array 1)})
+            (action-bytes {:action :accept}))
+    [(str "the pieces of the new body are not sent one after the other; Postfix defers by 451 4.3.5 and does"
+          " without the milter from then on")]
+
+    [0 0 0 7 (int \h) 65 0 98 13 10 0, 0 0 0 1 (int \a)]
+    (for [mta ["Postfix" "Sendmail"]]
+      (str "the value of the field holds a CR, which " mta " delivers: a line that ends in CR LF arrives with CR CR LF"))
+
+    [0 0 0 1 (int \a), 0 0 0 1 (int \a)]
+    (for [mta ["Postfix" "Sendmail"]]
+      (str "the milter has sent a reply too many; " mta " takes it for the answer to what it says next"))))
+
 ;; Bounds
 
 (defn- segment
@@ -466,7 +490,7 @@
   (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))
         bytes (pcap 1 (frames ethernet ip4 (segments said)))]
     (is (= (str "1 recordings in " directory "\n") (:output (decoded bytes "--record" directory))))
-    (is (= {#{:agreement} :options, #{:modifications} :end-of-message}
+    (is (= {#{:modifications} :end-of-message}
            (into {} (map (juxt :differs (comp :event :event)))
                  (replay/replay directory {:handlers {:mail (fn [_ _])
                                                       :end-of-message (fn [_ _] [{:action :accept}])}}))))

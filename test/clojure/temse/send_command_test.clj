@@ -9,6 +9,7 @@
    [temse.differential.peers :as peers]
    [temse.impl.command.send :as send]
    [temse.impl.load :as load]
+   [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.runner :as runner]
    [temse.support :as support])
@@ -17,6 +18,8 @@
    (java.io ByteArrayInputStream DataInputStream File StringWriter)
    (java.lang ProcessHandle)
    (java.net InetAddress ServerSocket Socket)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)
    (java.util List)
    (java.util.concurrent TimeUnit)
    (java.util.stream LongStream LongStream$Builder)
@@ -25,15 +28,19 @@
 (set! *warn-on-reflection* true)
 
 (defn- run
-  "Returns the exit :code, what was printed as :out, and the :error of the command."
+  "Returns the exit :code, what was printed as :out, and as :error what the command ended with or
+  printed as an error."
   [& args]
   (let [out (StringWriter.)
-        outcome (binding [*out* out]
+        err (StringWriter.)
+        outcome (binding [*out* out, *err* err]
                   (try
                     {:code (send/run (map str args))}
                     (catch ExceptionInfo e
-                      {:code (:temse.cli/exit (ex-data e)), :error (ex-message e)})))]
-    (assoc outcome :out (str out))))
+                      {:code (:temse.cli/exit (ex-data e)), :error (ex-message e)})))
+        printed (string/trim-newline (string/replace (str err) #"(?m)^temse: " ""))]
+    (cond-> (assoc outcome :out (str out))
+      (seq printed) (update :error #(if % (str printed "\n" %) printed)))))
 
 (defmacro ^:private with-filter
   "Runs the body with `address` bound to that of a filter of these handlers, which logs nothing."
@@ -62,6 +69,8 @@
   (for [e @seen
         :when (= event (:event e))]
     (if more (mapv e ks) (get e k))))
+
+(declare json)
 
 (defn- with-files
   "Calls f with the paths of files of these texts."
@@ -187,6 +196,220 @@
        ["--version" "4"] 4 "mx.example.com" false
        ["--version" "3"] 3 "mx.example.com" false
        ["--mta=sendmail" "--version=2"] 2 "MTA" true))
+
+;; Servers of bytes
+
+(defn- with-peer
+  "Calls f with the address of a server that treats its first connection as `behave` does."
+  [behave f]
+  (with-open [server (ServerSocket. 0 1 (InetAddress/getLoopbackAddress))]
+    (let [peer (future
+                 (with-open [socket (.accept server)]
+                   (behave socket)))]
+      (try
+        (f (str "inet:" (.getLocalPort server) "@127.0.0.1"))
+        (finally
+          (.close server)
+          (future-cancel peer))))))
+
+(def ^:private answer-to-offer
+  [0 0 0 13 (int \O) 0 0 0 6 0 0 0 0 0 0 0 0])
+
+(defn- write
+  [^Socket socket octets]
+  (doto (.getOutputStream socket)
+    (.write (byte-array (map unchecked-byte octets)))
+    (.flush)))
+
+(defn- skip-packets
+  [^Socket socket n]
+  (let [in (DataInputStream. (.getInputStream socket))]
+    (dotimes [_ n]
+      (.readFully in (byte-array (.readInt in))))))
+
+(defn- read-to-end
+  [^Socket socket]
+  (.readAllBytes (.getInputStream socket)))
+
+(defn- with-server
+  "Calls f with the address of a server that treats each connection as `behave` does, which gets its number, too."
+  [behave f]
+  (with-open [server (ServerSocket. 0 9 (InetAddress/getLoopbackAddress))]
+    (let [peer (future
+                 (doseq [number (range)]
+                   (with-open [socket (.accept server)]
+                     (behave socket number))))]
+      (try
+        (f (str "inet:" (.getLocalPort server) "@127.0.0.1"))
+        (finally
+          (.close server)
+          (future-cancel peer))))))
+
+(defn- answer-all
+  "Lets each event go on, and closes at the first packet of one of these codes."
+  [^Socket socket closing]
+  (let [in (DataInputStream. (.getInputStream socket))]
+    (loop []
+      (let [packet (byte-array (.readInt in))]
+        (.readFully in packet)
+        (when-not (closing (aget packet 0))
+          (when-not (#{(int \D) (int \A) (int \Q)} (aget packet 0))
+            (write socket [0 0 0 1 (int \c)]))
+          (recur))))))
+
+;; Where mails come from
+
+(defn- with-directory
+  "Calls f with a directory, which is deleted afterwards with all that is in it."
+  [f]
+  (let [directory (.toFile (Files/createTempDirectory "mails" (make-array FileAttribute 0)))]
+    (try
+      (f directory)
+      (finally
+        (run! io/delete-file (reverse (file-seq directory)))))))
+
+(defn- put
+  [directory & path-and-text]
+  (let [file (apply io/file directory (butlast path-and-text))]
+    (io/make-parents file)
+    (spit file (last path-and-text))))
+
+(defn- subjects
+  [seen]
+  (for [[field-name value] (told seen :header :name :value)
+        :when (= "Subject" field-name)]
+    value))
+
+(deftest a-directory-is-its-mails-and-a-maildir-is-its-new-and-other-ones
+  (with-directory
+    (fn [directory]
+      (put directory "plain" "b.eml" "Subject: b\n\n")
+      (put directory "plain" "a.eml" "Subject: a\n\n")
+      (put directory "plain" ".hidden" "Subject: hidden\n\n")
+      (put directory "plain" "below" "c.eml" "Subject: c\n\n")
+      (put directory "maildir" "cur" "1:2,S" "Subject: read\n\n")
+      (put directory "maildir" "new" "2" "Subject: new\n\n")
+      (put directory "maildir" "tmp" "3" "Subject: tmp\n\n")
+      (.mkdir (io/file directory "empty"))
+      (let [seen (atom [])]
+        (with-filter [address (recording seen)]
+          (is (= 0 (:code (run address (io/file directory "plain") (io/file directory "maildir")))))
+          (is (= ["a" "b" "new" "read"] (subjects seen)))
+          (let [empty-directory (str (io/file directory "empty"))]
+            (is (= {:code 2, :out "", :error (str empty-directory ": there is no mail in this directory")}
+                   (run address empty-directory)))))))))
+
+(deftest a-pipe-is-read-to-its-end
+  (with-directory
+    (fn [directory]
+      (let [pipe (io/file directory "pipe")
+            seen (atom [])]
+        (is (zero? (.waitFor (.start (ProcessBuilder. ^List (vector "mkfifo" (str pipe)))))))
+        (with-filter [address (recording seen)]
+          (let [writer (future (spit pipe "Subject: piped\n\nhi\n"))]
+            (is (= 0 (:code (run address pipe))))
+            (support/awaited writer)))
+        (is (= ["piped"] (subjects seen)))))))
+
+(deftest a-mail-that-cannot-be-sent-is-reported-and-the-next-one-follows
+  (with-files
+    (fn [first-mail last-mail]
+      (let [seen (atom [])]
+        (with-filter [address (recording seen)]
+          (let [{:keys [code error out]} (run address first-mail "/no/such.eml" last-mail)]
+            (is (= 2 code))
+            (is (= "/no/such.eml: there is no such file" error))
+            (is (= 2 (count (re-seq #"status: accepted" out)))))
+          (is (= ["accept" nil "accept"]
+                 (map #(get (json %) "verdict")
+                      (string/split-lines (:out (run address "--json" first-mail "/no/such.eml" last-mail)))))))
+        (is (= ["first" "last" "first" "last"] (subjects seen)))))
+    "Subject: first\n\n"
+    "Subject: last\n\n"))
+
+(deftest a-mail-that-breaks-the-connection-is-followed-by-the-next-one
+  (with-server (fn [socket number]
+                 (skip-packets socket 1)
+                 (write socket answer-to-offer)
+                 (answer-all socket (if (zero? number) #{(int \M)} #{})))
+               (fn [address]
+                 (with-files
+                   (fn [mbox]
+                     (let [{:keys [code error out]} (run address "--mbox" mbox)]
+                       (is (= 2 code))
+                       (is (= (str address ": " mbox " 1: the milter closed the connection at :mail;"
+                                   " the log of the filter should tell why")
+                              error))
+                       (is (= 1 (count (re-seq #"status: accepted" out))))))
+                   two-mails))))
+
+;; Macros, other commands, the message
+
+(deftest a-macro-is-sent-at-its-stage-or-where-it-is-listed-or-at-connect
+  (doseq [mta ["postfix" "sendmail"]
+          :let [seen (atom [])
+                stages (fn [macro-name]
+                         (for [{:keys [event stage-macros]} @seen
+                               :when (contains? stage-macros macro-name)]
+                           event))]]
+    (with-filter [address (into {}
+                                (for [event [:connect :hello :mail :recipient :data :end-of-message]]
+                                  [event (fn [e context]
+                                           (swap! seen conj (assoc e :stage-macros (get (milter/macros context) event)))
+                                           context)]))]
+      (is (= 0 (:code (run address "--mta" mta "--macro" "nobody_lists=1" "--macro" "auth_authen=a"
+                           "--macro" "rcpt:own=2" "--macro" "end-of-message:own=3")))))
+    (testing mta
+      (is (= [:connect] (stages "nobody_lists")))
+      (is (= [:mail] (stages "auth_authen")))
+      (is (= [:recipient :end-of-message] (stages "own"))))))
+
+(deftest commands-that-the-mta-does-not-know-are-sent-after-hello
+  (let [seen (atom [])]
+    (with-filter [address (assoc (recording seen)
+                                 :unknown (fn [{:keys [command]} _]
+                                            (swap! seen conj {:event :unknown, :command command})
+                                            (when (= "EVIL" command) [(act/reject)])))]
+      (let [{:keys [code out]} (run address "--unknown" "HELP me" "--unknown" "EVIL")]
+        (is (= 0 code))
+        (is (string/starts-with? out "unknown: HELP me continue\nunknown: EVIL reject\nstatus: accepted"))))
+    (is (= ["HELP me" "EVIL"] (told seen :unknown :command)))
+    (is (= [:connect :hello :unknown :unknown :mail] (map :event (take 5 @seen))))))
+
+(deftest a-reset-comes-before-each-mail
+  (let [seen (atom [])]
+    (with-filter [address (assoc (recording seen)
+                                 :message-end (fn [{:keys [reason]} context]
+                                                (swap! seen conj {:event :message-end, :reason reason})
+                                                context))]
+      (with-files
+        (fn [mbox]
+          (is (= 0 (:code (run address "--rset" "--mbox" mbox)))))
+        two-mails))
+    (is (= 4 (count (told seen :mail))))
+    (is (= [:aborted :accepted :aborted :accepted]
+           (told seen :message-end :reason)))))
+
+(deftest the-mail-as-it-would-be-delivered-is-written
+  (with-directory
+    (fn [directory]
+      (let [one (io/file directory "one.eml")
+            several (io/file directory "several.mbox")]
+        (with-filter [address {:header (fn [{:keys [value]} _] (when (= "refused" value) [(act/reject)]))
+                               :end-of-message (fn [_ _] [(act/add-header "X-Seen" "yes")])}]
+          (run address "--output-message" one)
+          (is (= (str "From: sender@example.org\r\nTo: recipient@example.com\r\nSubject: A test\r\nX-Seen: yes\r\n\r\n"
+                      "This is a test.\r\n")
+                 (slurp one)))
+          (run address "--output-message" one "--header" "Subject: refused")
+          (is (= "" (slurp one)))
+          (with-files
+            (fn [mbox]
+              (run address "--output-message" several "--mbox" mbox)
+              (is (= [["one" "yes"] ["two" "yes"]]
+                     (for [{:keys [headers]} (mail/read-mbox several)]
+                       (map (into {} headers) ["Subject" "X-Seen"])))))
+            two-mails))))))
 
 ;; What is told, and the exit code
 
@@ -407,8 +630,14 @@
     "--header needs a name, a colon and a value, such as 'Subject: hi', not \": hi\""
     ["1" "--header" "Sub ject: hi"]
     "--header needs a name, a colon and a value, such as 'Subject: hi', not \"Sub ject: hi\""
-    ["1" "--macro" "i"] "--macro needs NAME=VALUE, such as auth_authen=alice, not \"i\""
-    ["1" "--macro" "=i"] "--macro needs NAME=VALUE, such as auth_authen=alice, not \"=i\""
+    ["1" "--macro" "i"] "--macro needs NAME=VALUE or STAGE:NAME=VALUE, such as auth_authen=alice, not \"i\""
+    ["1" "--macro" "=i"] "--macro needs NAME=VALUE or STAGE:NAME=VALUE, such as auth_authen=alice, not \"=i\""
+    ["1" "--macro" "quit:i=1"]
+    (str "the STAGE of --macro is one of connect, data, end-of-headers, end-of-message, hello, helo, mail, rcpt,"
+         " recipient, not \"quit\"")
+    ["1" "--rset" "--count" "2"]
+    (str "--rset, --unknown and --output-message are for single conversations, --count and --threads measure:"
+         " take one of them")
     ["1" "--mta" "exim"] "--mta is one of postfix, sendmail, not \"exim\""
     ["1" "--version" "5"] "--version is one of 2, 3, 4, 6, not \"5\""
     ["1" "--connect-port" "65536"]
@@ -427,7 +656,7 @@
     "--header and --body make a mail of their own; they do not change m"
     ["1" "/no/such.eml"] "/no/such.eml: there is no such file"
     ["1" "--mbox" "/no/such.mbox"] "/no/such.mbox: there is no such file"
-    ["1" "/"] "/: there is no such file")
+    ["1" "/no/such.eml" "--count" "2"] "/no/such.eml: there is no such file\nthere is no mail to send")
   (is (= [2 true]
          ((juxt :code #(string/includes? (:error %) "write inet:PORT@HOST")) (run "nonsense")))))
 
@@ -465,38 +694,6 @@
 
 ;; Filters that are not there, or broken
 
-(defn- with-peer
-  "Calls f with the address of a server that treats its first connection as `behave` does."
-  [behave f]
-  (with-open [server (ServerSocket. 0 1 (InetAddress/getLoopbackAddress))]
-    (let [peer (future
-                 (with-open [socket (.accept server)]
-                   (behave socket)))]
-      (try
-        (f (str "inet:" (.getLocalPort server) "@127.0.0.1"))
-        (finally
-          (.close server)
-          (future-cancel peer))))))
-
-(def ^:private answer-to-offer
-  [0 0 0 13 (int \O) 0 0 0 6 0 0 0 0 0 0 0 0])
-
-(defn- write
-  [^Socket socket octets]
-  (doto (.getOutputStream socket)
-    (.write (byte-array (map unchecked-byte octets)))
-    (.flush)))
-
-(defn- skip-packets
-  [^Socket socket n]
-  (let [in (DataInputStream. (.getInputStream socket))]
-    (dotimes [_ n]
-      (.readFully in (byte-array (.readInt in))))))
-
-(defn- read-to-end
-  [^Socket socket]
-  (.readAllBytes (.getInputStream socket)))
-
 (deftest a-filter-that-is-not-there-is-told
   (let [address (str "inet:" (support/free-port) "@127.0.0.1")
         error (str address ": Connection refused; is the filter running, and is this its address?")]
@@ -515,7 +712,7 @@
                     (= {:code 2, :error (str address ": " error), :out ""}
                        (apply run address args))))
        (str "timed out after 50 ms, waiting for a reply;"
-            " is the filter stuck? --timeout gives it more time")
+            " is the filter stuck? --timeout and --total-timeout give it more time")
        read-to-end
        ["--timeout" "0.05"]
 
@@ -541,6 +738,84 @@
             (write % (concat answer-to-offer (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))))
             (skip-packets % 6))
        []))
+
+(defn- send-to
+  "Returns what the command does with a server that answers the offer and then behaves so."
+  [behave & args]
+  (with-peer (fn [socket]
+               (skip-packets socket 1)
+               (write socket answer-to-offer)
+               (behave socket))
+             #(apply run % args)))
+
+(deftest a-filter-that-drips-is-not-waited-for-longer-than-for-a-silent-one
+  (let [{:keys [code error]} (send-to (fn [^Socket socket]
+                                        (write socket [0 0 1 0 (int \y)])
+                                        (while (not (.isClosed socket))
+                                          (Thread/sleep 20)
+                                          (write socket [65])))
+                                      "--timeout" "0.3")]
+    (is (= 2 code))
+    (is (string/includes? error "timed out after 300 ms, waiting for a reply"))))
+
+(deftest a-flood-of-progress-ends-with-the-time-of-the-message
+  (let [{:keys [code error]} (send-to (fn [^Socket socket]
+                                        (while (not (.isClosed socket))
+                                          (write socket (take 5000 (cycle [0 0 0 1 (int \p)])))))
+                                      "--total-timeout" "0.5")]
+    (is (= 2 code))
+    (is (string/includes? error "the answers to this message took more than 500 ms together"))))
+
+(deftest each-wait-has-its-own-limit
+  (let [continue [0 0 0 1 (int \c)]
+        until-end (fn [socket] (answer-all socket #{(int \E)}) (read-to-end socket))]
+    (is (string/includes? (:error (send-to until-end "--end-of-message-timeout" "0.1")) "timed out after 100 ms"))
+    (is (string/includes? (:error (send-to (fn [socket] (write socket continue) (read-to-end socket)) "--timeout" "0.1"))
+                          "timed out after 100 ms"))
+    (is (string/includes? (:error (send-to (fn [^Socket socket]
+                                             (write socket (mapcat identity (repeat 400 continue)))
+                                             (support/awaited (promise)))
+                                           "--write-timeout" "0.1" "--timeout" "20"
+                                           "--body" (apply str (repeat 8000000 "x"))))
+                          "timed out after 100 ms, writing"))))
+
+(defn- answering-at-end
+  "Returns how a server behaves that lets all events go on, and answers the end of the message with bytes."
+  [& packets]
+  (fn [^Socket socket]
+    (let [in (DataInputStream. (.getInputStream socket))]
+      (loop []
+        (let [packet (byte-array (.readInt in))
+              code (do (.readFully in packet) (char (aget packet 0)))]
+          (cond
+            (= \E code) (do (write socket (mapcat identity packets))
+                            (recur))
+            (#{\D \A} code) (recur)
+            (= \Q code) nil
+            :else (do (write socket [0 0 0 1 (int \c)])
+                      (recur))))))))
+
+(defn- packet
+  [code text]
+  (concat [0 0 0 (inc (count text)) (int code)] (map int text)))
+
+(deftest what-an-mta-makes-of-a-foreign-answer-is-reported
+  (let [continue (packet \c "")]
+    (are [mta packets remark] (let [{:keys [out]} (send-to (apply answering-at-end packets) "--mta" mta)]
+                                (re-find remark (string/join " " (re-seq #"(?m)^remark: .*" out))))
+      "postfix" [(packet \b "one") (packet \h "A\u0000b\u0000") (packet \b "two") continue]
+      #"the pieces of the new body are not sent one after the other; Postfix defers by 451 4\.3\.5"
+
+      "postfix" [(packet \h "A\u0000b\r\n c\u0000") continue] #"holds a CR, which Postfix delivers"
+      "sendmail" [(packet \h "A\u0000b\r\n c\u0000") continue] #"holds a CR, which Sendmail delivers"
+      "postfix" [continue continue] #"has sent a reply too many; Postfix takes it for the answer"
+      "postfix" [(packet \y "550 4.7.1 no\u0000")] #"Postfix defers by 451 4\.3\.5"
+      "sendmail" [(packet \y "550 100% sure\u0000")] #"Sendmail rejects with its own text")
+    (testing "and in the conversation, and for programs"
+      (let [behave (answering-at-end (packet \h "A\u0000b\r\n c\u0000") continue)]
+        (is (re-find #"(?m)^        !  the value of the field holds a CR" (:out (send-to behave "-v"))))
+        (is (= ["not-agreed" "carriage-return"]
+               (map #(get % "remark") (get (json (string/trim-newline (:out (send-to behave "--json")))) "remarks"))))))))
 
 (deftest an-answer-that-loses-the-filter-its-mta-defers-the-mail
   (let [result (with-peer #(do (skip-packets % 1)

@@ -71,9 +71,11 @@
   [{:keys [title tell on-exchange]}]
   (let [ended-by (volatile! nil)
         deaf? (atom false)
-        exchanged (fn [{:keys [event response nanos]}]
+        exchanged (fn [{:keys [event nanos] :as exchange}]
                     (vreset! ended-by (if (= :quit (:event event)) :quit :connection-lost))
-                    (on-exchange {:event event, :response response, :millis (/ (long nanos) 1e6)}))
+                    (on-exchange (-> exchange
+                                     (dissoc :nanos)
+                                     (assoc :millis (/ (long nanos) 1e6)))))
         give-up (fn [& why]
                   (when (compare-and-set! deaf? false true)
                     (tell #(log/warn title "passes on, but is not decoded any more:" (apply str why)) nil)))

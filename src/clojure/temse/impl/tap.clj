@@ -6,6 +6,7 @@
    (clojure.lang PersistentQueue)
    (java.io ByteArrayOutputStream)
    (java.nio ByteBuffer)
+   (temse.client Overheard)
    (temse.protocol ActionCodec ActionType ActionType$Kind Budget EventCodec EventType MilterException Packet PacketDecoder ProtocolFlag)))
 
 (set! *warn-on-reflection* true)
@@ -24,7 +25,7 @@
 
 (def beginning
   "The state before the first packet."
-  {:waiting PersistentQueue/EMPTY, :size 0, :agreed #{}})
+  {:waiting PersistentQueue/EMPTY, :size 0, :agreed #{}, :agreed-actions -1})
 
 (defn- owed?
   "Returns true if the milter answers the event."
@@ -44,22 +45,33 @@
   "Bytes of the exchanges that wait, likewise."
   33554432)
 
+(defn- remarks
+  "Returns what Postfix and Sendmail make of an answer that is not as the protocol wants it."
+  [{:keys [event]} response agreed-actions]
+  (let [type (EventType/ofKeyword event)]
+    (when (or (= :unasked event) (and type (not= EventType/OPTIONS type)))
+      (Overheard/remarks type (keep (comp ::packet meta) response) agreed-actions))))
+
 (defn- let-go
   "Returns an exchange as it is told: without any action its response is nil where one was owed."
-  [{:keys [owed? response] :as exchange}]
-  (cond-> (dissoc exchange :owed? :at :size)
-    (and owed? (empty? response)) (assoc :response nil)))
+  [{:keys [owed? event response] :as exchange} agreed-actions]
+  (let [remarks (when (seq response) (seq (remarks event response agreed-actions)))]
+    (cond-> (-> exchange
+                (dissoc :owed? :at :size)
+                (assoc :response (when (or (seq response) (not owed?))
+                                   (mapv #(with-meta % nil) response))))
+      remarks (assoc :remarks (vec remarks)))))
 
 (defn- settled
   "Returns [state exchanges]: those that wait for nothing any more are let go, in order."
-  [{:keys [waiting size] :as state}]
+  [{:keys [waiting size agreed-actions] :as state}]
   (loop [waiting waiting, size (long size), done []]
     (let [exchange (peek waiting)]
       (if (and exchange
                (or (not (:owed? exchange))
                    (< (long most-waiting) (count waiting))
                    (< (long most-waiting-bytes) size)))
-        (recur (pop waiting) (- size (long (:size exchange))) (conj done (let-go exchange)))
+        (recur (pop waiting) (- size (long (:size exchange))) (conj done (let-go exchange agreed-actions)))
         [(assoc state :waiting waiting, :size size) done]))))
 
 (defn event-came
@@ -97,13 +109,14 @@
       (cond-> (-> state
                   (update :size + size)
                   (update :waiting change-first answered action size nanos))
-        (= :options (:event action)) (assoc :agreed (:protocol action))))
-    [state [{:event {:event :unasked}, :response [action], :nanos 0}]]))
+        (= :options (:event action)) (assoc :agreed (:protocol action)
+                                            :agreed-actions (unchecked-int (:action-mask action)))))
+    [state [(let-go {:event {:event :unasked}, :response [action], :nanos 0} -1)]]))
 
 (defn ended
   "Returns the exchanges whose replies never came."
-  [{:keys [waiting]}]
-  (mapv let-go waiting))
+  [{:keys [waiting agreed-actions]}]
+  (mapv #(let-go % agreed-actions) waiting))
 
 ;; ---- packets and bytes
 
@@ -139,14 +152,15 @@
 (defn packet-action
   "Returns the action of a milter's packet, for its answer to the offer an :options map."
   [^Packet packet]
-  (try
-    (if (= (.code packet) (.-code EventType/OPTIONS))
-      (EventCodec/decode packet)
-      (ActionCodec/decode packet))
-    (catch MilterException e
-      (-> (undecodable packet e)
-          (dissoc :event)
-          (assoc :action :undecodable)))))
+  (-> (try
+        (if (= (.code packet) (.-code EventType/OPTIONS))
+          (EventCodec/decode packet)
+          (ActionCodec/decode packet))
+        (catch MilterException e
+          (-> (undecodable packet e)
+              (dissoc :event)
+              (assoc :action :undecodable))))
+      (with-meta {::packet packet})))
 
 (defn tap
   "Returns a function of :mta or :milter, bytes and the time in nanoseconds, which gives each exchange

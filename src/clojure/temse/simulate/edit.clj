@@ -12,6 +12,7 @@
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
    (java.util Arrays)
+   (temse.client MtaStyle)
    (temse.protocol ActionCodec MilterException Packet PacketSink)))
 
 (set! *warn-on-reflection* true)
@@ -42,9 +43,10 @@
   (.equalsIgnoreCase ^String field-name header-name))
 
 (defn raw-value
-  "Returns what an action's value puts behind the colon."
-  [value leading-space?]
-  (if leading-space? value (str " " value)))
+  "Returns what an action's value puts behind the colon. Lines without white space at their beginning,
+  which other milters may send, get `indent`."
+  [value leading-space? indent]
+  (string/replace (if leading-space? value (str " " value)) #"\n(?![ \t])" (str "\n" indent)))
 
 (defn insert-at
   "Returns the fields with one more before the `place`-th, from 0, or at the end."
@@ -86,6 +88,15 @@
   [address]
   (str "<" address ">"))
 
+(defn well-formed?
+  "Returns true if an ESMTP parameter obeys its grammar, as those of this library's filters do."
+  [parameter]
+  (try
+    (ActionCodec/check {:action :change-sender, :address "<>", :parameters [parameter]})
+    true
+    (catch MilterException _
+      false)))
+
 (defn parameter
   "Returns the value of the last of the ESMTP parameters with this keyword, or nil."
   [parameters keyword]
@@ -120,9 +131,30 @@
   (for [keyword ["RET" "ENVID"]
         :let [value (parameter parameters keyword)]
         :when value]
-    (str keyword "=" value)))
+    (str keyword "=" (if (= "RET" keyword) (string/upper-case value) value))))
 
 ;; ---- bodies
+
+(defn received
+  "Returns the message of a client as the MTA of a style takes it in."
+  [{:keys [body] :as message} ^MtaStyle style]
+  (-> message
+      (update :headers
+              (fn [headers]
+                (mapv (fn [[header-name value raw :as header]]
+                        (let [given (or raw (str " " value))
+                              taken (.received style header-name given)]
+                          (if (identical? given taken)
+                            header
+                            (field->header {:name header-name, :raw taken}))))
+                      headers)))
+      (cond-> (bytes? body) (assoc :body (.received style ^bytes body)))))
+
+(defn stray-cr?
+  "Returns true if the message of a client holds a CR that ends no line."
+  [{:keys [headers body]}]
+  (or (boolean (some (fn [[_ value raw]] (string/includes? (or raw value) "\r")) headers))
+      (and (bytes? body) (MtaStyle/hasStrayCr body))))
 
 (defn octets
   "Returns bytes as a string of one character each."

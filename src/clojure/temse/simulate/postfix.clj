@@ -123,9 +123,11 @@
      :key-orcpt (or orcpt (str "rfc822;" given))}))
 
 (defn- added-recipient
+  "Of parameters that are given twice the first counts."
   [host {:keys [address parameters]}]
   (when-let [parsed (first-address address)]
     (let [address (rewritten host parsed)
+          parameters (reverse (filter edit/well-formed? parameters))
           orcpt (edit/parameter parameters "ORCPT")]
       {:address address
        :original (internal (first-address address))
@@ -147,11 +149,11 @@
   [{:keys [host] :as state} {:keys [address parameters]}]
   (-> state
       (assoc :sender (sender host address))
-      (update :options concat parameters)))
+      (update :options concat (filter edit/well-formed? parameters))))
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
+  (let [raw (when value (edit/raw-value value leading-space? "\t"))
         {:keys [raw] :as field} (cut {:name name :raw raw})]
     (case action
       :add-header (if position
@@ -177,7 +179,7 @@
         host (:host-name made edit/host-name)
         start (-> {:host host, :sender (sender host (:sender message))}
                   (assoc :own received
-                         :fields (into [received] (map (comp cut edit/->field)) kept)
+                         :fields (into [received] (map edit/->field) kept)
                          :options options
                          :seen #{}
                          :recipients []))
@@ -203,6 +205,11 @@
 (def broken
   "What the client hears from a malformed reply of the filter on."
   (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
+
+(defn taken-in
+  "Returns the message of a client as Postfix takes it in."
+  [message]
+  (edit/received message MtaStyle/POSTFIX))
 
 (def no-recipients
   "What the client hears at DATA if it has named no recipient."

@@ -14,8 +14,12 @@
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
+             :hangs-up? #{421 521}
+             :received postfix/taken-in
+             :own-refusal (constantly nil)
              :no-recipients postfix/no-recipients
              :held-without-recipients? true
+             :early-quarantine? true
              :topic (constantly nil)
              :complaint (constantly nil)}
    :sendmail {:edited sendmail/edited
@@ -23,13 +27,17 @@
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
+              :hangs-up? #{421}
+              :received sendmail/taken-in
+              :own-refusal sendmail/own-refusal
               :no-recipients sendmail/no-recipients
               :topic sendmail/topic
               :complaint sendmail/complaint}})
 
 (defn of
   "Returns the rules of an MTA, a map: functions, the replies :broken, which ends the filter's part,
-  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left."
+  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left, and one that the filter has
+  quarantined before its end."
   [mta]
   (or (get rules mta)
       (throw (IllegalArgumentException.

@@ -11,6 +11,7 @@
    [temse.impl.text :as text]
    [temse.simulate.edit :as edit])
   (:import
+   (temse.client MtaStyle)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -149,6 +150,10 @@
   [action parameter]
   (contains? (known-parameters action) (text/upper-case (parameter-name parameter))))
 
+(defn- taken?
+  [action parameter]
+  (and (known? action parameter) (edit/well-formed? parameter)))
+
 ;; ---- addresses
 
 (defn- spelled
@@ -232,7 +237,8 @@
     (nil? parameters)
     (reduce add-recipient recipients (map #(recipient % nil) (reverse (listed host address))))
 
-    (every? #(known? :add-recipient %) parameters)
+    (and (every? #(taken? :add-recipient %) parameters)
+         (not (next (filter #(re-find #"(?i)^ORCPT=" %) parameters))))
     (if-let [address (single host address)]
       (add-recipient recipients (recipient address parameters))
       recipients)
@@ -269,25 +275,32 @@
 
 (defn complaint
   "Returns what the client hears when the filter defers the message after these actions, or nil:
-  Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply."
+  Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply. A
+  mail has AUTH before a filter gives it."
   [actions]
   (last
     (for [{:keys [action parameters]} actions
-          :let [unknown (first (remove #(known? action %) parameters))]
-          :when unknown]
-      (edit/reply 555 "5.5.4" (str (parameter-name unknown) " parameter unrecognized")))))
+          :let [auth? #(and (= :change-sender action) (re-find #"(?i)^AUTH=" %))
+                wrong (first (filter #(or (auth? %) (not (known? action %))) parameters))]
+          :when wrong]
+      (if (auth? wrong)
+        (edit/reply 501 "5.5.0" "Duplicate AUTH parameter")
+        (edit/reply 555 "5.5.4" (str (parameter-name wrong) " parameter unrecognized"))))))
 
 ;; ---- messages
 
 (defn- change-sender
-  "Parameters replace the old ones, up to the first that Sendmail does not know."
+  "Parameters replace the old ones, up to the first that Sendmail does not take; of RET with a wrong
+  value it makes FULL."
   [{:keys [host] :as state} {:keys [action address parameters]}]
-  (cond-> (assoc state :sender (new-sender host address))
-    (seq parameters) (assoc :options (take-while #(known? action %) parameters))))
+  (let [[taken [wrong]] (split-with #(taken? action %) parameters)]
+    (cond-> (assoc state :sender (new-sender host address))
+      (seq parameters) (assoc :options taken)
+      (and wrong (re-find #"(?i)^RET=" wrong)) (update :options concat ["RET=FULL"]))))
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space?))
+  (let [raw (when value (edit/raw-value value leading-space? " "))
         field {:name name :raw raw}]
     (case action
       :add-header (if position
@@ -345,9 +358,20 @@
     (and address (addressed-codes smtp-code)) (update :text #(str address "... " %))
     true (update :text seven-bit)))
 
+(defn taken-in
+  "Returns the message of a client as Sendmail takes it in."
+  [message]
+  (edit/received message MtaStyle/SENDMAIL))
+
 (def no-recipients
   "What the client hears at DATA if it has named no recipient."
   (edit/reply 503 "5.0.0" "Need RCPT (recipient)"))
+
+(defn own-refusal
+  "Returns what the client hears that sends a CR which ends no line, whatever the filter says, or nil."
+  [message]
+  (when (edit/stray-cr? message)
+    (edit/written-reply MtaStyle/STRAY)))
 
 (defn refusal
   "Returns what the client hears when the filter refuses or defers."

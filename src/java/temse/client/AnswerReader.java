@@ -44,11 +44,13 @@ final class AnswerReader {
   private final MtaOptions options;
   private final boolean postfix;
   private final int agreed;
+  private final AnswerLimits limits;
   private final List<IPersistentMap> remarks = new ArrayList<>();
 
-  AnswerReader(Wire wire, MtaOptions options, int agreed) {
+  AnswerReader(Wire wire, MtaOptions options, int agreed, AnswerLimits limits) {
     this.wire = wire;
     this.options = options;
+    this.limits = limits;
     this.postfix = options.style() == MtaStyle.POSTFIX;
     this.agreed = agreed;
   }
@@ -83,7 +85,7 @@ final class AnswerReader {
     boolean bodyBegun = false;
     boolean bodyEnded = false;
     while (true) {
-      Packet packet = wire.read(options.timeout());
+      Packet packet = limits.read(wire, event);
       if (packet == null) {
         throw new IOException("the milter closed the connection at " + event.keyword);
       }
@@ -92,13 +94,22 @@ final class AnswerReader {
       }
       IPersistentMap action;
       try {
-        action = ActionCodec.decode(packet);
+        action = ActionCodec.decode(payloadIgnored(event, packet));
       } catch (MilterException e) {
         return bogus(event, actions, null, Category.MALFORMED_PACKET, e.getMessage());
       }
       ActionType type = ActionCodec.type(action);
+      boolean reserved = type == ActionType.SHUTDOWN || type == ActionType.CONNECTION_FAILURE;
+      if (reserved && !(postfix && type == ActionType.SHUTDOWN)) {
+        return bogus(
+            event,
+            actions,
+            action,
+            Category.REPLY_NOT_ALLOWED,
+            "the milter sent the reserved reply " + type.keyword);
+      }
       if (type.kind == ActionType.Kind.REPLY) {
-        actions.add(action);
+        actions.add(reserved ? MtaStyle.SHUTDOWN : action);
         return new Answer(actions, null);
       }
       boolean body = type == ActionType.CHANGE_BODY;
@@ -125,8 +136,19 @@ final class AnswerReader {
             "the milter sent " + type.keyword + " without having asked for " + type.flag.keyword);
       }
       checkValue(event, action);
-      actions.add(action);
+      if (limits.keeps(packet)) {
+        actions.add(action);
+      }
     }
+  }
+
+  /** Returns the packet of a plain reply without what follows its code, which Sendmail ignores. */
+  private Packet payloadIgnored(EventType event, Packet packet) {
+    if (postfix || packet.payload().length == 0 || "cardts".indexOf(packet.code()) < 0) {
+      return packet;
+    }
+    remark("payload", event, null, "the reply has a payload, which Sendmail ignores");
+    return new Packet((char) packet.code());
   }
 
   /** Returns why no answer to the event may hold an action of the type, or null. */
@@ -285,14 +307,16 @@ final class AnswerReader {
         problem
             + "; "
             + options.style().title
-            + " answers "
+            + " defers by "
             + reply.valAt(Keys.SMTP_CODE)
             + " "
             + reply.valAt(Keys.ENHANCED_CODE)
             + " and does without the milter from then on";
     remark(remark, event, action, text);
-    actions.add(reply);
-    return new Answer(actions, new MilterException(category, text, Keys.ACTION, action));
+    boolean passes = !postfix && event.compareTo(EventType.DATA) <= 0;
+    actions.add(passes ? Actions.proceed() : reply);
+    return new Answer(
+        actions, new MilterException(category, text, Keys.ACTION, action, Keys.REPLY, reply));
   }
 
   private void remark(String kind, EventType event, IPersistentMap action, String text) {

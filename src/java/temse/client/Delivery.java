@@ -25,7 +25,6 @@ import temse.protocol.ProtocolFlag;
 final class Delivery {
   static final Keyword VERDICT = Keyword.intern("verdict");
   static final Keyword AT = Keyword.intern("at");
-  static final Keyword REPLY = Keyword.intern("reply");
   static final Keyword MODIFICATIONS = Keyword.intern("modifications");
   private static final Keyword CLOSED_BY = Keyword.intern("closed-by");
   private static final Keyword MTA = Keyword.intern("mta");
@@ -64,6 +63,10 @@ final class Delivery {
         sayAhead(events);
       } else {
         attempt(events);
+      }
+      IPersistentMap refusal = session.options().style().refusal(mail);
+      if (failure == null && refusal != null && script.dialogue().inMessage()) {
+        script.hangUp(refusal);
       }
     }
     Dialogue dialogue = script.dialogue();
@@ -150,19 +153,25 @@ final class Delivery {
       return events;
     }
     events.add(EventCodec.event(EventType.DATA));
+    MtaStyle style = session.options().style();
+    if (style.refusal(mail) != null) {
+      return events;
+    }
     boolean exact = session.agreed(ProtocolFlag.LEADING_SPACE);
     for (Mail.Field field : mail.headers()) {
-      String raw = session.options().style().kept(field.name(), field.raw());
+      String raw = style.received(field.name(), field.raw());
       String value = exact ? raw : new Mail.Field(field.name(), raw).value();
       events.add(EventCodec.event(EventType.HEADER, Keys.NAME, field.name(), Keys.VALUE, value));
     }
     events.add(EventCodec.event(EventType.END_OF_HEADERS));
+    byte[] body = style.received(mail.body());
     int start = 0;
     for (int cut : mail.cuts()) {
-      addBody(events, mail.body(), start, cut);
-      start = cut;
+      int end = Math.min(cut, body.length);
+      addBody(events, body, start, end);
+      start = end;
     }
-    addBody(events, mail.body(), start, mail.body().length);
+    addBody(events, body, start, body.length);
     events.add(EventCodec.event(EventType.END_OF_MESSAGE));
     return events;
   }
@@ -206,7 +215,7 @@ final class Delivery {
               decided ? dialogue.verdict().keyword : undecided(),
               AT,
               (decided ? dialogue.at() : open).keyword,
-              REPLY,
+              Keys.REPLY,
               decided ? dialogue.reply() : failure == null ? Actions.proceed() : null,
               MODIFICATIONS,
               vector(modifications),

@@ -109,8 +109,34 @@ final class MacroSource {
         definitions.put(name, value);
       }
     }
+    if (stage != null) {
+      definitions.putAll(given(stage));
+    }
     boolean listed = stage != null && !names.getOrDefault(stage, List.of()).isEmpty();
     return definitions.isEmpty() && !postfix && !listed ? null : event(type, definitions);
+  }
+
+  /**
+   * Returns the macros that are sent at a stage whatever its list names, but those that it does.
+   */
+  private Map<String, String> given(MacroStage stage) {
+    Map<String, String> given = new LinkedHashMap<>();
+    if (stage == MacroStage.CONNECT) {
+      options
+          .macros()
+          .forEach(
+              (name, value) -> {
+                if (names.values().stream().noneMatch(list -> lists(list, name))) {
+                  given.put(name, value);
+                }
+              });
+    }
+    given.putAll(options.stageMacros().getOrDefault(stage, Map.of()));
+    return given;
+  }
+
+  private static boolean lists(List<String> names, String name) {
+    return names.stream().anyMatch(listed -> bareName(listed).equals(bareName(name)));
   }
 
   private static IPersistentMap event(EventType type, Map<String, String> definitions) {

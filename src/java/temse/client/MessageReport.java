@@ -36,7 +36,7 @@ public record MessageReport(
             ? ActionType.ofKeyword(verdict)
             : null,
         EventType.ofKeyword(report.valAt(Delivery.AT)),
-        (IPersistentMap) report.valAt(Delivery.REPLY),
+        (IPersistentMap) report.valAt(Keys.REPLY),
         ((List<?>) report.valAt(Delivery.MODIFICATIONS))
             .stream().map(IPersistentMap.class::cast).toList(),
         recipients);

@@ -21,7 +21,7 @@ public final class MtaClient {
    * @throws IOException if it cannot be reached, or closes instead of answering the offer
    */
   public static MtaSession connect(Endpoint endpoint, MtaOptions options) throws IOException {
-    return session(new SocketWire(endpoint.address(), options.timeout()), options);
+    return session(new SocketWire(endpoint.address(), options.timeouts()), options);
   }
 
   /**

@@ -1,8 +1,10 @@
 package temse.client;
 
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import temse.protocol.MacroStage;
 import temse.protocol.Offer;
 
 /**
@@ -11,38 +13,59 @@ import temse.protocol.Offer;
  * @param style whose habits it has
  * @param offer what it offers in the negotiation
  * @param macros values of macros by name, bare or in braces; they win over the values that follow
- *     from the mail, and are sent at the stages whose lists name them
- * @param timeout how long it waits for each reply
+ *     from the mail, and are sent at the stages whose lists name them, at CONNECT if none does
+ * @param stageMacros values of macros that are sent at a stage, whatever its list names
+ * @param timeouts how long it waits
  * @param faults what it does wrong on purpose
  */
 public record MtaOptions(
-    MtaStyle style, Offer offer, Map<String, String> macros, Duration timeout, List<Fault> faults) {
+    MtaStyle style,
+    Offer offer,
+    Map<String, String> macros,
+    Map<MacroStage, Map<String, String>> stageMacros,
+    Timeouts timeouts,
+    List<Fault> faults) {
   /** A current Postfix. */
-  public static final MtaOptions POSTFIX =
-      new MtaOptions(MtaStyle.POSTFIX, Offer.CURRENT, Map.of(), Duration.ofSeconds(30), List.of());
+  public static final MtaOptions POSTFIX = of(MtaStyle.POSTFIX);
 
   /** A current Sendmail. */
-  public static final MtaOptions SENDMAIL =
-      new MtaOptions(MtaStyle.SENDMAIL, Offer.CURRENT, Map.of(), Duration.ofSeconds(30), List.of());
+  public static final MtaOptions SENDMAIL = of(MtaStyle.SENDMAIL);
+
+  private static MtaOptions of(MtaStyle style) {
+    Timeouts timeouts = Timeouts.of(Duration.ofSeconds(30));
+    return new MtaOptions(style, Offer.CURRENT, Map.of(), Map.of(), timeouts, List.of());
+  }
 
   /** Returns the options with another offer. */
   public MtaOptions withOffer(Offer other) {
-    return new MtaOptions(style, other, macros, timeout, faults);
+    return new MtaOptions(style, other, macros, stageMacros, timeouts, faults);
   }
 
   /** Returns the options with values of macros. */
   public MtaOptions withMacros(Map<String, String> values) {
-    return new MtaOptions(style, offer, Map.copyOf(values), timeout, faults);
+    return new MtaOptions(style, offer, Map.copyOf(values), stageMacros, timeouts, faults);
   }
 
-  /** Returns the options with another limit on the wait for a reply. */
+  /** Returns the options with values of macros for one stage. */
+  public MtaOptions withMacros(MacroStage stage, Map<String, String> values) {
+    Map<MacroStage, Map<String, String>> all = new HashMap<>(stageMacros);
+    all.put(stage, Map.copyOf(values));
+    return new MtaOptions(style, offer, macros, Map.copyOf(all), timeouts, faults);
+  }
+
+  /** Returns the options with another limit on every wait, as {@link Timeouts#of} has it. */
   public MtaOptions withTimeout(Duration limit) {
-    return new MtaOptions(style, offer, macros, limit, faults);
+    return withTimeouts(Timeouts.of(limit));
+  }
+
+  /** Returns the options with other limits on waits. */
+  public MtaOptions withTimeouts(Timeouts limits) {
+    return new MtaOptions(style, offer, macros, stageMacros, limits, faults);
   }
 
   /** Returns the options with faults: a connection that dies of them ends the report. */
   public MtaOptions withFaults(Fault... others) {
-    return new MtaOptions(style, offer, macros, timeout, List.of(others));
+    return new MtaOptions(style, offer, macros, stageMacros, timeouts, List.of(others));
   }
 
   /** Returns true if the events of a message are sent before the ones before them are answered. */

@@ -42,11 +42,13 @@ public final class MtaSession implements AutoCloseable {
   private final Wire wire;
   private final MtaOptions options;
   private final MacroSource macros;
+  private final AnswerLimits limits;
   private final IPersistentMap answer;
   private final int version;
   private final int protocol;
   private final AnswerReader reader;
   private final Delivery delivery;
+  private MilterException failure;
   private boolean introduced;
   private boolean greeted;
   private boolean open = true;
@@ -55,10 +57,11 @@ public final class MtaSession implements AutoCloseable {
     this.wire = wire;
     this.options = options;
     this.macros = new MacroSource(options);
+    this.limits = new AnswerLimits(options.timeouts());
     this.delivery = new Delivery(this);
     try {
       wire.write(options.offer().packet().toBytes());
-      Packet packet = wire.read(options.timeout());
+      Packet packet = limits.read(wire, EventType.OPTIONS);
       if (packet == null) {
         throw new IOException("the milter closed the connection instead of answering the offer");
       }
@@ -73,7 +76,7 @@ public final class MtaSession implements AutoCloseable {
       macros.requested(lists);
     }
     int actions = ((Number) answer.valAt(Keys.ACTION_MASK)).intValue();
-    this.reader = new AnswerReader(wire, options, actions);
+    this.reader = new AnswerReader(wire, options, actions, limits);
   }
 
   /** Returns the milter's answer to the offer, as an {@code :options} map. */
@@ -115,20 +118,22 @@ public final class MtaSession implements AutoCloseable {
    * @throws MilterException if the MTA would do without the milter after its answer
    */
   public List<IPersistentMap> send(IPersistentMap event) throws IOException {
-    Answer answer = exchange(event);
-    if (answer.failure() != null) {
-      throw answer.failure();
+    List<IPersistentMap> actions = exchange(event).actions();
+    if (failure != null) {
+      throw failure;
     }
-    return answer.actions();
+    return actions;
   }
 
   /** Sends an event, its macros before it, and returns what this MTA makes of what answers it. */
   Answer exchange(IPersistentMap event) throws IOException {
     EventType type = type(event);
-    if (wanted(type)) {
-      checkSurplus(type);
+    if (failure == null) {
+      if (wanted(type)) {
+        checkSurplus(type);
+      }
+      tell(event);
     }
-    tell(event);
     return answer(type);
   }
 
@@ -149,6 +154,7 @@ public final class MtaSession implements AutoCloseable {
     EventType type = type(event);
     Packet packet = EventCodec.encode(event);
     macros.learn(type, event);
+    limits.sent(type);
     greeted |= type == EventType.HELLO;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     IPersistentMap definitions = macros.before(type);
@@ -175,12 +181,16 @@ public final class MtaSession implements AutoCloseable {
 
   /** Returns what answers an event that was sent; an answer that is late or wrong is the last. */
   Answer answer(EventType type) throws IOException {
+    if (failure != null) {
+      return inItsPlace(type);
+    }
     if (!wanted(type) || !owesReply(type)) {
       return learnt(type, Answer.NONE);
     }
     try {
       Answer answer = reader.read(type);
       if (answer.failure() != null) {
+        failure = answer.failure();
         drop();
       }
       return learnt(type, answer);
@@ -188,6 +198,14 @@ public final class MtaSession implements AutoCloseable {
       drop();
       throw e;
     }
+  }
+
+  /** Returns the answer of the MTA to what a milter would be asked that it does without. */
+  private Answer inItsPlace(EventType type) {
+    IPersistentMap reply = (IPersistentMap) failure.getData().valAt(Keys.REPLY);
+    return type.owesReply() && type != EventType.UNKNOWN
+        ? new Answer(List.of(reply), null)
+        : Answer.NONE;
   }
 
   private Answer learnt(EventType type, Answer answer) {

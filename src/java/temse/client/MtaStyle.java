@@ -1,9 +1,11 @@
 package temse.client;
 
 import clojure.lang.IPersistentMap;
+import java.io.ByteArrayOutputStream;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 import temse.protocol.Actions;
 import temse.protocol.Dialogue;
 import temse.protocol.MacroStage;
@@ -69,9 +71,20 @@ public enum MtaStyle {
 
   private static final int POSTFIX_FIELD = 60_000;
 
+  private static final Pattern LINE_END = Pattern.compile("\r++(?=\n|\\z)");
+  private static final Pattern FROM_NUL = Pattern.compile("\0[^\n]*+");
+
+  /** What a client of Sendmail gets that sends a CR which ends no line. */
+  public static final IPersistentMap STRAY =
+      Actions.replyCode(421, "4.5.0", "Bare carriage return (CR) not allowed");
+
   /** What a client of Postfix gets where a milter's answer is a mistake of the operator to it. */
   static final IPersistentMap MISUSED =
       Actions.replyCode(451, "4.3.5", "Server configuration problem - try again later");
+
+  /** What a client of Postfix gets where a milter sends the reserved reply for it. */
+  static final IPersistentMap SHUTDOWN =
+      Actions.replyCode(421, "4.7.0", "Server closing connection");
 
   /** The name of the MTA. */
   final String title;
@@ -109,6 +122,66 @@ public enum MtaStyle {
       }
     }
     return raw;
+  }
+
+  /**
+   * Returns what follows the colon of a client's header field as the MTA takes it in: Postfix ends
+   * a line at a NUL, takes CR at its end away and others for spaces; Sendmail leaves out NULs.
+   */
+  public String received(String name, String raw) {
+    if (this == SENDMAIL) {
+      return raw.indexOf('\0') < 0 ? raw : raw.replace("\0", "");
+    }
+    String text = raw.indexOf('\0') < 0 ? raw : FROM_NUL.matcher(raw).replaceAll("");
+    return kept(
+        name,
+        text.indexOf('\r') < 0 ? text : LINE_END.matcher(text).replaceAll("").replace('\r', ' '));
+  }
+
+  /** Returns a client's body as the MTA takes it in: Postfix treats CR as in the header. */
+  public byte[] received(byte[] body) {
+    if (this == SENDMAIL || !hasStrayCr(body)) {
+      return body;
+    }
+    ByteArrayOutputStream result = new ByteArrayOutputStream(body.length);
+    int strays = 0;
+    for (byte b : body) {
+      if (b == '\r') {
+        strays++;
+        continue;
+      }
+      for (; strays > 0; strays--) {
+        result.write(b == '\n' ? '\r' : ' ');
+        strays = b == '\n' ? 1 : strays;
+      }
+      result.write(b);
+    }
+    for (; strays > 0; strays--) {
+      result.write(' ');
+    }
+    return result.toByteArray();
+  }
+
+  /**
+   * Returns what the MTA itself answers to a mail that it does not take, or null: Sendmail hangs up
+   * on clients that send a CR which ends no line.
+   */
+  IPersistentMap refusal(Mail mail) {
+    return this == SENDMAIL
+            && (hasStrayCr(mail.body())
+                || mail.headers().stream().anyMatch(field -> field.raw().indexOf('\r') >= 0))
+        ? STRAY
+        : null;
+  }
+
+  /** Returns true if the body holds a CR that no LF follows. */
+  public static boolean hasStrayCr(byte[] body) {
+    for (int i = 0; i < body.length; i++) {
+      if (body[i] == '\r' && (i + 1 == body.length || body[i + 1] != '\n')) {
+        return true;
+      }
+    }
+    return false;
   }
 
   MtaStyle(

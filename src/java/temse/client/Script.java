@@ -92,13 +92,23 @@ public final class Script {
     }
     dialogue.after(type, null);
     long start = System.nanoTime();
-    Answer answer = session.exchange(event);
+    Answer answer = exchange(event);
     long nanos = System.nanoTime() - start;
     advance(type, answer);
     if (type != about && about == EventType.MAIL) {
       dialogue = dialogue.macrosOfMail();
     }
     report(event, type, answer, nanos);
+  }
+
+  /** Nothing more is said to a milter that has gone. */
+  private Answer exchange(IPersistentMap event) throws IOException {
+    try {
+      return session.exchange(event);
+    } catch (IOException e) {
+      dialogue = dialogue.closed();
+      throw e;
+    }
   }
 
   /** Reads what answers an event that was sent before its turn. */
@@ -115,6 +125,12 @@ public final class Script {
     }
   }
 
+  /** Ends the connection, as the MTA itself has a reason to hang up on the client. */
+  void hangUp(IPersistentMap reply) throws IOException {
+    session.close();
+    dialogue = dialogue.hungUp(EventType.END_OF_MESSAGE, reply);
+  }
+
   /** Returns the type of the event that macros are for, or else that of the event. */
   private static EventType about(EventType type, IPersistentMap event) {
     EventType of =
@@ -125,10 +141,6 @@ public final class Script {
   }
 
   private void advance(EventType type, Answer answer) throws IOException {
-    if (answer.failure() != null) {
-      dialogue = dialogue.lost(type, answer.reply());
-      return;
-    }
     dialogue = dialogue.after(type, answer.reply());
     if (dialogue.isOver()) {
       session.drop();

@@ -21,11 +21,11 @@ final class SocketWire implements Wire {
   private final SelectionKey key;
   private final PacketDecoder decoder = new PacketDecoder(16 * 1024 * 1024);
   private final ByteBuffer input = ByteBuffer.allocate(128 * 1024).limit(0);
-  private final Duration timeout;
+  private final Timeouts timeouts;
   private Packet ahead;
 
-  SocketWire(SocketAddress address, Duration timeout) throws IOException {
-    this.timeout = timeout;
+  SocketWire(SocketAddress address, Timeouts timeouts) throws IOException {
+    this.timeouts = timeouts;
     boolean unix = address instanceof UnixDomainSocketAddress;
     this.channel = unix ? SocketChannel.open(StandardProtocolFamily.UNIX) : SocketChannel.open();
     try {
@@ -33,7 +33,8 @@ final class SocketWire implements Wire {
       channel.configureBlocking(false);
       this.key = channel.register(selector, SelectionKey.OP_CONNECT);
       if (!channel.connect(address)) {
-        await(SelectionKey.OP_CONNECT, timeout, "connecting");
+        Deadline deadline = new Deadline(timeouts.connect());
+        await(SelectionKey.OP_CONNECT, deadline, "connecting");
         channel.finishConnect();
       }
       if (!unix) {
@@ -48,15 +49,17 @@ final class SocketWire implements Wire {
   @Override
   public void write(byte[] bytes) throws IOException {
     ByteBuffer output = ByteBuffer.wrap(bytes);
+    Deadline deadline = new Deadline(timeouts.write());
     while (output.hasRemaining()) {
       if (channel.write(output) == 0) {
-        await(SelectionKey.OP_WRITE, timeout, "writing");
+        await(SelectionKey.OP_WRITE, deadline, "writing");
       }
     }
   }
 
   @Override
   public Packet read(Duration timeout) throws IOException {
+    Deadline deadline = new Deadline(timeout);
     Packet packet = ahead;
     ahead = null;
     while (packet == null) {
@@ -67,7 +70,7 @@ final class SocketWire implements Wire {
           return null;
         }
         if (count == 0) {
-          await(SelectionKey.OP_READ, timeout, "waiting for a reply");
+          await(SelectionKey.OP_READ, deadline, "waiting for a reply");
         }
       }
     }
@@ -92,10 +95,23 @@ final class SocketWire implements Wire {
     return count;
   }
 
-  private void await(int operation, Duration timeout, String what) throws IOException {
+  private record Deadline(Duration timeout, long end) {
+    Deadline(Duration timeout) {
+      this(timeout, System.nanoTime() + timeout.toNanos());
+    }
+
+    /** Returns the milliseconds that are left, 0 if none is. */
+    long millis() {
+      return Math.max(0, (end - System.nanoTime() + 999_999) / 1_000_000);
+    }
+  }
+
+  private void await(int operation, Deadline deadline, String what) throws IOException {
     key.interestOps(operation);
-    if (selector.select(Math.max(1, timeout.toMillis())) == 0) {
-      throw new SocketTimeoutException("timed out after " + timeout.toMillis() + " ms, " + what);
+    long left = deadline.millis();
+    if (left == 0 || selector.select(left) == 0) {
+      throw new SocketTimeoutException(
+          "timed out after " + deadline.timeout.toMillis() + " ms, " + what);
     }
     selector.selectedKeys().clear();
   }

@@ -14,8 +14,6 @@ import clojure.lang.IPersistentMap;
  * }</pre>
  */
 public final class Dialogue implements Cloneable {
-  private static final long HANG_UP = 421;
-
   /** That of a current Postfix, whose offer was answered. */
   public static final Dialogue POSTFIX = new Dialogue(true);
 
@@ -138,14 +136,10 @@ public final class Dialogue implements Cloneable {
     return next;
   }
 
-  /**
-   * Returns the dialogue after an answer that loses the milter the MTA's trust: it is asked no
-   * more, and all mail of the SMTP client gets the reply.
-   */
-  public Dialogue lost(EventType type, IPersistentMap reply) {
-    Dialogue next = copy();
-    next.decision = new Decision(type, reply);
-    next.state = Session.CLOSED;
+  /** Returns the dialogue after the MTA has hung up on its client for a reason of its own. */
+  public Dialogue hungUp(EventType at, IPersistentMap reply) {
+    Dialogue next = closed();
+    next.decision = new Decision(at, reply);
     return next;
   }
 
@@ -249,15 +243,20 @@ public final class Dialogue implements Cloneable {
     }
   }
 
-  /** Both MTAs hang up at a 421; at connect Sendmail takes one of several lines for a deferral. */
+  /**
+   * Both MTAs hang up at a 421, Postfix at a 521, too; at connect Sendmail takes a 421 of several
+   * lines for a deferral.
+   */
   private boolean hangsUp(EventType type, IPersistentMap reply) {
     ActionType action = ActionCodec.type(reply);
     if (action != ActionType.REPLY_CODE) {
       return action == ActionType.SHUTDOWN || action == ActionType.CONNECTION_FAILURE;
     }
     boolean lines = String.valueOf(reply.valAt(Keys.TEXT)).indexOf('\n') >= 0;
-    return ActionFields.smtpCode(reply) == HANG_UP
-        && (postfix || type != EventType.CONNECT || !lines);
+    long code = ActionFields.smtpCode(reply);
+    return postfix
+        ? code == 421 || code == 521
+        : code == 421 && (type != EventType.CONNECT || !lines);
   }
 
   private Dialogue copy() {

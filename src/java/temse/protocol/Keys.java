@@ -106,6 +106,9 @@ public final class Keys {
   /** Why a filter acts like this: data of any kind for logs and reports, never sent. */
   public static final Keyword WHY = Keyword.intern("why");
 
+  /** The action that settles a message, or that an MTA gives in a milter's place. */
+  public static final Keyword REPLY = Keyword.intern("reply");
+
   /** The recipients of a mail: a vector of addresses; in a report, a map of address to reply. */
   public static final Keyword RECIPIENTS = Keyword.intern("recipients");
 

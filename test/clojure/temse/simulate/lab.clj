@@ -80,16 +80,25 @@
   [address parameters]
   (str/join " " (cons address parameters)))
 
+(defn- with-data
+  "Returns the replies of a transaction, with that to DATA where the client has named no recipient."
+  [{:keys [mail] :as replies} connection {:keys [recipients]}]
+  (cond-> replies
+    (and (empty? recipients) (= 250 (:code mail)))
+    (assoc :data (smtp/command connection "DATA"))))
+
 (defn- send-mail
-  [connection {:keys [sender options recipients recipient-options headers body]}]
-  (smtp/transact connection
-                 {:sender (with-parameters sender options)
-                  :recipients (map with-parameters recipients recipient-options)
-                  :headers (for [[header-name value raw] headers]
-                             [header-name (-> (or raw (str " " value))
-                                              (str/replace "\n" "\r\n")
-                                              smtp/utf-8)])
-                  :body (smtp/utf-8 body)}))
+  [connection {:keys [sender options recipients recipient-options headers body] :as mail}]
+  (-> (smtp/transact
+        connection
+        {:sender (with-parameters sender options)
+         :recipients (map with-parameters recipients recipient-options)
+         :headers (for [[header-name value raw] headers]
+                    [header-name (-> (or raw (str " " value))
+                                     (str/replace "\n" "\r\n")
+                                     smtp/utf-8)])
+         :body (smtp/utf-8 body)})
+      (with-data connection mail)))
 
 (defn- refusal?
   [reply]

@@ -360,7 +360,7 @@ class MtaSessionTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"?", "c\0", "hX|y|", "qwhy|", "bnew", "+<x>|"})
+  @ValueSource(strings = {"?", "hX|y|", "qwhy|", "bnew", "+<x>|"})
   @Tag("M29")
   void aReplyThatBreaksTheProtocolEndsTheConnection(String reply) throws IOException {
     ScriptedWire milter = new ScriptedWire().on('H', reply, "c");
@@ -418,7 +418,9 @@ class MtaSessionTest {
     assertEquals("451 4.3.5", reply(report));
     assertEquals(List.of("mixed-body"), remarks(report));
     assertTrue(milter.isClosed());
-    assertEquals("temporary-failure at end-of-message", verdict(mta.deliver(MAIL)));
+    report = mta.deliver(MAIL);
+    assertEquals("temporary-failure at mail", verdict(report));
+    assertEquals("451 4.3.5", reply(report));
 
     report = sendmail(new ScriptedWire().on('E', answer)).deliver(MAIL);
     assertEquals("accept at end-of-message", verdict(report));

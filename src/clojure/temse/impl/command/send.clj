@@ -5,13 +5,15 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.arguments :as arguments :refer [fail]]
+   [temse.impl.command.mails :as mails]
    [temse.impl.document :as document]
+   [temse.impl.keys :as keys]
    [temse.impl.load :as load]
    [temse.mail :as mail]
    [temse.report :as report]
    [temse.test :as mt])
   (:import
-   (java.io IOException)
+   (java.io IOException OutputStream)
    (java.net InetAddress SocketException SocketTimeoutException UnknownHostException)
    (temse.client MtaSession)
    (temse.protocol MilterException)
@@ -32,12 +34,19 @@
       (fail option " needs a name, a colon and a value, such as 'Subject: hi', not " (pr-str text)))
     [field-name value]))
 
+(def ^:private stages
+  {"connect" :connect, "helo" :hello, "hello" :hello, "mail" :mail, "rcpt" :recipient, "recipient" :recipient
+   "data" :data, "end-of-headers" :end-of-headers, "end-of-message" :end-of-message})
+
 (defn- macro
+  "Reads a macro as the keys and the value of the option :macros."
   [option text]
-  (let [[_ macro-name value] (re-matches #"(?s)([^=]+)=(.*)" text)]
-    (when-not macro-name
-      (fail option " needs NAME=VALUE, such as auth_authen=alice, not " (pr-str text)))
-    [macro-name value]))
+  (let [[_ stage macro-name value] (re-matches #"(?s)(?:([^:=]*):)?([^:=]+)=(.*)" text)]
+    (cond
+      (nil? macro-name) (fail option " needs NAME=VALUE or STAGE:NAME=VALUE, such as auth_authen=alice, not "
+                              (keys/shown text))
+      (nil? stage) [[macro-name] value]
+      :else [[((arguments/one-of stages) (str "the STAGE of " option) stage) macro-name] value])))
 
 (def ^:private ipv4-address
   (let [octet "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"]
@@ -63,8 +72,10 @@
            "what happened to them."
            ""
            "ADDRESS is that of the filter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a"
-           "local port. FILE is a mail in the Internet message format (.eml), or - for one"
-           "on the standard input. Without any, the mail is made of the options."]
+           "local port. FILE is a mail in the Internet message format (.eml), a pipe with one,"
+           "a directory with a mail in each file, a maildir, or - for a mail on the standard"
+           "input. Without any, the mail is made of the options. A mail that cannot be sent is"
+           "reported, and the next one follows."]
    :options ["the mails"
              ["--from ADDRESS" "sender; <> for none (default: <sender@example.org>, in a FILE the
                                 Return-Path or From)"
@@ -78,21 +89,40 @@
              ["--body TEXT" "body; where it is repeated, the filter gets these pieces one by one"
               arguments/text :repeated]
              ["--mbox FILE" "all mails of a mailbox, may be repeated" arguments/text :repeated]
+             ["--rset" "before each mail, the client sends its envelope and then RSET"]
+             ["--unknown COMMAND" "an SMTP command that the MTA does not know, which the client sends
+                                   after HELO; may be repeated"
+              arguments/text :repeated]
              "the MTA and its client"
              ["--mta postfix|sendmail" "whose habits to have (default: postfix)"
               (arguments/one-of {"postfix" :postfix, "sendmail" :sendmail})]
              ["--version 2|3|4|6" "highest version of the protocol to offer (default: 6)"
               (arguments/one-of {"2" :postfix-2, "3" :postfix-3, "4" :postfix-4, "6" :postfix})]
-             ["--macro NAME=VALUE" "value of a macro, such as auth_authen=alice, sent at the stages
-                                    at which the MTA or the filter lists it; may be repeated"
+             ["--macro [STAGE:]NAME=VALUE" "value of a macro, sent at the STAGE connect, helo, mail,
+                                            rcpt, data, end-of-headers or end-of-message; without
+                                            one, at the stages at which the MTA or the filter
+                                            lists it, such as auth_authen=alice, or else at
+                                            connect; may be repeated"
               macro :repeated]
              ["--connect-host NAME" "(default: client.example.org)" arguments/text]
              ["--connect-address IP" "(default: 192.0.2.1)" ip-address]
              ["--connect-port PORT" "(default: 40110)" (arguments/whole-number 0 65535)]
              ["--helo NAME" "(default: client.example.org)" arguments/text]
-             ["--timeout SECONDS" "to wait for each answer (default: 30)" arguments/milliseconds]
+             ["--timeout SECONDS" "longest wait for the connection, for each answer, and for room to
+                                   write (default: 30)"
+              arguments/milliseconds]
+             ["--connect-timeout SECONDS" "the same, only for the connection" arguments/milliseconds]
+             ["--write-timeout SECONDS" "the same, only to write" arguments/milliseconds]
+             ["--end-of-message-timeout SECONDS" "the same, only for the answer to a whole mail"
+              arguments/milliseconds]
+             ["--total-timeout SECONDS" "for all answers to a mail together, with all progress
+                                         (default: 600, or --timeout if longer)"
+              arguments/milliseconds]
              "the output"
              ["-v, --verbose" "the whole conversation, and the mail before and after"]
+             ["--output-message FILE" "writes the mail as it would be delivered; several mails become a
+                                       mailbox"
+              arguments/text]
              ["--json" "one line per mail for other programs, in ASCII"]
              ["--edn" "the same as EDN"]
              "load; with either option, throughput and latencies are printed"
@@ -104,7 +134,7 @@
 
 (defn- check
   "Throws if options do not go together."
-  [{:keys [words header body mbox verbose json edn count threads]}]
+  [{:keys [words header body mbox verbose json edn count threads rset unknown output-message]}]
   (when (empty? words)
     (arguments/misused command "name the address of the filter, such as inet:20025@127.0.0.1"))
   (when (and (or header body) (or mbox (next words)))
@@ -115,7 +145,10 @@
   (when (and verbose (or json edn))
     (fail "-v prints for people, " (if json "--json" "--edn") " for programs: take one of them"))
   (when (and verbose (or count threads))
-    (fail "-v shows single conversations, --count and --threads measure: take one of them")))
+    (fail "-v shows single conversations, --count and --threads measure: take one of them"))
+  (when (and (or rset unknown output-message) (or count threads))
+    (fail "--rset, --unknown and --output-message are for single conversations, --count and --threads measure:"
+          " take one of them")))
 
 (defn- check-address
   [address]
@@ -128,13 +161,6 @@
       (fail (ex-message e)))))
 
 ;; ---- mails
-
-(defn- file
-  [path]
-  (let [file (io/file path)]
-    (when-not (.isFile file)
-      (fail path ": there is no such file"))
-    file))
 
 (defn- own-mail
   "Returns the mail that is made of options."
@@ -152,50 +178,45 @@
                                                 header))
                    body (assoc :body body)))))
 
-(defn- file-mail
-  [path envelope]
-  (mail/->mail (assoc envelope :message (if (= "-" path)
-                                          (.readAllBytes System/in)
-                                          (file path)))))
-
-(defn- mailbox-mails
-  "Returns the mails of a mailbox with their titles."
-  [path envelope]
-  (let [messages (try
-                   (mail/read-mbox (file path) envelope)
-                   (catch IllegalArgumentException e
-                     (fail path ": " (ex-message e))))]
-    (when (empty? messages)
-      (fail path ": the mailbox is empty"))
-    (map-indexed (fn [i message] {:title (str path " " (inc i)), :mail (mail/->mail message)})
-                 messages)))
-
-(defn- mails
-  "Returns the mails to be sent, each {:title :mail}."
+(defn- entries
+  "Returns the mails to be sent, as temse.impl.command.mails has them."
   [{:keys [from rcpt mbox] [_ & paths] :words :as parsed}]
   (let [envelope (cond-> {}
                    from (assoc :sender from)
                    rcpt (assoc :recipients rcpt))]
-    (or (seq (concat (map #(hash-map :title %, :mail (file-mail % envelope)) paths)
-                     (mapcat #(mailbox-mails % envelope) mbox)))
-        [{:title "mail", :mail (own-mail parsed envelope)}])))
+    (if (or paths mbox)
+      (concat (mapcat #(mails/of-argument envelope %) paths)
+              (mapcat #(mails/of-mailbox envelope %) mbox))
+      [{:title "mail", :mail (own-mail parsed envelope)}])))
 
 ;; ---- the filter
 
+(defn- refused?
+  [{:keys [action]}]
+  (not (#{:continue :accept :skip} action)))
+
+(defn- timeouts
+  [{:keys [timeout connect-timeout write-timeout end-of-message-timeout total-timeout]}]
+  (let [timeout (or timeout 30000)]
+    {:connect (or connect-timeout timeout)
+     :write (or write-timeout timeout)
+     :reply timeout
+     :end-of-message (or end-of-message-timeout timeout)
+     :message (or total-timeout (max 600000 (long timeout) (long (or end-of-message-timeout 0))))}))
+
 (defn- mta-options
-  [{:keys [mta version macro timeout]}]
-  (cond-> {}
+  [{:keys [mta version macro] :as parsed}]
+  (cond-> {:timeout (timeouts parsed)}
     mta (assoc :mta mta)
     version (assoc :offer version)
-    macro (assoc :macros (into {} macro))
-    timeout (assoc :timeout timeout)))
+    macro (assoc :macros (reduce #(apply assoc-in %1 %2) {} macro))))
 
 (defn- trouble
   "Returns what to do about an exception, or an empty string."
   [e connecting?]
   (cond
     (instance? SocketTimeoutException e)
-    "; is the filter stuck? --timeout gives it more time"
+    "; is the filter stuck? --timeout and --total-timeout give it more time"
 
     (instance? MilterException e)
     (if connecting?
@@ -238,11 +259,26 @@
                    (or helo "client.example.org")))
     session))
 
-;; ---- output
+(defn- unknown-replies
+  "Sends the commands that the MTA does not know, and returns [command reply] of each."
+  [session {[address] :words :keys [unknown]}]
+  (told address false
+        #(vec (for [command unknown]
+                [command (or (peek (mt/send-event session {:event :unknown, :command command}))
+                             {:action :continue})]))))
 
-(defn- refused?
-  [{:keys [action]}]
-  (not (#{:continue :accept :skip} action)))
+(defn- begin-and-reset
+  "Sends the envelope of a mail, up to a recipient or sender that is refused, and RSET."
+  [session mail]
+  (let [{:keys [sender options recipients]} (mail/message mail)]
+    (->> (cons {:event :mail, :sender sender, :options options}
+               (for [recipient recipients]
+                 {:event :recipient, :address recipient, :options []}))
+         (take-while #(not (refused? (or (peek (mt/send-event session %)) {:action :continue}))))
+         dorun)
+    (mt/send-event session {:event :abort})))
+
+;; ---- output
 
 (defn- print-millis
   [nanos]
@@ -250,7 +286,9 @@
 
 (defn- print-message
   "Prints a report for people."
-  [{:keys [reply modifications recipients] :as report} verbose]
+  [{:keys [reply modifications recipients unknown remarks] :as report} verbose]
+  (doseq [[command reply] unknown]
+    (println "unknown:" command (report/action-text reply)))
   (println "status:" (report/verdict-text (dissoc report :reply)))
   (println "reply:" (report/action-text reply))
   (println "elapsed:" (print-millis (load/message-nanos report)) "ms")
@@ -259,6 +297,8 @@
     (println "recipient:" recipient (report/action-text reply)))
   (doseq [action modifications]
     (println "modification:" (report/action-text action)))
+  (doseq [remark remarks]
+    (println "remark:" (report/remark-text remark)))
   (when verbose
     (println)
     (report/print-report report)))
@@ -308,48 +348,121 @@
 
 (defn- exit-code
   [verdicts]
-  (if (every? #{:accept} verdicts) 0 1))
+  (cond
+    (some #{:error} verdicts) arguments/failed
+    (every? #{:accept} verdicts) 0
+    :else arguments/refused))
+
+(defn- print-problem
+  [title problem]
+  (binding [*out* *err*]
+    (println (str "temse: " title ": " problem))))
+
+(defn- conversations
+  "Returns functions :play, of a mail, which returns the report on it, and :close. They share one
+  connection; a mail that breaks it is followed by the next one on another."
+  [{:keys [rset] :as parsed}]
+  (let [session (volatile! nil)
+        close #(when-let [^MtaSession open @session]
+                 (vreset! session nil)
+                 (.close open))
+        open (fn []
+               (let [^MtaSession known @session]
+                 (if (and known (.isOpen known))
+                   {:session known}
+                   {:session (vreset! session (connect parsed))
+                    :unknown (unknown-replies @session parsed)})))]
+    {:close close
+     :play (fn [mail]
+             (let [{:keys [session unknown]} (open)]
+               (try
+                 (when rset
+                   (begin-and-reset session mail))
+                 (cond-> (mt/run-message session mail)
+                   (seq unknown) (assoc :unknown unknown))
+                 (catch Exception e
+                   (close)
+                   (throw e)))))}))
+
+(defn- played
+  "Returns an entry with the :report on its mail, or with its :problem."
+  [{[address] :words} {:keys [title mail] :as entry} play]
+  (let [failed #(assoc entry :problem (str (ex-message %) (trouble % false)) :title (str address ": " title))]
+    (if mail
+      (try
+        (assoc entry :report (play mail))
+        (catch IOException e (failed e))
+        (catch MilterException e (failed e)))
+      entry)))
+
+(defn- print-entry
+  [{:keys [verbose json edn] :as parsed} {:keys [title report problem]} number several?]
+  (when problem
+    (print-problem title problem))
+  (cond
+    (or json edn) (print-document parsed (if report
+                                           (message-document title report)
+                                           {:title title, :problem problem}))
+    report (do (when several?
+                 (println (str (when (pos? (long number)) "\n") title)))
+               (print-message report verbose)))
+  (flush))
+
+(defn- message-writer
+  "Returns a function that writes messages: one as it is, several as a mailbox."
+  [^OutputStream out several?]
+  (if several?
+    #(mail/write-mbox out [%])
+    #(.write out (mail/message-bytes %))))
 
 (defn- play-one-by-one
-  [{[address] :words :keys [verbose json edn] :as parsed} mails]
-  (with-open [session (connect parsed)]
-    (exit-code
-      (doall
-        (for [[i {:keys [title mail]}] (map-indexed vector mails)
-              :let [report (told (str address ": " title) false #(mt/run-message session mail))]]
-          (do
-            (if (or json edn)
-              (print-document parsed (message-document title report))
-              (do
-                (when (next mails)
-                  (println (str (when (pos? (long i)) "\n") title)))
-                (print-message report verbose)))
-            (flush)
-            (:verdict report)))))))
+  [{:keys [output-message] :as parsed} entries]
+  (let [{:keys [play close]} (conversations parsed)
+        several? (boolean (next entries))
+        play-all (fn [write]
+                   (exit-code
+                     (doall
+                       (for [[number entry] (map-indexed vector entries)
+                             :let [{:keys [report] :as entry} (played parsed entry play)]]
+                         (do
+                           (print-entry parsed entry number several?)
+                           (some-> (:message report) write)
+                           (:verdict report :error))))))]
+    (try
+      (if output-message
+        (with-open [out (io/output-stream (io/file output-message))]
+          (play-all (message-writer out several?)))
+        (play-all identity))
+      (finally
+        (close)))))
 
 (defn- play-load
-  [{[address] :words :keys [json edn] :as parsed} mails]
-  (let [messages (:count parsed (count mails))
+  [{[address] :words :keys [json edn] :as parsed} entries]
+  (let [{good true, bad false} (group-by #(contains? % :mail) entries)
+        _ (run! #(print-problem (:title %) (:problem %)) bad)
+        _ (when (empty? good)
+            (fail "there is no mail to send"))
+        messages (:count parsed (count good))
         threads (min (long messages) (long (:threads parsed 1)))
         result (told address
                      false
                      (fn []
                        (load/play #(connect parsed)
-                                  (map :mail mails)
+                                  (map :mail good)
                                   {:count messages, :threads threads})))]
     (if (or json edn)
       (print-document parsed result)
       (print-load result))
-    (exit-code (keys (:verdicts result)))))
+    (exit-code (concat (keys (:verdicts result)) (map (constantly :error) bad)))))
 
 (defn- play
   [{:keys [count threads] [address] :words :as parsed}]
   (check parsed)
   (check-address address)
-  (let [mails (mails parsed)]
+  (let [entries (entries parsed)]
     (if (or count threads)
-      (play-load parsed mails)
-      (play-one-by-one parsed mails))))
+      (play-load parsed entries)
+      (play-one-by-one parsed entries))))
 
 (defn run
   "Runs the command and returns its exit code, 0 or 1. Throws ex-info of exit code 2 after an

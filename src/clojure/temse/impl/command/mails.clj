@@ -1,0 +1,67 @@
+(ns temse.impl.command.mails
+  "The mails that arguments of a command name: in files, pipes, directories and mailboxes.
+
+  An entry is {:title :mail}, or {:title :problem} for what is no mail that can be sent. Entries are
+  read when they are needed."
+  {:no-doc true}
+  (:require
+   [clojure.java.io :as io]
+   [temse.mail :as mail])
+  (:import
+   (java.io File IOException)
+   (temse.protocol MilterException)))
+
+(set! *warn-on-reflection* true)
+
+(defn- attempt
+  "Returns what f returns, or one entry with its problem."
+  [title f]
+  (let [failed (fn [e] [{:title title, :problem (or (ex-message e) (str e))}])]
+    (try
+      (f)
+      (catch IOException e (failed e))
+      (catch IllegalArgumentException e (failed e))
+      (catch MilterException e (failed e)))))
+
+(defn- entry
+  [title given]
+  (first (attempt title (fn [] [{:title title, :mail (mail/->mail given)}]))))
+
+(defn- files
+  "Returns the files of a directory, by name; of a maildir the new mails first, then the others."
+  [^File directory]
+  (let [maildir (filter #(.isDirectory ^File %) (map #(io/file directory %) ["new" "cur"]))
+        hidden? #(.isHidden ^File %)]
+    (for [^File part (if (= 2 (count maildir)) maildir [directory])
+          ^File file (sort (.listFiles part))
+          :when (not (or (.isDirectory file) (hidden? file)))]
+      file)))
+
+(defn- file-entries
+  [envelope title ^File file]
+  (cond
+    (not (.exists file)) [{:title title, :problem "there is no such file"}]
+    (.isDirectory file) (or (seq (map #(entry (str %) (assoc envelope :message %)) (files file)))
+                            [{:title title, :problem "there is no mail in this directory"}])
+    :else [(entry title (assoc envelope :message file))]))
+
+(defn of-argument
+  "Returns the entries of an argument: a file or a pipe, a directory with a mail in each file, a maildir,
+  or - for the standard input. The envelope {:sender :recipients} is that of all its mails, as far as
+  it has one."
+  [envelope argument]
+  (if (= "-" argument)
+    [(entry argument (assoc envelope :message System/in))]
+    (file-entries envelope argument (io/file argument))))
+
+(defn of-mailbox
+  "Returns the entries of a mailbox, or of - for one on the standard input."
+  [envelope path]
+  (if (and (not= "-" path) (not (.exists (io/file path))))
+    [{:title path, :problem "there is no such file"}]
+    (attempt path
+             (fn []
+               (let [messages (mail/read-mbox (if (= "-" path) System/in (io/file path)) envelope)]
+                 (if (seq messages)
+                   (map-indexed #(entry (str path " " (inc (long %1))) %2) messages)
+                   [{:title path, :problem "the mailbox is empty"}]))))))
