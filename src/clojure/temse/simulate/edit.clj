@@ -131,7 +131,7 @@
   (for [keyword ["RET" "ENVID"]
         :let [value (parameter parameters keyword)]
         :when value]
-    (str keyword "=" (if (= "RET" keyword) (string/upper-case value) value))))
+    (str keyword "=" (if (= "RET" keyword) (text/upper-case value) value))))
 
 ;; ---- bodies
 
