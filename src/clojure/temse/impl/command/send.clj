@@ -333,7 +333,7 @@
         columns [:min :p50 :p90 :p99 :max]
         row "%-16s%10s%10s%10s%10s%10s%10s"]
     (println (text/formatted "%d messages on %d connections in %.3f s: %.1f messages/s"
-                     messages connections seconds (/ (long messages) seconds)))
+               messages connections seconds (/ (long messages) seconds)))
     (println (string/join ", " (for [[verdict word] verdict-words
                                      :let [n (verdicts verdict)]
                                      :when n]
