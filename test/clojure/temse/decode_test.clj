@@ -419,22 +419,22 @@
        (let [bytes (concat (mapcat second (take 7 said)) actions)]
          (= remarks (map #(second (string/split % #"  !  ")) (filter #(string/includes? % "  !  ")
                                                                      (string/split-lines (:output (decoded bytes)))))))
-    (action-bytes {:action :accept}) []
+       (action-bytes {:action :accept}) []
 
-    (concat (action-bytes {:action :change-body, :body (byte-array 1)})
-            (action-bytes {:action :add-header, :name "A", :value "b"})
-            (action-bytes {:action :change-body, :body (byte-array 1)})
-            (action-bytes {:action :accept}))
-    [(str "the pieces of the new body are not sent one after the other; Postfix defers by 451 4.3.5 and does"
-          " without the milter from then on")]
+       (concat (action-bytes {:action :change-body, :body (byte-array 1)})
+               (action-bytes {:action :add-header, :name "A", :value "b"})
+               (action-bytes {:action :change-body, :body (byte-array 1)})
+               (action-bytes {:action :accept}))
+       [(str "the pieces of the new body are not sent one after the other; Postfix defers by 451 4.3.5 and does"
+             " without the milter from then on")]
 
-    [0 0 0 7 (int \h) 65 0 98 13 10 0, 0 0 0 1 (int \a)]
-    (for [mta ["Postfix" "Sendmail"]]
-      (str "the value of the field holds a CR, which " mta " delivers: a line that ends in CR LF arrives with CR CR LF"))
+       [0 0 0 7 (int \h) 65 0 98 13 10 0, 0 0 0 1 (int \a)]
+       (for [mta ["Postfix" "Sendmail"]]
+         (str "the value of the field holds a CR, which " mta " delivers: a line that ends in CR LF arrives with CR CR LF"))
 
-    [0 0 0 1 (int \a), 0 0 0 1 (int \a)]
-    (for [mta ["Postfix" "Sendmail"]]
-      (str "the milter has sent a reply too many; " mta " takes it for the answer to what it says next"))))
+       [0 0 0 1 (int \a), 0 0 0 1 (int \a)]
+       (for [mta ["Postfix" "Sendmail"]]
+         (str "the milter has sent a reply too many; " mta " takes it for the answer to what it says next"))))
 
 ;; Bounds
 
