@@ -33,7 +33,7 @@
 (require '[clojure.test.check.generators :as gen])
 
 (defn- say
-  "Says events as far as an MTA would. Returns true unless the connection has failed."
+  "Says events as far as an MTA would. Returns false if the filter has gone."
   [^Script script events]
   (try
     (.say script events)
@@ -152,8 +152,8 @@
 
 (defn- observe
   "Makes a connection and calls `talk` with a script on it and the atom of the exchanges so far.
-  Returns {:value :exchanges}, what talk has returned and what was said, and what went wrong first
-  as :finding: nothing is said any more after that, or after the time limit."
+  Returns {:value :exchanges}, what talk has returned and what was said, and what went wrong first as
+  :finding: nothing is said any more after that, or after the time limit."
   [{:keys [factory engine late running] :as check} {:keys [offer] :as trial} talk]
   (let [exchanges (atom [])
         failure (atom nil)
@@ -191,19 +191,19 @@
     (into [(first client)] (take-last 1 (filter #(= :hello (:event %)) client)))))
 
 (defn- play-message
-  "Plays events, and then a message, between whose halves `meanwhile` is called. The :value are the
+  "Plays events, and then a message, between whose parts `meanwhile` is called. The :value are the
   message's exchanges, nil where the MTA could not send it."
   ([check trial before message]
    (play-message check trial before message (fn [])))
   ([check trial before message meanwhile]
    (observe check trial
             (fn [^Script script exchanges]
-              (let [there? (say script before)
-                    there? (and there? (or (not (.inMessage (.dialogue script)))
-                                           (say script [{:event :abort}])))
-                    told (count @exchanges)
+              (say script before)
+              (when (.inMessage (.dialogue script))
+                (say script [{:event :abort}]))
+              (let [told (count @exchanges)
                     [one other] (split-at (quot (* 2 (count message)) 3) message)]
-                (when (and there? (.may (.dialogue script) EventType/MAIL))
+                (when (.may (.dialogue script) EventType/MAIL)
                   (when (say script one)
                     (meanwhile)
                     (say script other))
@@ -299,44 +299,39 @@
   (some #(= "SKIP" (verdict %)) value))
 
 (def ^:private variations
-  "How a message is varied that should be answered alike: kind, what makes the original and what makes
-  the varied one of a trial, what makes outcomes comparable, and words."
+  "How a message is varied that should be answered alike: kind, what makes the varied message of a
+  trial (or nil), what makes outcomes comparable, and words."
   [{:kind :pieces
-    :original (fn [{:keys [message]}] (in-pieces message [65535]))
     :varied (fn [{:keys [message sizes]}] (in-pieces message sizes))
     :comparable identity
-    :words ["with its body in small pieces" "in one piece"]}
+    :words "with its body in other pieces"}
    {:kind :case
-    :original :message
     :varied (fn [{:keys [message upper?]}]
               (generators/with-names (if upper? text/upper-case text/lower-case) message))
     :comparable lower-case
-    :words ["with the names of its fields in another case" "as it is written"]}])
+    :words "with the names of its fields in another case"}])
 
 (defn- variation-finding
-  "Returns the finding that a message comes to something else when it is varied, or nil."
-  [check {:keys [conversation] :as trial} {:keys [kind original varied comparable words]}]
-  (let [client (opening conversation)
-        [original varied] [(original trial) (varied trial)]]
-    (when (and original (not= original varied))
-      (let [play #(play-message check trial client %)
-            [before after] [(play original) (play varied)]
-            outcomes #(map (comp outcome :value) %)
-            same? #(= (comparable (outcome (:value %1))) (comparable (outcome (:value %2))))]
-        (or (:finding before)
-            (:finding after)
-            (when (and (:value before) (:value after)
-                       (not-any? skipping? [before after])
-                       (not (same? before after))
-                       (same? before (play original)))
-              (let [[expected actual] (outcomes [before after])]
-                (assoc (finding trial
-                                (:exchanges after)
-                                kind
-                                (:event (:event (peek (:value after))))
-                                (str "the message " (first words) " comes to " (outcome-text actual) ", "
-                                     (second words) " to " (outcome-text expected)))
-                       :original (filterv :nanos (:exchanges before))))))))))
+  "Returns the finding that a message, which `play` plays, comes to something else than alone when it is
+  varied, or nil."
+  [play trial alone {:keys [kind varied comparable words]}]
+  (when-let [varied (varied trial)]
+    (let [{:keys [value] :as other} (play varied)
+          outcomes (map (comp outcome :value) [alone other])
+          same? #(apply = (map comparable %))]
+      (or (:finding other)
+          (when (and value
+                     (:value alone)
+                     (not-any? skipping? [alone other])
+                     (not (same? outcomes))
+                     (same? [(first outcomes) (outcome (:value (play (:message trial))))]))
+            (assoc (finding trial
+                            (:exchanges other)
+                            kind
+                            (:event (:event (peek value)))
+                            (str "the message " words " comes to " (outcome-text (second outcomes))
+                                 ", as it was to " (outcome-text (first outcomes))))
+                   :alone (filterv :nanos (:exchanges alone))))))))
 
 (defn- comparison-finding
   "Returns the finding that a message is answered otherwise the second time, after a conversation, while
@@ -347,17 +342,17 @@
         client (opening conversation)
         before (cond-> (filterv #(not= :quit (:event %)) conversation)
                  client-state? (-> (conj {:event :disconnect}) (into client)))
-        play-alone #(play-message check trial client message)
-        alone (play-alone)
+        play #(play-message check trial client %)
+        alone (play message)
         global (fn [other circumstances]
                  (when-not global-state?
                    (parted trial :global-state alone other circumstances)))
-        again (play-alone)
-        compared (fn [kind circumstances play]
-                   (let [other (play)]
+        again (play message)
+        compared (fn [kind circumstances play-other]
+                   (let [other (play-other)]
                      (or (:finding other)
                          (when-let [found (parted trial kind alone other circumstances)]
-                           (let [again (play-alone)]
+                           (let [again (play message)]
                              (cond
                                (parting (:value alone) (:value again))
                                (global again "the message, said again later,")
@@ -372,7 +367,7 @@
               (compared :global-state "the message, while another one was under way,"
                         #(play-message check trial client message
                                        (fn [] (play-message check trial client other))))
-              (some #(variation-finding check trial %) variations))))))
+              (some #(variation-finding play trial alone %) variations))))))
 
 ;; ---- trials
 
@@ -551,10 +546,10 @@
     :global-state           ; a message is answered otherwise the second time, or while another one is
                             ; under way on another connection: because of a global, the time or
                             ; chance; the finding has :alone, too
-    :pieces                 ; a message comes to something else when its body is cut otherwise; the
-                            ; finding has :original, the exchanges with the body in one piece
+    :pieces                 ; a message comes to something else when its body is cut otherwise
     :case                   ; a message comes to something else when the names of its fields are
-                            ; written in another case; the finding has :original, too
+                            ; written in another case; these findings have :alone, too: the exchanges
+                            ; of the message as it was
     :blocked                ; a handler still ran a second after the time limit
 
   `filter` is a map of handlers, a var of one, or options of start-milter. Options are
@@ -624,12 +619,11 @@
                   0 "nothing found"
                   1 "1 finding"
                   (str (count findings) " findings"))))
-  (doseq [[n {:keys [kind explanation trace alone original] :as finding}] (map-indexed vector findings)]
+  (doseq [[n {:keys [kind explanation trace alone] :as finding}] (map-indexed vector findings)]
     (println)
     (println (str (inc (long n)) ". " kind ": " explanation))
     (run! #(println (str "     at " %)) trace)
     (run! println (report/ladder finding))
-    (doseq [[title exchanges] [["On a connection of its own" alone] ["Unchanged" original]]
-            :when exchanges]
-      (println (str "   " title ":"))
-      (run! println (report/ladder {:conversation exchanges})))))
+    (when alone
+      (println (if (#{:pieces :case} kind) "   As it was:" "   On a connection of its own:"))
+      (run! println (report/ladder {:conversation alone})))))

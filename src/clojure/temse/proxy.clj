@@ -87,8 +87,8 @@
 (defn start-proxy
   "Starts a proxy and returns it, Closeable. Each MTA connection gets a connection to the milter, and
   ends where that ends; where the milter cannot be reached the MTA's connection is closed. What fails
-  in either direction ends both. A side that does not read holds up the other: some 300 KB wait in
-  each direction, then no more is read.
+  in either direction ends both. A side that does not read holds up the other: at most 256 KB of
+  an MTA and 16 KB of a milter wait, and of all MTAs together 64 MB, beyond which each connection has 16 KB.
 
     :listen              ; where MTAs connect, as \"inet:20025@127.0.0.1\", \"unix:/run/x.sock\"
     :milter              ; where the milter listens

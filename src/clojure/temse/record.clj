@@ -9,17 +9,21 @@
   A recording is a map of
     :temse/recording  ; 1, the version of its form
     :recorded         ; when the MTA connected
+    :queue-ids        ; of its messages, as far as the MTA told, a vector
     :mta              ; its name and version, the macro v, if it told
     :peer             ; the MTA's end of the socket
     :ended            ; by what: :quit, :connection-lost, :stopping, :error, or :cut where no more
                       ; of it was kept
+    :redacted         ; set of what was taken out of it, see `recorder`
     :conversation     ; vector of {:event :response :nanos}; first the offer and its answer. A
-                      ; :response of nil never came
+                      ; :response of nil never came. Macros are said once: those that the MTA repeats
+                      ; while they still hold are left out
     :file             ; the file it was read from
   Bodies are bytes; in files they are {:text \"…\"}, #temse/bytes \"BASE64\" or #temse/file \"NAME\". A
   new body that a handler gave as a stream is not known: {:action :change-body :streamed? true}."
   (:require
    [clojure.java.io :as io]
+   [clojure.string :as string]
    [clojure.tools.logging :as log]
    [temse.impl.conversation :as conversation]
    [temse.impl.keys :as keys]
@@ -30,7 +34,7 @@
   (:import
    (java.io Closeable File)
    (java.time Instant)
-   (java.util ArrayList Date HashMap LinkedHashMap List RandomAccess)
+   (java.util ArrayList Collection Date HashMap LinkedHashMap List RandomAccess)
    (java.util.concurrent ExecutionException LinkedBlockingQueue RejectedExecutionException ThreadFactory ThreadPoolExecutor TimeUnit)))
 
 (set! *warn-on-reflection* true)
@@ -43,17 +47,24 @@
    :max-bytes ["a number of bytes" pos-int? 104857600]
    :max-memory ["a number of bytes" pos-int? 16777216]
    :max-body ["a number of bytes" nat-int? 8192]
-   :redact ["a map of :addresses?, :bodies?, :headers and :key"
-            #(and (map? %) (every? #{:addresses? :bodies? :headers :key} (keys %)))
-            nil]})
+   :redact ["true or a map" #(or (nil? %) (boolean? %) (map? %)) nil]})
+
+(def ^:private redact-table
+  (let [names ["a sequence of names" #(and (coll? %) (every? string? %))]]
+    {:keep [(str "some of " (string/join ", " (sort redaction/kinds)))
+            #(and (coll? %) (every? redaction/kinds %))]
+     :keep-headers names
+     :keep-macros names
+     :key ["a text that is not empty" #(and (string? %) (not= "" %))]}))
 
 (defn- checked
   "Returns the options with defaults, and the key of the hashes."
   [given]
-  (keys/check "the options of a recorder" given table)
-  (let [{:keys [redact] :as options} (merge (update-vals table peek) given)]
-    (cond-> options
-      redact (update-in [:redact :key] #(or % (redaction/secret))))))
+  (let [{:keys [redact] :as options} (keys/with-defaults "the options of a recorder" given table)]
+    (when (map? redact)
+      (keys/check "the option :redact" redact redact-table))
+    (assoc options :redact (when redact
+                             (merge {:key (redaction/secret)} (when (map? redact) redact))))))
 
 (declare ^:private close-recorder)
 
@@ -62,6 +73,14 @@
   (close [this]
     (close-recorder this)))
 
+(defn- redacted
+  "Returns a redacted recording. What is thrown tells nothing that is in it."
+  [recording redact]
+  (try
+    (redaction/redacted recording redact)
+    (catch Exception e
+      (throw (ex-info (str "it could not be redacted: " (.getName (class e))) {})))))
+
 (defn- store-recording
   "Stores a conversation. What goes wrong is logged once until it goes right again."
   [^Recorder recorder {:keys [weight] :as conversation}]
@@ -69,7 +88,7 @@
         counts (.-counts recorder)
         failing? (:failing? @counts)]
     (try
-      (let [recording (cond-> (conversation/recording-of conversation) redact (redaction/redacted redact))
+      (let [recording (cond-> (conversation/recording-of conversation) redact (redacted redact))
             weight (if redact (weight/of recording) weight)
             outcome (if ((:keep (.-store recorder)) recording weight) :recorded :dropped)]
         (swap! counts #(-> % (update outcome inc) (assoc :failing? false))))
@@ -146,16 +165,24 @@
     action
     {:action :change-body, :streamed? true}))
 
-(defn- shared
-  "Returns the event, of macros that are said once more the event of before."
+(defn- remembered
+  "Returns the stages whose macros still hold after an event, nil for all of them. Those of MAIL are said
+  in each message, and begin it where MAIL itself is not wanted."
+  [{:keys [event stage]}]
+  (case (if (= :mail stage) stage event)
+    :connect [\C]
+    (:hello :abort :end-of-message) [\C \H]
+    :mail (if stage [\C \H] [\C \H \M])
+    :recipient [\C \H \M \R]
+    (:options :disconnect :quit) []
+    nil))
+
+(defn- repeated?
+  "Returns true for macros that hold already."
   [{:keys [^HashMap macros]} {:keys [event command] :as e}]
-  (if (= :define-macro event)
-    (let [known (.get macros command)]
-      (if (= known e)
-        known
-        (do (.put macros command e)
-            e)))
-    e))
+  (some->> ^Collection (remembered e) (.retainAll (.keySet macros)))
+  (and (= :define-macro event)
+       (= e (.put macros command e))))
 
 (defn- weigh
   "Counts more bytes of a conversation, and cuts the oldest ones where they are too many together."
@@ -171,14 +198,17 @@
   "Adds an exchange to a conversation, or cuts it where it would take too much memory by itself."
   [^Recorder recorder key conversation {:keys [event response millis]}]
   (let [{:keys [^List exchanges ^longs weight]} conversation
-        plain-event (with-meta event nil)
-        event (shared conversation plain-event)
+        event (with-meta event nil)
         response (some->> response (mapv keepable))
-        more (+ (long exchange-weight)
-                (if (identical? event plain-event) (weight/of event) 0)
-                (weight/of response))]
-    (if (< (long (:max-memory (.-options recorder))) (+ more (aget weight 0)))
+        more (+ (long exchange-weight) (weight/of event) (weight/of response))]
+    (cond
+      (repeated? conversation event)
+      nil
+
+      (< (long (:max-memory (.-options recorder))) (+ more (aget weight 0)))
       (cut recorder key)
+
+      :else
       (do
         (.add exchanges {:event event, :response response, :millis millis})
         (weigh recorder conversation more)))))
@@ -245,14 +275,26 @@
                         ; them, and again those that wait to be written (default: 16777216); beyond
                         ; it the oldest one in progress is cut, and one that would exceed it alone
     :max-body           ; bytes of a body in the recording; larger ones get a file (default: 8192)
-    :redact             ; map of what must not be kept (default: nothing)
-      :addresses?       ; mail addresses become hashes, equal ones equal hashes; names and IP
-                        ; addresses of SMTP clients stay
-      :bodies?          ; of bodies their sizes stay
-      :headers          ; names of header fields whose values are dropped
+    :redact             ; true takes out all that tells about people and their mail (default: false);
+                        ; a map does, too, except for what its keys say:
+      :keep             ; a set of what stays:
+                        ;   :addresses  mail addresses, which otherwise become hashes
+                        ;   :names      display names and comments beside addresses
+                        ;   :headers    values of all other header fields, and unusual names of fields
+                        ;   :clients    HELO and host names, IP addresses, ports; they become hashes
+                        ;   :users      authenticated users, which become hashes, and certificates
+                        ;   :macros     all macros that are not among the above or known to be harmless
+                        ;   :texts      texts of replies, reasons, ESMTP parameters, unknown commands
+                        ;   :bodies     bodies, of which otherwise their sizes stay
+      :keep-headers     ; names of header fields that stay, such as [\"Subject\"]
+      :keep-macros      ; names of macros that stay, such as [\"{tls_subject}\"]
       :key              ; of the hashes, a string (default: a random one, which is not kept)
 
-  Files are readable and writable for their owner only, and so are directories that are made.
+  Equal addresses have equal hashes wherever they stand and however they are written; case makes no
+  difference. Queue ids stay. Without the key nobody can find out what a hash stands for.
+
+  Files are readable and writable for their owner only (0600), and so are directories that are made
+  (0700); where a file system knows of no such permissions, a warning is logged.
   Recording never disturbs mail: files are written by a thread of their own, and what it cannot write
   is logged and counted, see `recorder-status`. Closing waits for what is being written; conversations
   in progress are cut.

@@ -6,8 +6,8 @@
   A difference is a map of
     :recording     ; the file, or the number of the recording among those given
     :exchange      ; which exchange of its conversation it is, from 0
-    :differs       ; set of :agreement, :verdict, :reply (another code or text), :modifications,
-                   ; :connection (one of the two filters gave no answer)
+    :differs       ; set of :verdict, :reply (another code or text of a refusal), :modifications,
+                   ; :connection (one of the two filters gave no answer), :agreement (see :exact?)
     :event         ; what was answered
     :expected      ; the recorded answer, nil where none came
     :actual        ; that of today
@@ -17,6 +17,7 @@
    [clojure.string :as string]
    [temse.impl.keys :as keys]
    [temse.impl.options :as options]
+   [temse.impl.outcome :as outcome]
    [temse.impl.tap :as tap]
    [temse.milter :as milter]
    [temse.record :as record]
@@ -26,100 +27,17 @@
    (java.net SocketException)
    (java.util.function Predicate)
    (temse.client MtaClient MtaOptions MtaSession Script)
-   (temse.protocol ActionCodec ActionType EventType MilterException Offer Text)
+   (temse.protocol EventType MilterException Offer)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
-
-;; ---- comparing
-
-(def ^:private go-on [{:action :continue}])
-
-(defn- ignoring
-  "Returns a function of an action from the option :ignore: names of header fields, or such a
-  function."
-  [ignore]
-  (if (or (nil? ignore) (coll? ignore))
-    (let [names (into #{} (map string/lower-case) ignore)]
-      (fn [{:keys [name] :as action}]
-        (cond-> action
-          (and name (names (string/lower-case name))) (dissoc :value))))
-    ignore))
-
-(defn- comparable
-  "Returns an action as a value that is equal to that of an action which does the same."
-  [{:keys [action body data] :as given} leading-space?]
-  (cond
-    (#{:shutdown :connection-failure} action)
-    {:action :reply-code, :smtp-code 421, :enhanced-code "4.7.0"
-     :text "Service not available, closing transmission channel"}
-
-    (bytes? body)
-    (assoc given :body (Text/decode body))
-
-    (bytes? data)
-    (assoc given :data (Text/decode data))
-
-    (and leading-space? (:value given))
-    (update given :value #(string/replace % #"^ " ""))
-
-    :else
-    given))
-
-(defn- answer
-  "Returns what an answer comes to: {:modifications :reply}."
-  [actions leading-space? ignore]
-  (let [actions (into []
-                      (comp (remove #(= :progress (:action %)))
-                            (map #(comparable % leading-space?))
-                            (keep ignore))
-                      actions)]
-    (if (= [] actions)
-      {:modifications [], :reply (first go-on)}
-      {:modifications (pop actions), :reply (peek actions)})))
-
-(defn- verdict
-  [reply]
-  (if (ActionType/ofKeyword (:action reply))
-    (ActionCodec/verdict reply)
-    reply))
-
-(defn- without-streamed
-  "Returns the modifications without the bodies where one of them is not known."
-  [modifications streamed?]
-  (if streamed?
-    (mapv #(if (= :change-body (:action %)) {:action :change-body} %) modifications)
-    modifications))
-
-(def ^:private agreed-keys
-  [:version :actions :protocol :macros])
-
-(defn- differs
-  "Returns the set of what differs between two answers to an event."
-  [{:keys [event]} expected actual {:keys [ignore recorded-space? space?]}]
-  (cond
-    (or (nil? expected) (nil? actual))
-    (if (= expected actual) #{} #{:connection})
-
-    (= :options event)
-    (if (apply = (map #(select-keys (first %) agreed-keys) [expected actual])) #{} #{:agreement})
-
-    :else
-    (let [then (answer expected recorded-space? ignore)
-          now (answer actual space? ignore)
-          streamed? (some :streamed? expected)
-          modifications #(without-streamed (:modifications %) streamed?)]
-      (cond-> #{}
-        (not= (verdict (:reply then)) (verdict (:reply now))) (conj :verdict)
-        (and (= (verdict (:reply then)) (verdict (:reply now)))
-             (not= (:reply then) (:reply now))) (conj :reply)
-        (not= (modifications then) (modifications now)) (conj :modifications)))))
 
 ;; ---- playing
 ;;
 ;; The state of a conversation is {:recording, :script nil where the filter is gone, :played exchanges,
 ;; :message the number of the first of them that belongs to the message, :spaces, whether the recorded
-;; and today's filter get header fields with their leading space, :differences}.
+;; and today's filter get header fields with their leading space, :passes? whether the last answer lets
+;; the mail pass, :pending a refusal that came before the recorded one, :differences}.
 
 (defn- macro-type
   "Returns the type of the event that macros are for."
@@ -134,21 +52,80 @@
     (and (= :header event) space? (not recorded-space?)) (update :value #(str " " %))
     (and (= :header event) recorded-space? (not space?)) (update :value string/replace #"^ " "")))
 
+(defn- difference
+  "Returns the difference between the recorded answer and today's, nil for none."
+  [{:keys [played message spaces]} [number {:keys [event] expected :response}] actual
+   {:keys [name] :as options} problem]
+  (let [differs (outcome/differs event expected actual (merge options spaces))]
+    (when (seq differs)
+      (cond-> {:recording name
+               :exchange number
+               :differs differs
+               :event event
+               :expected expected
+               :actual actual
+               :conversation (subvec played message)}
+        problem (assoc :problem problem)))))
+
+(defn- content?
+  "Returns true for an event, or the stage of macros, whose refusal the SMTP client hears at the end of
+  the message."
+  [{:keys [event stage]}]
+  (contains? #{:header :end-of-headers :body :end-of-message} (or stage event)))
+
+(defn- reported
+  "Returns the state with a difference, or nil for none. A refusal of the content that comes before the
+  recorded one may still come to the same."
+  [state {:keys [event differs expected actual] :as difference} {:keys [exact?]}]
+  (cond
+    (nil? difference)
+    state
+
+    (and (not exact?)
+         (content? event)
+         (not= :end-of-message (:event event))
+         (= #{:verdict} differs)
+         (outcome/lets-pass? expected))
+    (assoc state :pending difference)
+
+    :else
+    (update state :differences conj difference)))
+
+(defn- with-pending
+  "Returns the state with the difference that was pending."
+  [{:keys [pending] :as state}]
+  (cond-> state
+    pending (-> (dissoc :pending) (update :differences conj pending))))
+
 (defn- exchanged
   "Returns the state after an answer has come, or nil for none."
-  [{:keys [played message spaces] :as state} [number {:keys [event] expected :response}] actual nanos
-   {:keys [ignore name]} problem]
-  (let [differs (differs event expected actual (assoc spaces :ignore ignore))]
-    (cond-> (update state :played conj {:event event, :response actual, :nanos nanos})
-      (seq differs)
-      (update :differences conj (cond-> {:recording name
-                                         :exchange number
-                                         :differs differs
-                                         :event event
-                                         :expected expected
-                                         :actual actual
-                                         :conversation (subvec played message)}
-                                  problem (assoc :problem problem))))))
+  [state [_ {:keys [event]} :as numbered] actual nanos options problem]
+  (-> state
+      (update :played conj {:event event, :response actual, :nanos nanos})
+      (cond-> (not (:stage event)) (assoc :passes? (and (some? actual) (outcome/lets-pass? actual))))
+      (reported (difference state numbered actual options problem) options)))
+
+(defn- settled-before
+  "Returns the state after an event that the MTA does not say, since today's filter has settled it."
+  [{:keys [pending spaces passes?] :as state} [_ {:keys [event response]} :as numbered]
+   {:keys [exact?] :as options}]
+  (cond
+    (or exact? (not (.owesReply (EventType/ofKeyword (:event event)))))
+    state
+
+    (and pending (outcome/lets-pass? response) (not= :end-of-message (:event event)))
+    state
+
+    pending
+    (cond-> state
+      (seq (outcome/differs event response [(peek (:actual pending))] (merge options spaces))) with-pending
+      true (dissoc :pending))
+
+    passes?
+    (reported state (difference state numbered [] options nil) options)
+
+    :else
+    state))
 
 (defn- mta-options
   "Returns the options of an MTA that makes the recorded offer. Sendmail does not say what it is."
@@ -191,13 +168,15 @@
 (defn- play-event
   [{:keys [^Script script heard spaces played] :as state} [_ {:keys [event]} :as numbered] options]
   (let [type (EventType/ofKeyword (:event event))
-        state (cond-> state (begins-message? event type) (assoc :message (count played)))]
+        state (cond-> state
+                (not (content? event)) with-pending
+                (begins-message? event type) (assoc :message (count played)))]
     (vreset! heard nil)
     (.say script [(with-space event spaces)])
     (if-let [{:keys [response nanos remarks]} @heard]
       (cond-> (exchanged state numbered (tap/joined response) (or nanos 0) options nil)
         remarks (with-remarks state remarks))
-      state)))
+      (settled-before state numbered options))))
 
 (defn- play-exchange
   [{:keys [script] :as state} endpoint [_ {:keys [event]} :as numbered] options]
@@ -223,12 +202,13 @@
                        :differences []}
                       (map-indexed vector conversation))]
     (some-> ^MtaSession (:session state) .drop)
-    (:differences state)))
+    (:differences (with-pending state))))
 
 (def ^:private table
   "Options of replay."
   {:ignore ["names of header fields, or a function"
             #(or (nil? %) (and (coll? %) (every? string? %)) (options/callable? %))]
+   :exact? keys/truth
    :timeout (conj keys/milliseconds 30000)})
 
 (defn- all-recordings
@@ -244,13 +224,14 @@
     recordings))
 
 (defn- play-all
-  [^String address recordings {:keys [ignore timeout]}]
+  [^String address recordings options]
   (let [endpoint (Endpoint/parse address)]
     (into []
-          (comp (map-indexed (fn [number {:keys [file] :as recording}]
-                               (play endpoint recording {:name (or file number)
-                                                         :ignore (ignoring ignore)
-                                                         :timeout timeout})))
+          (comp (map-indexed (fn [number {:keys [file redacted] :as recording}]
+                               (play endpoint recording (-> options
+                                                            (assoc :name (or file number)
+                                                                   :redacted? (boolean redacted))
+                                                            (update :ignore outcome/ignoring)))))
                 cat)
           recordings)))
 
@@ -263,10 +244,17 @@
 
     :ignore   ; names of header fields whose values may differ, such as [\"X-Scanned-At\"]; or a
               ; function of an action that returns what is compared, nil for nothing
+    :exact?   ; true to compare every answer as it is, and what was agreed with the MTA (default: false)
     :timeout  ; milliseconds to wait for each answer (default: 30000)
 
+  Compared is what comes of a mail. Whether it is accepted or not refused at its end makes no
+  difference, nor does skip, nor at which of its parts, from the first header field on, it is refused, nor
+  how it is changed if it is not delivered. Changes of headers, of recipients and of other parts may
+  come in another order.
+
   What the MTA would not have said after today's answers is not played: the rest of a message that
-  today's filter has refused. Packets that could not be decoded are not played either.
+  today's filter has refused or accepted. Packets that could not be decoded are not played either. Of a
+  redacted recording what was taken out is not compared.
 
   Throws an IOException where the filter cannot be reached.
 
@@ -295,7 +283,7 @@
 
 (defn- agreement-lines
   [[answer]]
-  (for [k agreed-keys
+  (for [k outcome/agreed-keys
         :let [value (get answer k)]
         :when value]
     (str (name k) " " (string/join " " (if (set? value) (map name (sort value)) [value])))))

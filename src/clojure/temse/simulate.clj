@@ -10,16 +10,7 @@
     ;=> {:fate :refused :at :mail :smtp {… :mail {:smtp-code 550 …}} :message nil}
 
   Both MTAs are taken as they come, without rules of their own about clients, addresses or contents.
-  Not simulated are
-
-  - the Message-Id, Date and From that Postfix makes for local clients: filters see them, so give
-    them with the message,
-  - address fields in a form that Sendmail writes anew: several addresses, comments, local ones; and
-    envelope addresses without a domain or with quotes,
-  - lines over 990 bytes, which both MTAs break, and CR or LF alone in what the client sends,
-  - the fields Message and Text, which end the header on Sendmail, and a Full-Name there with quotes,
-    comments or backslashes,
-  - filters that fail: see the MTA's settings for those."
+  doc/simulate.org lists what is not simulated."
   (:require
    [temse.action :as act]
    [temse.impl.events :as events]
@@ -156,8 +147,9 @@
 
 (defn- recipient
   "Returns the state after one recipient; `asked` are the exchanges about those that are left."
-  [{:keys [asked] :as state} address]
-  (let [exchange (first asked)
+  [{:keys [mta asked] :as state} address]
+  (let [{:keys [hangs-up?]} (rules/of mta)
+        exchange (first asked)
         asked? (= address (:address (:event exchange)))
         [{:keys [smtp-code] :as reply} state]
         (answer state :recipient address (when asked? [(final-reply exchange)]))]
@@ -165,7 +157,7 @@
                 (update-in [:smtp :recipients] (fnil conj []) reply)
                 (update :refused (fnil conj []) (<= 400 smtp-code)))
       asked? (update :asked rest)
-      (= 421 smtp-code) reduced)))
+      (hangs-up? smtp-code) reduced)))
 
 (defn- recipients
   "A client that has named no recipient is refused by the MTA itself at DATA."
@@ -177,7 +169,10 @@
       (empty? heard)
       (after-reply state :data :data (:no-recipients (rules/of mta)))
 
-      (or (every? true? refused) (= 421 (:smtp-code (peek heard))))
+      ((:hangs-up? (rules/of mta)) (:smtp-code (peek heard)))
+      (settled state :recipient (peek heard))
+
+      (every? true? refused)
       (settled state :recipient (or (first (filter #(< (:smtp-code %) 500) heard))
                                     (first heard)))
 

@@ -415,15 +415,14 @@
   "Plays a mail over a session and returns the report."
   [^MtaSession session ^Mail mail]
   (let [sent (.toMap mail)
-        report (.deliver session mail)
-        errors (take-errors session (:conversation report))]
+        {:keys [conversation] :as report} (.deliver session mail)
+        errors (take-errors session conversation)]
     (BriefMap/of
-      (merge (with-outcome session sent report)
-             {:responses (mapv (fn [{:keys [event response]}] [(:event event) response])
-                               (:conversation report))
-              :sent sent
-              :agreement (agreement session)}
-             (when errors {:errors errors})))))
+      (cond-> (assoc (with-outcome session sent report)
+                     :responses (mapv (fn [{:keys [event response]}] [(:event event) response]) conversation)
+                     :sent sent
+                     :agreement (agreement session))
+        errors (assoc :errors errors)))))
 
 (defn- unstarted
   "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
@@ -782,7 +781,7 @@
 
 (defn- place
   [form]
-  {:file (.getName (io/file *file*)), :line (:line (meta form))})
+  {:file (some-> *file* io/file .getName), :line (:line (meta form))})
 
 (defmacro check-conversation
   "Runs a conversation as `run-conversation` does and tells clojure.test whether all was as

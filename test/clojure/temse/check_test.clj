@@ -281,14 +281,14 @@
 
 (deftest a-word-that-is-split-over-pieces-is-found
   (is (= [] (found (refusing-body "lottery"))))
-  (let [[{:keys [kind explanation conversation original]} :as findings]
+  (let [[{:keys [kind explanation conversation alone]} :as findings]
         (:findings (checked (refusing-body "lottery") {:mails [lottery]}))]
     (is (= 1 (count findings)))
     (is (= :pieces kind))
-    (is (= (str "the message with its body in small pieces comes to accept, in one piece to"
+    (is (= (str "the message with its body in other pieces comes to accept, as it was to"
                 " 550 5.7.1 No lottery")
            explanation))
-    (is (< (count (filter #(= :body (:event (:event %))) original))
+    (is (< (count (filter #(= :body (:event (:event %))) alone))
            (count (filter #(= :body (:event (:event %))) conversation)))))
   (testing "and a filter that gathers the body passes"
     (is (= [] (found {:body (fn [{:keys [data]} context]

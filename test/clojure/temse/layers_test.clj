@@ -17,12 +17,13 @@
     #{temse.impl.brief temse.action temse.report temse.simulate.edit temse.impl.arguments
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp temse.impl.console
       temse.impl.document temse.impl.load temse.impl.options temse.impl.poller
-      temse.impl.recording temse.impl.redaction temse.impl.signals temse.impl.tap temse.impl.weight}
+      temse.impl.recording temse.impl.signals temse.impl.tap temse.impl.weight}
     #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
       temse.impl.class-path temse.impl.conversation temse.impl.events temse.impl.filter-file
-      temse.impl.log temse.impl.pending temse.impl.store}
+      temse.impl.log temse.impl.pending temse.impl.redaction temse.impl.store}
     #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch
-      temse.impl.ear temse.impl.negotiation temse.impl.passage}
+      temse.impl.ear temse.impl.negotiation temse.impl.outcome temse.impl.passage
+      temse.impl.command.redact}
     #{temse.proxy temse.impl.command.decode temse.impl.command.mails temse.impl.server}
     #{temse.milter temse.impl.command.proxy}
     #{temse.message temse.replay temse.impl.command.run}

@@ -124,6 +124,7 @@
                                 {:event :header, :name "Subject", :value hostile}]))))
     (let [[failure :as failures] (filter :throwable @logs)]
       (is (= 1 (count failures)))
+      (is (string/includes? (:message failure) " from="))
       (is (string/includes? (printed failure) "ExceptionInfo: \\u001b[2J\\u0007\\u202e\\u2066\\r2026 forged\\u009b"))
       (is (string/includes? (printed failure) "Caused by: java.lang.Exception: cause\\n2026 forged")))
     (is (some #(string/includes? % "from=") (verdicts logs)))

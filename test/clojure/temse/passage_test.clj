@@ -33,16 +33,20 @@
 (def ^:private silent
   {:hear (fn [_ _]), :end (fn [])})
 
-(defn- driven
-  "Returns a conversation before a milter's port with what it is driven by."
-  [port ear]
+(defn- driven-among
+  "Returns another conversation of a proxy with what it is driven by."
+  [{:keys [passage] :as passages} ear]
   (let [output (Output.)
         tasks (LinkedBlockingQueue.)
-        congested? (atom false)
-        {:keys [passage] :as passages} (passage/passages "proxy" (Endpoint/parse (str port)))]
+        congested? (atom false)]
     (assoc passages
            :output output :tasks tasks :congested? congested?
            :conversation (passage 1 (scripted-link output tasks congested?) ear))))
+
+(defn- driven
+  "Returns a conversation before a milter's port with what it is driven by."
+  [port ear]
+  (driven-among (passage/passages "proxy" (Endpoint/parse (str port))) ear))
 
 (defn- receive
   [{:keys [^Conversation conversation]} ^ByteBuffer input]
@@ -103,12 +107,35 @@
             (is (= Conversation$Wish/READ (run-task driven)))
             (let [more (long (feed))]
               (testing "and an MTA that has gone meanwhile does not wait for ever"
-                (is (= Long/MAX_VALUE (.deadline conversation)))
                 (is (= Conversation$Wish/WAIT (.peerClosed conversation 5)))
                 (is (= 10000000005 (.deadline conversation)))
                 (is (= Conversation$Wish/CLOSE (.expired conversation 10000000005))))
               (end driven)
               (is (= (+ (long first-passed) more) (support/awaited reader))))))))))
+
+(defn- fed
+  "Feeds a conversation until it does not take more, and returns how many bytes it has taken."
+  [driven]
+  (let [input (bytes-of 1000000)]
+    (while (and (.hasRemaining input) (not= Conversation$Wish/WAIT (receive driven input))))
+    (.position input)))
+
+(deftest all-connections-together-are-bounded-and-none-waits-for-another
+  (let [go-on (CountDownLatch. 1)]
+    (with-redefs [passage/most-pending-together 400000
+                  passage/write (fn [_ _] (.await go-on))]
+      (with-open [server (ServerSocket. 0)]
+        (let [{:keys [stop-passages] :as passages} (passage/passages "proxy" (Endpoint/parse (str (.getLocalPort server))))
+              connections (doall (repeatedly 4 #(driven-among passages silent)))]
+          (is (= [262144 137856 16384 16384] (mapv fed connections)))
+          (testing "and whoever has gone makes room"
+            (run! end connections)
+            (.countDown go-on)
+            (stop-passages 30000)
+            (let [late (driven-among passages silent)]
+              (is (<= 262144 (long (fed late))))
+              (end late)
+              (stop-passages 30000))))))))
 
 (deftest what-waits-for-a-milter-that-never-reads-is-given-up-when-the-mta-has-gone
   (with-open [server (ServerSocket. 0)]
@@ -166,6 +193,24 @@
           (is (string/includes? (first (support/messages logs :warn)) "cannot be reached: no answer in"))
           (end driven)
           (run! #(.close ^Socket %) fillers))))))
+
+(deftest silence-ends-a-connection
+  (with-open [server (ServerSocket. 0)]
+    (let [{:keys [^Conversation conversation ^LinkedBlockingQueue tasks] :as driven} (driven (.getLocalPort server) silent)
+          seconds-left #(Math/round (/ (- (.deadline conversation) (System/nanoTime)) 1e9))]
+      (testing "early, of an MTA that has said nothing"
+        (is (<= 29 (seconds-left) 30))
+        (is (= Conversation$Wish/CLOSE (.expired conversation (System/nanoTime)))))
+      (receive driven (bytes-of 1))
+      (testing "late, of both"
+        (is (<= 7200 (seconds-left) 7210)))
+      (testing "and what the milter says counts, too"
+        (with-open [accepted (.accept server)]
+          (let [before (.deadline conversation)]
+            (.write (.getOutputStream accepted) (byte-array 1))
+            (is (= Conversation$Wish/READ (run-task driven)))
+            (is (< before (.deadline conversation))))
+          (end driven))))))
 
 (deftest what-an-mta-says-before-it-closes-reaches-the-milter
   (dotimes [_ 20]

@@ -7,6 +7,7 @@
    [temse.action :as act]
    [temse.milter :as milter]
    [temse.record :as record]
+   [temse.replay :as replay]
    [temse.support :as support]
    [temse.test :as mt])
   (:import
@@ -138,6 +139,40 @@
     (is (= #{["<a@example.org>"] ["<b@example.org>"]}
            (set (map #(keep (comp :sender :event) (:conversation %)) (record/recordings recorder)))))))
 
+;; Macros
+
+(defn- macros
+  [recording]
+  (for [{{:keys [event stage definitions]} :event} (:conversation recording)
+        :when (= :define-macro event)]
+    [stage definitions]))
+
+(deftest macros-that-hold-already-are-recorded-once
+  (let [headers (repeat 20 ["X-Header" "value"])
+        [recording] (recorded {} watching {:headers headers})]
+    (is (= 20 (count (filter #{:header} (events recording)))))
+    (is (apply distinct? (macros recording))))
+  (testing "and again when they have changed, and in the next message"
+    (with-open [recorder (record/recorder)]
+      (let [say (fn [command stage value]
+                  {:event :define-macro, :command command, :stage stage, :definitions {"i" value}})]
+        (run! (record/hearer recorder)
+              (for [event [{:event :options, :version 6, :actions #{}, :protocol #{}}
+                           (say \M :mail "1") {:event :mail, :sender "<>", :options []}
+                           (say \R :recipient "1") {:event :recipient, :address "<a>", :options []}
+                           (say \R :recipient "1") {:event :recipient, :address "<b>", :options []}
+                           (say \R :recipient "2") {:event :recipient, :address "<c>", :options []}
+                           (say \L :header "1") {:event :header, :name "A", :value ""}
+                           (say \L :header "1") {:event :header, :name "B", :value ""}
+                           {:event :end-of-message}
+                           (say \M :mail "1") {:event :mail, :sender "<>", :options []}
+                           (say \L :header "1") {:event :header, :name "A", :value ""}
+                           {:event :disconnect, :reason :quit}]]
+                {:id 1, :event event, :response [], :millis 0.0})))
+      (is (= [[:mail {"i" "1"}] [:recipient {"i" "1"}] [:recipient {"i" "2"}] [:header {"i" "1"}]
+              [:mail {"i" "1"}] [:header {"i" "1"}]]
+             (macros (first (record/recordings recorder))))))))
+
 ;; Files
 
 (def ^:private odd-mail
@@ -165,10 +200,43 @@
                                      [text binary body large])]
       (is (string/includes? text "{:event {:event :body, :data {:text \"short\\r\\n\"}}, :response"))
       (is (string/includes? binary "#temse/bytes \"AAECDQo=\""))
-      (is (re-find #"#temse/file \"[0-9TZ.-]+\.1\.body\"" large))
+      (is (re-find #"#temse/file \"[0-9A-Za-z+.-]+\.1\.body\"" large))
       (is (= "more than ten bytes\r\n" body))
       (is (every? #(re-find #"^ ?[ \[]\{:event \{:event :" %)
                   (drop 1 (drop-while #(not= " :conversation" %) (string/split-lines text))))))))
+
+(deftest queue-ids-are-in-the-recording-and-in-the-name-of-its-file
+  (are [ids named] (with-directory directory
+                     (with-open [recorder (record/recorder {:directory directory})]
+                       (run! (record/hearer recorder)
+                             (for [event (concat [{:event :options, :version 6, :actions #{}, :protocol #{}}]
+                                                 (for [id ids]
+                                                   {:event :define-macro, :command \M, :stage :mail, :definitions {"i" id}})
+                                                 [{:event :disconnect, :reason :quit}])]
+                               {:id 1, :event event, :response [], :millis 0.0})))
+                     (let [[{:keys [queue-ids]}] (record/read-recordings directory)
+                           [file-name] (names directory)]
+                       (and (= (seq (distinct ids)) queue-ids)
+                            (re-matches (re-pattern (str "\\d{8}T\\d{6}\\.\\d{3}Z-000001" named "\\.edn")) file-name))))
+    [] ""
+    ["4F2A1B"] "-4F2A1B"
+    ["4F2A1B" "4F2A1B" "3Xy"] "-4F2A1B\\+3Xy"
+    ["../../x/é.edn\u0000"] "-______x___edn_"
+    ["1" "2" "3" "4"] "-1\\+2\\+3"
+    [(apply str (repeat 500 "9"))] "-9{40}"))
+
+(deftest recordings-with-all-macros-and-without-queue-ids-are-read-and-replayed
+  (with-directory directory
+    (let [[recording] (recorded {} watching {})
+          repeating (-> recording
+                        (dissoc :queue-ids)
+                        (update :conversation
+                                (fn [exchanges]
+                                  (vec (mapcat #(if (= :define-macro (:event (:event %))) [% %] [%]) exchanges)))))
+          file (io/file directory "20260101T000000.000Z-000001.edn")]
+      (spit file (record/recording-text repeating))
+      (is (= (events repeating) (events (first (record/read-recordings directory)))))
+      (is (= [] (replay/replay directory watching))))))
 
 (deftest what-is-no-recording-is-told-with-its-file
   (with-directory directory
@@ -197,47 +265,4 @@
                            (and (= :bad-options error) (re-find problem message)))
     {:max-bytes -1} #":max-bytes must be a number of bytes, not -1"
     {:dir "x"} #"there is no key :dir in the options of a recorder; did you mean :directory"
-    {:redact {:bodies true}} #":redact must be a map of :addresses\?, :bodies\?, :headers and :key"
     {:directory "/dev/null/x"} #"recordings cannot be written to /dev/null/x"))
-
-;; Redaction
-
-(def ^:private secret-mail
-  {:sender "<alice@example.org>"
-   :recipients ["<bob@example.com>" "<carol@example.org>"]
-   :headers [["From" "Alice <alice@example.org>"] ["Subject" "top secret"] ["X-Other" "stays"]]
-   :body "the plan\r\n"})
-
-(deftest redacted-recordings-keep-their-structure-and-no-secret
-  (let [filter (assoc-in watching [:handlers :end-of-message]
-                         (fn [_ _] [(act/add-recipient "<dave@example.org>")
-                                    (act/reply-code 550 "5.7.1" "not for alice@example.org")]))
-        [plain] (recorded {} filter secret-mail)
-        [redacted] (recorded {:redact {:addresses? true, :bodies? true, :headers ["subject"]}} filter
-                             secret-mail)
-        text (record/recording-text redacted)]
-    (is (= (events plain) (events redacted)))
-    (is (= (map count (map :response (:conversation plain)))
-           (map count (map :response (:conversation redacted)))))
-    (doseq [secret ["alice" "bob@" "carol@" "dave@" "example.org" "top secret" "the plan"]]
-      (is (not (string/includes? (string/replace text "client.example.org" "") secret)) secret))
-    (is (string/includes? text "stays"))
-    (is (string/includes? text "[10 bytes]"))))
-
-(deftest equal-addresses-have-equal-hashes-and-domains-too
-  (let [[recording] (recorded {:redact {:addresses? true, :key "k"}} watching secret-mail)
-        [again] (recorded {:redact {:addresses? true, :key "k"}} watching secret-mail)
-        [other] (recorded {:redact {:addresses? true}} watching secret-mail)
-        sender #(some (comp :sender :event) (:conversation %))
-        [_ local domain] (re-matches #"<(\w+)@(\w+\.example)>" (sender recording))
-        from (some #(when (= "From" (:name (:event %))) (:value (:event %))) (:conversation recording))
-        carol (last (keep (comp #(when (= :recipient (:event %)) (:address %)) :event)
-                          (:conversation recording)))]
-    (is (= (str "Alice <" local "@" domain ">") from))
-    (is (string/ends-with? carol (str "@" domain ">")))
-    (is (= (sender recording) (sender again)))
-    (is (not= (sender recording) (sender other)))))
-
-(deftest the-null-sender-stays-what-it-is
-  (let [[recording] (recorded {:redact {:addresses? true}} watching {:sender "<>"})]
-    (is (= "<>" (some (comp :sender :event) (:conversation recording))))))

@@ -2,11 +2,13 @@
   "The rules of the simulation, one by one. That the MTAs follow them is shown by
   temse.simulate-postfix-test and temse.simulate-sendmail-test."
   (:require
+   [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.message :as message]
    [temse.simulate :as simulate]
-   [temse.simulate.edit :as edit])
+   [temse.simulate.edit :as edit]
+   [temse.simulate.limits :as limits])
   (:import
    (temse.protocol MilterException)))
 
@@ -224,6 +226,31 @@
              (heard :sendmail :message (exchange :end-of-message add (act/temporary-failure)))))
       (is (= [554 "5.7.1" "Command rejected"]
              (heard :sendmail :message (exchange :end-of-message add (act/reject))))))))
+
+(deftest malformed-parameters-of-other-filters-are-ignored-by-postfix-and-end-a-recipient-on-sendmail
+  (let [add {:action :add-recipient, :address "<d@example.com>", :parameters ["NOTIFY=MAYBE" "ORCPT=rfc822;x@y"]}
+        change {:action :change-sender, :address "<z@example.org>", :parameters ["RET=ALL" "ENVID=z"]}]
+    (is (= [["ORCPT=rfc822;x@y"]] (filter seq (:recipient-options (after :postfix mail add)))))
+    (is (= 2 (count (:recipients (after :sendmail mail add)))))
+    (is (= ["ENVID=z"] (:options (after :postfix mail change))))
+    (is (= ["RET=FULL"] (:options (after :sendmail mail change))))
+    (testing "and of those that are given twice one counts, or ends the recipient"
+      (are [mta parameters options] (= [options]
+                                       (filter seq (:recipient-options (after mta mail (assoc add :parameters parameters)))))
+        :postfix ["NOTIFY=SUCCESS" "NOTIFY=NEVER"] ["NOTIFY=SUCCESS"]
+        :sendmail ["NOTIFY=SUCCESS" "NOTIFY=NEVER"] ["NOTIFY=NEVER"]
+        :postfix ["ORCPT=rfc822;x@y" "ORCPT=rfc822;z@y"] ["ORCPT=rfc822;x@y"])
+      (is (= 2 (count (:recipients (after :sendmail mail (assoc add :parameters ["ORCPT=rfc822;x@y" "ORCPT=rfc822;z@y"])))))))))
+
+(deftest ret-is-written-in-upper-case
+  (doseq [mta [:postfix :sendmail]]
+    (is (= ["RET=HDRS"] (:options (after mta mail (act/change-sender "<z@example.org>" ["ret=hdrs"])))))))
+
+(deftest sendmail-complains-of-auth
+  (is (= [501 "5.5.0" "Duplicate AUTH parameter"]
+         (heard :sendmail :message (exchange :end-of-message
+                                             (act/change-sender "<z@example.org>" ["AUTH=<>"])
+                                             (act/temporary-failure))))))
 
 (deftest parameters-of-a-new-sender-are-added-on-postfix-and-replace-on-sendmail
   (let [mail (assoc mail :options ["RET=FULL" "ENVID=one" "SIZE=100"])
@@ -472,3 +499,7 @@
         (simulate/outcome {:mta :exim :message mail})))
   (is (thrown-with-msg? MilterException #"not :exim"
         (message/apply-actions mail [] {:mta :exim}))))
+
+(deftest the-list-of-what-is-not-simulated-is-up-to-date
+  (is (string/ends-with? (slurp limits/page) (limits/section))
+      "evaluate (temse.simulate.limits/write!)"))

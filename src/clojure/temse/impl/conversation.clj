@@ -71,4 +71,5 @@
     (cond-> {:temse/recording recording/version
              :recorded started}
       mta (assoc :mta mta)
-      true (assoc :peer peer, :ended ended, :conversation conversation))))
+      true (assoc :peer peer, :ended ended, :conversation conversation)
+      true recording/with-queue-ids)))

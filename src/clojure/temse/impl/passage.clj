@@ -3,8 +3,8 @@
 
   A connection has two threads: one connects to the milter and writes to it, the other reads from it.
   So neither a milter that is slow to answer the connection nor one that does not read holds a loop. A
-  bounded amount waits in each direction; then the other side is not read. What fails in one direction
-  ends both."
+  bounded amount waits in each direction, of one connection and of all together; then the other side is
+  not read. What fails in one direction ends both."
   {:no-doc true}
   (:require
    [clojure.tools.logging :as log]
@@ -15,7 +15,7 @@
    (java.nio ByteBuffer)
    (java.nio.channels SocketChannel)
    (java.util Set)
-   (java.util.concurrent CompletableFuture ConcurrentHashMap LinkedBlockingQueue Semaphore TimeUnit)
+   (java.util.concurrent CompletableFuture ConcurrentHashMap Executor LinkedBlockingQueue Semaphore TimeUnit)
    (java.util.concurrent.atomic AtomicBoolean AtomicLong)
    (temse.transport Conversation Conversation$Wish Endpoint Link)))
 
@@ -31,11 +31,29 @@
   "How long an MTA that has closed waits for a milter that does not read."
   10000000000)
 
-(def ^:private read-size 65536)
+(def ^:private first-nanos
+  "How long an MTA that has connected may be silent."
+  30000000000)
+
+(def ^:private idle-nanos
+  "How long both sides may be silent: as long as libmilter waits for an MTA."
+  7210000000000)
+
+(def ^:private read-size
+  "Bytes of a milter that wait for its MTA; beyond that the milter is not read."
+  16384)
 
 (def ^:private most-pending
-  "Bytes that wait to be written to the milter; beyond that the MTA is not read."
+  "Bytes of an MTA that wait for its milter; beyond that the MTA is not read."
   262144)
+
+(def ^:private least-pending
+  "Bytes that may wait in any case, so that no connection waits for another."
+  16384)
+
+(def ^:private most-pending-together
+  "Bytes of all MTAs that wait for their milters; beyond that each has the least."
+  67108864)
 
 (def ^:private the-end
   "What stands behind the last bytes of an MTA."
@@ -50,9 +68,12 @@
     (catch IOException _)))
 
 (defn- after
-  "Has f called after some time."
+  "Has f, which must not block, called after some time."
   [millis f]
-  (.execute (CompletableFuture/delayedExecutor (long millis) TimeUnit/MILLISECONDS) f))
+  (.execute (CompletableFuture/delayedExecutor (long millis) TimeUnit/MILLISECONDS
+                                               (reify Executor
+                                                 (execute [_ task] (.run task))))
+            f))
 
 (defn- unix?
   [^Endpoint milter]
@@ -76,14 +97,17 @@
                e
                (IOException. (str "no answer in " (quot (long connect-millis) 1000) " seconds") e)))))
   (when-not (unix? milter)
-    (.setOption channel StandardSocketOptions/TCP_NODELAY true)))
+    (.setOption channel StandardSocketOptions/TCP_NODELAY true)
+    (.setOption channel StandardSocketOptions/SO_KEEPALIVE true)))
 
 (defn- taken
-  "Returns the bytes that a buffer holds, and leaves it empty."
-  ^bytes [^ByteBuffer buffer]
-  (let [bytes (byte-array (.remaining buffer))]
-    (.get buffer bytes)
-    bytes))
+  "Takes bytes out of a buffer, all of them or at most so many."
+  (^bytes [^ByteBuffer buffer]
+   (taken buffer (.remaining buffer)))
+  (^bytes [^ByteBuffer buffer most]
+   (let [bytes (byte-array (min (.remaining buffer) (long most)))]
+     (.get buffer bytes)
+     bytes)))
 
 (defn- write
   [^SocketChannel channel ^bytes bytes]
@@ -94,20 +118,21 @@
 ;; ---- one connection
 ;;
 ;; A passage is a map of what its conversation and its two threads share:
-;;   :pieces    bytes of the MTA that wait, :pending their number
+;;   :pieces    bytes of the MTA that wait, :pending their number, :together that of all connections
 ;;   :starved?  true while the conversation waits for room in :pieces
 ;;   :turn      one permit: whoever has it may put bytes of the milter into the link's output. The
 ;;              conversation gives it back when the MTA has taken them
 ;;   :over?     true when the connection of the MTA has ended or is to end
 
 (defn- new-passage
-  [id link ear]
+  [id link ear together]
   {:id id
    :link link
    :ear ear
    :channel (volatile! nil)
    :pieces (LinkedBlockingQueue.)
    :pending (AtomicLong.)
+   :together together
    :starved? (AtomicBoolean.)
    :turn (Semaphore. 1)
    :in-output? (volatile! false)
@@ -141,17 +166,36 @@
                            (.put (.output link) bytes)
                            (.flush link)))))))))
 
-(defn- pass-pieces
-  "Writes what the MTA has said to the milter until its connection has ended."
-  [{:keys [^LinkedBlockingQueue pieces ^AtomicLong pending ^AtomicBoolean starved? ^Link link channel]}]
+(defn- count-pending
+  "Counts more bytes that wait for the milter, or less."
+  [{:keys [^AtomicLong pending ^AtomicLong together]} more]
+  (.addAndGet pending (long more))
+  (.addAndGet together (long more)))
+
+(defn- each-piece
+  "Calls f with what the MTA has said until its connection has ended."
+  [{:keys [^LinkedBlockingQueue pieces ^AtomicBoolean starved? ^Link link] :as passage} f]
   (loop []
     (let [^bytes piece (.take pieces)]
       (when-not (identical? the-end piece)
-        (write @channel piece)
-        (.addAndGet pending (- (alength piece)))
+        (try
+          (f piece)
+          (finally
+            (count-pending passage (- (alength piece)))))
         (when (.compareAndSet starved? true false)
           (.later link (fn [])))
         (recur)))))
+
+(defn- pass-pieces
+  "Writes what the MTA says to the milter."
+  [{:keys [channel] :as passage}]
+  (each-piece passage #(write @channel %)))
+
+(defn- drop-pieces
+  "Ends both sides, and drops what the MTA says until then."
+  [passage]
+  (finish passage)
+  (each-piece passage (fn [_])))
 
 (defn- start-thread
   "Starts a daemon thread whose end is that of the passage. What it throws is logged, unless it is that
@@ -189,11 +233,19 @@
                     "cannot be reached:" (log-text/problem-text e))))
       false)))
 
+(defn- room
+  "Returns how many bytes may be taken from the MTA now."
+  [{:keys [^AtomicLong pending ^AtomicLong together]}]
+  (let [pending (.get pending)]
+    (max (- (long least-pending) pending)
+         (min (- (long most-pending) pending)
+              (- (long most-pending-together) (.get together))))))
+
 (defn- full?
   "Returns true if no more is to be taken from the MTA, after which the link is called again when it
-  is."
-  [{:keys [^AtomicLong pending ^AtomicBoolean starved?]}]
-  (let [full? #(<= (long most-pending) (.get pending))]
+  is: something of it waits then."
+  [{:keys [^AtomicBoolean starved?] :as passage}]
+  (let [full? #(not (pos? (long (room passage))))]
     (and (full?)
          (do (.set starved? true)
              (or (full?)
@@ -201,11 +253,17 @@
                      false))))))
 
 (defn- take-in
-  [{:keys [^LinkedBlockingQueue pieces ^AtomicLong pending ear]} ^ByteBuffer input]
-  (let [bytes (taken input)]
-    ((:hear ear) :mta bytes)
-    (.addAndGet pending (alength bytes))
-    (.add pieces bytes)))
+  "Takes as much from the MTA as there is room for, and returns what is wanted then."
+  [{:keys [^LinkedBlockingQueue pieces ear] :as passage} ^ByteBuffer input]
+  (loop []
+    (cond
+      (not (.hasRemaining input)) Conversation$Wish/READ
+      (full? passage) Conversation$Wish/WAIT
+      :else (let [bytes (taken input (room passage))]
+              ((:hear ear) :mta bytes)
+              (count-pending passage (alength bytes))
+              (.add pieces bytes)
+              (recur)))))
 
 (defn- conversation
   "Returns the conversation with an MTA; `start` is called before the first bytes are taken in."
@@ -213,9 +271,12 @@
                          ear in-output?] :as passage}
                  start]
   (let [started? (volatile! false)
-        deadline (volatile! Long/MAX_VALUE)]
+        gone? (volatile! false)
+        deadline (volatile! (+ (System/nanoTime) (long first-nanos)))]
     (reify Conversation
-      (receive [_ input _]
+      (receive [_ input now]
+        (when-not @gone?
+          (vreset! deadline (+ (long now) (long idle-nanos))))
         (cond
           (.get over?) Conversation$Wish/CLOSE
           (.isCongested link) Conversation$Wish/DRAIN
@@ -223,18 +284,14 @@
                   (when @in-output?
                     (vreset! in-output? false)
                     (.release turn))
-                  (cond
-                    (not (.hasRemaining input)) Conversation$Wish/READ
-                    (full? passage) Conversation$Wish/WAIT
-                    :else (do
-                            (when-not @started?
-                              (vreset! started? true)
-                              (start))
-                            (take-in passage input)
-                            Conversation$Wish/READ)))))
+                  (when (and (.hasRemaining input) (not @started?))
+                    (vreset! started? true)
+                    (start))
+                  (take-in passage input))))
       (deadline [_] @deadline)
       (expired [_ _] Conversation$Wish/CLOSE)
       (peerClosed [_ now]
+        (vreset! gone? true)
         (vreset! deadline (+ (long now) (long gone-nanos)))
         Conversation$Wish/WAIT)
       (acknowledgeAtOnce [_] true)
@@ -270,19 +327,24 @@
                     ; is passed on"
   [title ^Endpoint milter]
   (let [unreachable (atom 0)
+        together (AtomicLong.)
         ^Set threads (ConcurrentHashMap/newKeySet)
         run (fn [passage]
               (.add threads (Thread/currentThread))
-              (try
-                (when (reach title milter unreachable passage)
-                  (when (.get ^AtomicBoolean (:over? passage))
-                    (close-soon passage))
-                  (start-thread title passage #(pass-back passage))
-                  (pass-pieces passage))
-                (finally
-                  (.remove threads (Thread/currentThread)))))]
+              (let [passed? (volatile! false)]
+                (try
+                  (when (reach title milter unreachable passage)
+                    (when (.get ^AtomicBoolean (:over? passage))
+                      (close-soon passage))
+                    (start-thread title passage #(pass-back passage))
+                    (pass-pieces passage)
+                    (vreset! passed? true))
+                  (finally
+                    (when-not @passed?
+                      (drop-pieces passage))
+                    (.remove threads (Thread/currentThread))))))]
     {:passage (fn [id link ear]
-                (let [passage (new-passage id link ear)]
+                (let [passage (new-passage id link ear together)]
                   (conversation passage (fn []
                                           (start-thread title passage #(run passage))))))
      :unreachable unreachable

@@ -8,9 +8,11 @@
   (:import
    (java.io BufferedOutputStream File IOException OutputStream StringWriter)
    (java.nio.channels Channels)
-   (java.nio.file CopyOption FileSystems Files StandardCopyOption StandardOpenOption)
+   (java.nio.file CopyOption FileSystems Files LinkOption StandardCopyOption StandardOpenOption)
    (java.nio.file.attribute FileAttribute PosixFilePermissions)
-   (java.util Base64)
+   (java.time ZoneOffset)
+   (java.time.format DateTimeFormatter)
+   (java.util Base64 Date Locale)
    (temse.protocol EventType Text)))
 
 (set! *warn-on-reflection* true)
@@ -21,9 +23,33 @@
 
 ;; ---- names of files
 
-(defn- recording-file?
-  [^File file]
-  (re-matches #"\d{8}T\d{6}\.\d{3}Z-\d+\.edn" (.getName file)))
+(def ^:private ^DateTimeFormatter timestamp
+  (.withZone (DateTimeFormatter/ofPattern "yyyyMMdd'T'HHmmss.SSS'Z'" Locale/ROOT) ZoneOffset/UTC))
+
+(def ^:private stem-pattern
+  "\\d{8}T\\d{6}\\.\\d{3}Z-\\d+(?:-[0-9A-Za-z_+]+)?")
+
+(def ^:private recording-name (re-pattern (str stem-pattern "\\.edn")))
+
+(def ^:private written-name (re-pattern (str "(" stem-pattern ")(\\.edn|\\.\\d+\\.body)(\\.new)?")))
+
+(defn with-queue-ids
+  "Returns the recording with the :queue-ids that its macros tell."
+  [{:keys [conversation] :as recording}]
+  (let [ids (into [] (comp (keep #(get-in % [:event :definitions "i"])) (remove #{""}) (distinct)) conversation)]
+    (cond-> (dissoc recording :queue-ids)
+      (seq ids) (assoc :queue-ids ids))))
+
+(defn file-name
+  "Returns the name of a recording's file: when the MTA connected, a number, and the queue ids of the
+  first messages, as far as they can be part of a name."
+  [{:keys [^Date recorded queue-ids]} number]
+  (let [safe #(string/replace (subs % 0 (min 40 (count %))) #"[^0-9A-Za-z]" "_")]
+    (str (.format timestamp (.toInstant recorded))
+         (String/format Locale/ROOT "-%06d" (object-array [number]))
+         (when (seq queue-ids)
+           (str "-" (string/join "+" (map safe (take 3 queue-ids)))))
+         ".edn")))
 
 (defn- stem
   "Returns what the names of a recording's files begin with."
@@ -37,7 +63,7 @@
   (let [listed (.listFiles directory)
         bodies (group-by stem (filter #(string/ends-with? (.getName ^File %) ".body") listed))]
     (mapv #(into [%] (bodies (stem %)))
-          (sort (filter recording-file? listed)))))
+          (sort (filter #(re-matches recording-name (.getName ^File %)) listed)))))
 
 ;; ---- to text
 
@@ -183,13 +209,31 @@
   [^File file]
   (io/file (.getParentFile file) (str (.getName file) ".new")))
 
+(defn private?
+  "Returns true if only its owner can read a new file in the directory. Throws an IOException where none
+  can be made."
+  [directory]
+  (let [file (unfinished-name (io/file directory "00000000T000000.000Z-0.edn"))]
+    (try
+      (.close (new-file file))
+      (= "rw-------" (PosixFilePermissions/toString
+                       (Files/getPosixFilePermissions (.toPath ^File file) (make-array LinkOption 0))))
+      (catch UnsupportedOperationException _
+        false)
+      (finally
+        (.delete ^File file)))))
+
 (defn unfinished
-  "Returns the files of recordings in a directory that were never completed."
+  "Returns the files in a directory of recordings that were never completed."
   [^File directory]
-  (filterv (fn [^File file]
-             (and (re-matches #"\d{8}T\d{6}\.\d{3}Z-\d+(\.edn|\.\d+\.body)\.new" (.getName file))
-                  (.isFile file)))
-           (.listFiles directory)))
+  (let [listed (for [^File file (.listFiles directory)
+                     :let [[_ stem suffix begun] (re-matches written-name (.getName file))]
+                     :when (and stem (.isFile file))]
+                 [file stem suffix begun])
+        begun-stems (into #{} (keep (fn [[_ stem suffix begun]] (when (and begun (= ".edn" suffix)) stem))) listed)]
+    (vec (for [[file stem suffix begun] listed
+               :when (or begun (and (not= ".edn" suffix) (begun-stems stem)))]
+           file))))
 
 (defn write
   "Writes a recording to a file, and bodies of more than `max-body` bytes to files beside it. The

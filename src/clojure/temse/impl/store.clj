@@ -7,13 +7,12 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
+   [clojure.tools.logging :as log]
    [temse.impl.options :as options]
    [temse.impl.recording :as recording])
   (:import
-   (java.io File)
-   (java.time ZoneOffset)
-   (java.time.format DateTimeFormatter)
-   (java.util ArrayDeque Date)))
+   (java.io File IOException)
+   (java.util ArrayDeque)))
 
 (set! *warn-on-reflection* true)
 
@@ -49,9 +48,6 @@
 
 ;; ---- files
 
-(def ^:private ^DateTimeFormatter timestamp
-  (.withZone (DateTimeFormatter/ofPattern "yyyyMMdd'T'HHmmss.SSS'Z'") ZoneOffset/UTC))
-
 (defn- size-of
   [files]
   (transduce (map #(.length ^File %)) + files))
@@ -69,10 +65,14 @@
   ^File [given]
   (let [directory (io/file given)]
     (recording/make-directory directory)
-    (when-not (and (.isDirectory directory) (.canWrite directory))
-      (throw (options/bad-option :directory given
-                                 (str "recordings cannot be written to " directory
-                                      ": it is no directory, or not for this process"))))
+    (delete (recording/unfinished directory))
+    (try
+      (when-not (recording/private? directory)
+        (log/warn "recordings in" given "may be read by other users: its file system keeps no permissions"))
+      (catch IOException _
+        (throw (options/bad-option :directory given
+                                   (str "recordings cannot be written to " directory
+                                        ": it is no directory, or not for this process")))))
     directory))
 
 (defn in-directory
@@ -84,11 +84,9 @@
   (let [directory (checked-directory directory)
         {:keys [add]} (bounded options delete)
         number (volatile! 0)]
-    (delete (recording/unfinished directory))
     (run! #(add % (size-of %)) (recording/files directory))
-    {:keep (fn [{:keys [^Date recorded] :as recording} _]
-             (let [file (io/file directory (format "%s-%06d.edn" (.format timestamp (.toInstant recorded))
-                                                   (vswap! number inc)))
+    {:keep (fn [recording _]
+             (let [file (io/file directory (recording/file-name recording (vswap! number inc)))
                    files (recording/write recording file max-body)]
                (add files (size-of files))))
      :kept #(read-all directory)}))

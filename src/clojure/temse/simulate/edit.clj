@@ -87,6 +87,15 @@
   [address]
   (str "<" address ">"))
 
+(defn well-formed?
+  "Returns true if an ESMTP parameter obeys its grammar, as those of this library's filters do."
+  [parameter]
+  (try
+    (ActionCodec/check {:action :change-sender, :address "<>", :parameters [parameter]})
+    true
+    (catch MilterException _
+      false)))
+
 (defn parameter
   "Returns the value of the last of the ESMTP parameters with this keyword, or nil."
   [parameters keyword]
@@ -121,7 +130,7 @@
   (for [keyword ["RET" "ENVID"]
         :let [value (parameter parameters keyword)]
         :when value]
-    (str keyword "=" value)))
+    (str keyword "=" (if (= "RET" keyword) (string/upper-case value) value))))
 
 ;; ---- bodies
 

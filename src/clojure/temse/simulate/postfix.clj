@@ -122,9 +122,11 @@
      :key-orcpt (or orcpt (str "rfc822;" given))}))
 
 (defn- added-recipient
+  "Of parameters that are given twice the first counts."
   [host {:keys [address parameters]}]
   (when-let [parsed (first-address address)]
     (let [address (rewritten host parsed)
+          parameters (reverse (filter edit/well-formed? parameters))
           orcpt (edit/parameter parameters "ORCPT")]
       {:address address
        :original (internal (first-address address))
@@ -146,7 +148,7 @@
   [{:keys [host] :as state} {:keys [address parameters]}]
   (-> state
       (assoc :sender (sender host address))
-      (update :options concat parameters)))
+      (update :options concat (filter edit/well-formed? parameters))))
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]

@@ -14,6 +14,7 @@
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
+             :hangs-up? #{421 521}
              :received postfix/taken-in
              :own-refusal (constantly nil)
              :no-recipients postfix/no-recipients
@@ -26,6 +27,7 @@
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
+              :hangs-up? #{421}
               :received sendmail/taken-in
               :own-refusal sendmail/own-refusal
               :no-recipients sendmail/no-recipients

@@ -149,6 +149,10 @@
   [action parameter]
   (contains? (known-parameters action) (string/upper-case (parameter-name parameter))))
 
+(defn- taken?
+  [action parameter]
+  (and (known? action parameter) (edit/well-formed? parameter)))
+
 ;; ---- addresses
 
 (defn- spelled
@@ -232,7 +236,8 @@
     (nil? parameters)
     (reduce add-recipient recipients (map #(recipient % nil) (reverse (listed host address))))
 
-    (every? #(known? :add-recipient %) parameters)
+    (and (every? #(taken? :add-recipient %) parameters)
+         (not (next (filter #(re-find #"(?i)^ORCPT=" %) parameters))))
     (if-let [address (single host address)]
       (add-recipient recipients (recipient address parameters))
       recipients)
@@ -269,21 +274,28 @@
 
 (defn complaint
   "Returns what the client hears when the filter defers the message after these actions, or nil:
-  Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply."
+  Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply. A
+  mail has AUTH before a filter gives it."
   [actions]
   (last
     (for [{:keys [action parameters]} actions
-          :let [unknown (first (remove #(known? action %) parameters))]
-          :when unknown]
-      (edit/reply 555 "5.5.4" (str (parameter-name unknown) " parameter unrecognized")))))
+          :let [auth? #(and (= :change-sender action) (re-find #"(?i)^AUTH=" %))
+                wrong (first (filter #(or (auth? %) (not (known? action %))) parameters))]
+          :when wrong]
+      (if (auth? wrong)
+        (edit/reply 501 "5.5.0" "Duplicate AUTH parameter")
+        (edit/reply 555 "5.5.4" (str (parameter-name wrong) " parameter unrecognized"))))))
 
 ;; ---- messages
 
 (defn- change-sender
-  "Parameters replace the old ones, up to the first that Sendmail does not know."
+  "Parameters replace the old ones, up to the first that Sendmail does not take; of RET with a wrong
+  value it makes FULL."
   [{:keys [host] :as state} {:keys [action address parameters]}]
-  (cond-> (assoc state :sender (new-sender host address))
-    (seq parameters) (assoc :options (take-while #(known? action %) parameters))))
+  (let [[taken [wrong]] (split-with #(taken? action %) parameters)]
+    (cond-> (assoc state :sender (new-sender host address))
+      (seq parameters) (assoc :options taken)
+      (and wrong (re-find #"(?i)^RET=" wrong)) (update :options concat ["RET=FULL"]))))
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]

@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import temse.protocol.EventCodec;
@@ -168,7 +169,7 @@ final class MacroSource {
   }
 
   private String queueId() {
-    return String.format("4TEMSE%04X", messages);
+    return String.format(Locale.ROOT, "4TEMSE%04X", messages);
   }
 
   private static String bareName(String name) {

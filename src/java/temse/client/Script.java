@@ -92,13 +92,23 @@ public final class Script {
     }
     dialogue.after(type, null);
     long start = System.nanoTime();
-    Answer answer = session.exchange(event);
+    Answer answer = exchange(event);
     long nanos = System.nanoTime() - start;
     advance(type, answer);
     if (type != about && about == EventType.MAIL) {
       dialogue = dialogue.macrosOfMail();
     }
     report(event, type, answer, nanos);
+  }
+
+  /** Nothing more is said to a milter that has gone. */
+  private Answer exchange(IPersistentMap event) throws IOException {
+    try {
+      return session.exchange(event);
+    } catch (IOException e) {
+      dialogue = dialogue.closed();
+      throw e;
+    }
   }
 
   /** Reads what answers an event that was sent before its turn. */

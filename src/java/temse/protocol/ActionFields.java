@@ -2,7 +2,9 @@ package temse.protocol;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 
 /** Reads the values of an action as they travel, each checked. */
 final class ActionFields {
@@ -127,16 +129,20 @@ final class ActionFields {
   }
 
   private static void checkParameters(IPersistentMap action, String parameters) {
+    Set<String> keywords = new HashSet<>();
     for (String parameter : EventCodec.words(parameters)) {
-      String correction = DsnParameter.correction(parameter);
+      String correction = EsmtpParameter.correction(parameter);
       if (correction != null) {
         throw bad(
             action,
             Keys.PARAMETERS
                 + " holds "
                 + Shown.of(parameter)
-                + ", which MTAs cannot read (RFC 3461); it must be "
+                + ", which is not as MTAs read it; it must be "
                 + correction);
+      }
+      if (EsmtpParameter.isKnown(parameter) && !keywords.add(EsmtpParameter.keyword(parameter))) {
+        throw bad(action, Keys.PARAMETERS + " holds a second " + Shown.of(parameter));
       }
     }
   }

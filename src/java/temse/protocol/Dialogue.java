@@ -14,8 +14,6 @@ import clojure.lang.IPersistentMap;
  * }</pre>
  */
 public final class Dialogue implements Cloneable {
-  private static final long HANG_UP = 421;
-
   /** That of a current Postfix, whose offer was answered. */
   public static final Dialogue POSTFIX = new Dialogue(true);
 
@@ -245,15 +243,20 @@ public final class Dialogue implements Cloneable {
     }
   }
 
-  /** Both MTAs hang up at a 421; at connect Sendmail takes one of several lines for a deferral. */
+  /**
+   * Both MTAs hang up at a 421, Postfix at a 521, too; at connect Sendmail takes a 421 of several
+   * lines for a deferral.
+   */
   private boolean hangsUp(EventType type, IPersistentMap reply) {
     ActionType action = ActionCodec.type(reply);
     if (action != ActionType.REPLY_CODE) {
       return action == ActionType.SHUTDOWN || action == ActionType.CONNECTION_FAILURE;
     }
     boolean lines = String.valueOf(reply.valAt(Keys.TEXT)).indexOf('\n') >= 0;
-    return ActionFields.smtpCode(reply) == HANG_UP
-        && (postfix || type != EventType.CONNECT || !lines);
+    long code = ActionFields.smtpCode(reply);
+    return postfix
+        ? code == 421 || code == 521
+        : code == 421 && (type != EventType.CONNECT || !lines);
   }
 
   private Dialogue copy() {

@@ -4,6 +4,7 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.PersistentArrayMap;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -125,6 +126,7 @@ final class ReplyText {
       if (c < ' ' && c != '\t' || c == 0x7F) {
         throw bad(
             String.format(
+                Locale.ROOT,
                 "the text holds the control character 0x%02X; lines are separated by \\n",
                 (int) c));
       }

@@ -2,6 +2,7 @@ package temse.protocol;
 
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.Locale;
 
 /**
  * Lossless text: UTF-8 where bytes are valid UTF-8, and the lone surrogate U+DC00+byte for every
@@ -78,7 +79,7 @@ public final class Text {
   }
 
   private static String loneSurrogate(int c) {
-    return String.format("the lone surrogate U+%04X, which stands for no byte", c);
+    return String.format(Locale.ROOT, "the lone surrogate U+%04X, which stands for no byte", c);
   }
 
   private static String decodeSlowly(byte[] bytes, int from, int to) {

@@ -73,12 +73,16 @@ final class Reports {
   }
 
   void verdict(EventType event, IPersistentMap reply, Keyword ended) {
-    ConnectionInfo about = new Verdict(connection, connection.ledger.envelope(ended != null));
+    ConnectionInfo about = about(ended != null);
     add(() -> listener.verdict(about, event, reply, ended));
   }
 
-  /** A connection with the mail that a verdict is about, which may be over when it is reported. */
-  private record Verdict(ConnectionInfo connection, Envelope envelope) implements ConnectionInfo {
+  private ConnectionInfo about(boolean ended) {
+    return new About(connection, connection.ledger.envelope(ended));
+  }
+
+  /** A connection with the mail that a report is about, which may be over when it is delivered. */
+  private record About(ConnectionInfo connection, Envelope envelope) implements ConnectionInfo {
     @Override
     public long id() {
       return connection.id();
@@ -118,7 +122,8 @@ final class Reports {
   }
 
   void failed(EventType type, IPersistentMap event, Throwable error) {
-    add(() -> listener.failed(connection, type, event, error));
+    ConnectionInfo about = about(type == EventType.ABORT || type == EventType.MESSAGE_END);
+    add(() -> listener.failed(about, type, event, error));
   }
 
   void violated(MilterException error) {

@@ -125,11 +125,16 @@
 (defn- hung-up? [reply]
   (= 421 (:code reply)))
 
-(defn- send-recipients [connection recipients]
+(defn- send-recipients
+  "Returns the replies up to the one after which the server has hung up; that is ::last? then."
+  [connection recipients]
   (reduce (fn [replies recipient]
-            (let [reply (command connection (str "RCPT TO:" recipient))]
+            (if-let [reply (try
+                             (command connection (str "RCPT TO:" recipient))
+                             (catch EOFException _))]
               (cond-> (conj replies reply)
-                (hung-up? reply) reduced)))
+                (hung-up? reply) reduced)
+              (reduced (vary-meta replies assoc ::last? true))))
           []
           recipients))
 
@@ -152,7 +157,7 @@
                     body "Hello.\r\n"}}]
   (let [mail (command connection (str "MAIL FROM:" sender))
         rcpt (when (accepted? mail) (send-recipients connection recipients))
-        data (when (and (some accepted? rcpt) (not (hung-up? (peek rcpt))))
+        data (when (and (some accepted? rcpt) (not (hung-up? (peek rcpt))) (not (::last? (meta rcpt))))
                (command connection "DATA"))
         message (when (accepted? data) (send-content connection headers body))]
     {:mail mail, :rcpt rcpt, :data data, :message message}))

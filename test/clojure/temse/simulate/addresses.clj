@@ -1,6 +1,6 @@
 (ns temse.simulate.addresses
-  "How real MTAs read addresses in all forms, from clients and from filters, and how the simulation
-  does."
+  "How real MTAs read addresses in all forms, from clients and from filters, and ESMTP parameters; and
+  how the simulation does."
   (:require
    [clojure.test :refer [deftest is]]
    [temse.action :as act]
@@ -33,6 +33,14 @@
    :headers [["From" "s@example.org"]]
    :body "hello\r\n"})
 
+(def ^:private recipient-parameters
+  [["notify=never"] ["Notify=Success,DELAY"] ["NOTIFY=SUCCESS,SUCCESS"] ["orcpt=RFC822;x@example.net"]
+   ["ORCPT=x400;/C+3DDE/"] ["ORCPT=utf-8;x@example.net"] ["RET=HDRS"] ["SIZE=10"] ["FOO"] ["NOTIFY=NEVER" "FOO=1"] ["="]])
+
+(def ^:private sender-parameters
+  [["ret=full"] ["ENVID=a+20b"] ["envid=z"] ["NOTIFY=NEVER"] ["SIZE=10"] ["BODY=8BITMIME"] ["AUTH=<>"]
+   ["SMTPUTF8"] ["FOO" "RET=HDRS"] ["RET=HDRS" "FOO"]])
+
 (def ^:private all-cases
   (concat
     (for [form forms
@@ -49,7 +57,12 @@
           mail [(assoc mail :sender form)
                 (assoc mail :recipients [form "<keep@example.net>"])]
           actions [[] [(act/delete-recipient form)] [(act/delete-recipient "<d@example.com>")]]]
-      {:mail mail, :script {:end-of-message actions}})))
+      {:mail mail, :script {:end-of-message actions}})
+    (for [action (concat (map #(act/add-recipient "<e@example.com>" %) recipient-parameters)
+                         (map #(act/change-sender "<z@example.org>" %) sender-parameters))
+          mail [mail (assoc mail :options ["RET=FULL" "ENVID=one"])]
+          reply [(act/accept) (act/temporary-failure)]]
+      {:mail mail, :script {:end-of-message [action reply]}})))
 
 (defn check
   "Checks that the simulation foresees what the MTA of the lab does."

@@ -17,7 +17,8 @@
    [temse.harness.smtp :as smtp]
    [temse.runner :as runner]
    [temse.simulate :as simulate]
-   [temse.simulate.lab :as lab])
+   [temse.simulate.lab :as lab]
+   [temse.simulate.limits :as limits])
   (:import
    (java.util.concurrent Callable ExecutorService Executors Future)
    (temse.protocol Text)))
@@ -416,6 +417,7 @@
   (let [absent (atom #{})
         differs #(run lab absent %)
         failing (->> (trees n seed)
+                     (remove #(limits/left-out? (:mta lab) (rose/root %)))
                      (in-parallel (fn [tree]
                                     (when-let [difference (differs (rose/root tree))]
                                       {:tree tree, :difference difference})))

@@ -78,6 +78,27 @@ class MailTest {
             + "text\r\n");
   }
 
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "\u00ef\u00bb\u00bf",
+        "From a@example.org Mon Jan  1 00:00:00 2026\n",
+        ">From a@example.org\r\n",
+        "\u00ef\u00bb\u00bfFrom a\n>From b\n"
+      })
+  void whatProgramsPutAboveAHeaderIsLeftOut(String above) {
+    assertMail(List.of(new Field("Subject", " hi")), "text\r\n", above + "Subject: hi\n\ntext\n");
+    assertMail(List.of(), "text\r\n", above + "\ntext\n");
+    assertMail(List.of(), "", above);
+  }
+
+  @Test
+  void linesMayAllEndInCr() {
+    List<Field> folded = List.of(new Field("A", " 1\n 2"));
+    assertMail(folded, "x\r\ny\r\n", "A: 1\r 2\r\rx\ry");
+    assertMail(folded, "x\ry\r\n", "A: 1\n 2\n\nx\ry");
+  }
+
   @Test
   void spaceBeforeTheColonIsNotPartOfTheName() {
     assertMail(List.of(new Field("Subject", " hi")), "", "Subject \t: hi\n");

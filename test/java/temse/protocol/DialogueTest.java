@@ -53,6 +53,14 @@ class DialogueTest {
   }
 
   @Test
+  void postfixHangsUpAtA521Too() {
+    IPersistentMap reply = Actions.replyCode(521, "5.7.1", "no mail here");
+    assertTrue(until(Dialogue.POSTFIX, EventType.RECIPIENT, reply).hangsUp());
+    assertEquals(ActionType.REJECT, until(Dialogue.POSTFIX, EventType.RECIPIENT, reply).verdict());
+    assertFalse(until(Dialogue.SENDMAIL, EventType.RECIPIENT, reply).hangsUp());
+  }
+
+  @Test
   void sendmailTakesA421OfSeveralLinesAtConnectForADeferral() {
     IPersistentMap lines = Actions.replyCode(421, "4.7.0", "one\ntwo");
     assertFalse(until(Dialogue.SENDMAIL, EventType.CONNECT, lines).hangsUp());

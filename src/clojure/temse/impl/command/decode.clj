@@ -8,6 +8,7 @@
    [temse.impl.capture.hex :as hex]
    [temse.impl.capture.input :as input]
    [temse.impl.capture.tcp :as tcp]
+   [temse.impl.command.redact :as redact]
    [temse.impl.tap :as tap]
    [temse.record :as record]
    [temse.report :as report])
@@ -33,12 +34,13 @@
            "  the bytes themselves"
            ""
            "Of a damaged file, what can be read is shown, and where the damage is."]
-   :options [["--port PORT" "the milter's port in a capture file: also shows connections whose beginning
+   :options (into [["--port PORT" "the milter's port in a capture file: also shows connections whose beginning
                              is missing (default: all connections that begin like a milter's)"
-              (arguments/whole-number 0 65535)]
-             ["--edn" "a recording of each connection, which `temse replay` plays"]
-             ["--record DIR" "the same as files" arguments/text]
-             ["-v, --verbose" "also macros and the flags of the negotiation"]]
+                    (arguments/whole-number 0 65535)]
+                   ["--edn" "a recording of each connection, which `temse replay` plays"]
+                   ["--record DIR" "the same as files" arguments/text]
+                   ["-v, --verbose" "also macros and the flags of the negotiation"]]
+                  redact/options)
    :exit "0, or 2 if the file is damaged, incomplete, or holds no milter conversation."})
 
 ;; ---- what cannot be read
@@ -248,8 +250,8 @@
                           options)))
 
 (defn- print-recordings
-  [file port]
-  (let [recorder (recorder {:max-conversations 1})
+  [redact file port]
+  (let [recorder (recorder {:max-conversations 1, :redact redact})
         printed (volatile! 0)]
     (-> (with-open [recorder recorder]
           (hearing recorder file port
@@ -262,8 +264,8 @@
         (complete recorder file))))
 
 (defn- write-recordings
-  [directory file port]
-  (let [recorder (recorder {:directory directory})
+  [directory redact file port]
+  (let [recorder (recorder {:directory directory, :redact redact})
         waiting #(:waiting (record/recorder-status recorder))
         code (with-open [recorder recorder]
                (hearing recorder file port #(while (< 8388608 (long (waiting)))
@@ -272,17 +274,20 @@
     (complete code recorder file)))
 
 (defn- show
-  [{:keys [words edn verbose record port]}]
-  (let [[file & more] words]
+  [{:keys [words edn verbose record port] :as parsed}]
+  (let [[file & more] words
+        redact (redact/of-parsed command parsed)]
     (when-not file
       (arguments/misused command "name a file, or - for the standard input"))
     (when more
       (fail "one file at a time: " file " or " (first more)))
     (when (and edn record)
       (fail "--edn or --record, not both"))
+    (when (and redact (not edn) (not record))
+      (arguments/misused command "--redact goes with --edn or --record"))
     (cond
-      edn (print-recordings file port)
-      record (write-recordings record file port)
+      edn (print-recordings redact file port)
+      record (write-recordings record redact file port)
       :else (decode file port {:on-exchange #(run! println (report/exchange-lines % verbose)), :on-end identity}))))
 
 (defn run

@@ -3,6 +3,7 @@
   {:no-doc true}
   (:require
    [temse.impl.arguments :as arguments]
+   [temse.impl.command.redact :as redact]
    [temse.impl.console :as console]
    [temse.impl.signals :as signals]
    [temse.impl.text :as text]
@@ -22,13 +23,13 @@
    :about ["Stands between an MTA and any milter, passes everything on unchanged, and shows"
            "what is said. Each line begins with the number of its connection. The"
            "milliseconds are those the milter took to answer. SIGINT and SIGTERM end it."]
-   :options [["--listen ADDRESS" "where the MTA connects: inet:20026@127.0.0.1, unix:/run/proxy.sock, or a port"
-              arguments/address]
-             ["--milter ADDRESS" "where the milter listens" arguments/address]
-             ["--record DIR" "also keeps the conversations as files, which `temse replay` plays"
-              arguments/text]
-             ["--redact" "with --record: hashes for addresses, and no bodies"]
-             ["-v, --verbose" "also macros and the flags of the negotiation"]]
+   :options (into [["--listen ADDRESS" "where the MTA connects: inet:20026@127.0.0.1, unix:/run/proxy.sock, or a port"
+                    arguments/address]
+                   ["--milter ADDRESS" "where the milter listens" arguments/address]
+                   ["--record DIR" "also keeps the conversations as files, which `temse replay` plays"
+                    arguments/text]
+                   ["-v, --verbose" "also macros and the flags of the negotiation"]]
+                  redact/options)
    :exit "0 after a signal, 2 if it cannot be started."})
 
 (defn- lines
@@ -68,21 +69,22 @@
 
 (defn- serve-recording
   [options directory redact]
-  (with-open [recorder (record/recorder (cond-> {:directory directory} redact (assoc :redact redact)))]
+  (with-open [recorder (record/recorder {:directory directory, :redact redact})]
     (serve (assoc options :recorder recorder))))
 
 (defn- serve-parsed
-  [{:keys [listen milter record redact verbose words]}]
+  [{:keys [listen milter record verbose words] :as parsed}]
   (when (seq words)
     (arguments/misused command "it takes no " (first words)))
   (when-not (and listen milter)
     (arguments/misused command "--listen and --milter are needed"))
-  (when (and redact (not record))
-    (arguments/misused command "--redact goes with --record"))
-  (let [options {:listen listen, :milter milter, :on-exchange #(print-exchange verbose %)}]
+  (let [options {:listen listen, :milter milter, :on-exchange #(print-exchange verbose %)}
+        redact (redact/of-parsed command parsed)]
+    (when (and redact (not record))
+      (arguments/misused command "--redact goes with --record"))
     (console/log-briefly!)
     (if record
-      (serve-recording options record (when redact {:addresses? true, :bodies? true}))
+      (serve-recording options record redact)
       (serve options))
     (console/flush!)))
 

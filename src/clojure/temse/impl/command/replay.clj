@@ -31,6 +31,7 @@
              ["--to ADDRESS" "any milter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a port"
               arguments/address]
              ["--ignore NAME" "a header field whose value may differ" arguments/text :repeated]
+             ["--exact" "compares each answer and what was agreed, not only what comes of the mails"]
              ["--timeout SECONDS" "to wait for each answer (default: 30)" arguments/milliseconds]]
    :exit "0 if nothing differs, 1 if something does, 2 after an error."})
 
@@ -68,11 +69,11 @@
            (count (distinct (map :recording differences))) " of " recordings))))
 
 (defn- replay
-  [{:keys [words ignore timeout] :as parsed}]
+  [{:keys [words ignore exact timeout] :as parsed}]
   (let [filter (filter-of parsed)
         recordings (read-all words)
         differences (try
-                      (replay/replay recordings filter (cond-> {:ignore (or ignore [])}
+                      (replay/replay recordings filter (cond-> {:ignore (or ignore []), :exact? (boolean exact)}
                                                          timeout (assoc :timeout timeout)))
                       (catch IOException e
                         (fail (:to parsed) ": " (ex-message e)))

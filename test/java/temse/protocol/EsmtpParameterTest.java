@@ -6,13 +6,14 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What RFC 3461 does not allow is refused where the action is made. */
-class DsnParameterTest {
+/** What the grammar of a parameter does not allow is refused where the action is made. */
+class EsmtpParameterTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
@@ -31,13 +32,20 @@ class DsnParameterTest {
         "ORCPT=utf-8;jörg@exämple.com",
         "ORCPT=utf-8;j\\x{F6}rg@example.com",
         "SIZE=100",
+        "BODY=8BITMIME",
+        "body=binarymime",
+        "AUTH=<>",
+        "AUTH=e+3Dmc2@example.com",
+        "BY=120;R",
+        "by=-1;nt",
+        "SMTPUTF8",
         "FOO",
         "NOTIFYING=x",
         "=",
         ""
       })
   void whatTheGrammarAllowsIsSent(String parameter) {
-    assertNull(DsnParameter.correction(parameter));
+    assertNull(EsmtpParameter.correction(parameter));
     Actions.addRecipient("<a>", List.of("A", parameter));
     Actions.changeSender("<a>", List.of(parameter));
   }
@@ -55,6 +63,9 @@ class DsnParameterTest {
         "ENVID=a+b",
         "ENVID=a+2b",
         "ENVID=jörg",
+        "ENVID=+0A",
+        "ENVID=+7F",
+        "ENVID=+80",
         "ENVID=\t",
         "ENVID=" + "x".repeat(101),
         "NOTIFY",
@@ -75,6 +86,17 @@ class DsnParameterTest {
         "ORCPT=rfc_822;bob@example.com",
         "ORCPT=rfc822;" + "x".repeat(501),
         "orcpt=bob",
+        "SIZE",
+        "SIZE=abc",
+        "SIZE=" + "9".repeat(21),
+        "BODY",
+        "BODY=x",
+        "AUTH",
+        "AUTH=",
+        "AUTH=a=b",
+        "BY",
+        "BY=x",
+        "BY=120",
         "Notify=sometimes");
   }
 
@@ -95,7 +117,7 @@ class DsnParameterTest {
   private static void assertRefused(String parameter, Runnable mistake) {
     MilterException refusal = assertThrows(MilterException.class, mistake::run);
     assertEquals(MilterException.Category.BAD_ACTION, refusal.category());
-    String keyword = parameter.replaceFirst("=.*", "").toUpperCase();
+    String keyword = parameter.replaceFirst("=.*", "").toUpperCase(Locale.ROOT);
     assertTrue(
         refusal.getMessage().contains(":parameters holds " + Shown.of(parameter)),
         refusal.getMessage());
@@ -103,11 +125,29 @@ class DsnParameterTest {
   }
 
   @Test
+  void aParameterIsGivenOnce() {
+    for (String parameter : List.of("NOTIFY=NEVER", "ORCPT=rfc822;a@b", "RET=FULL")) {
+      String again = parameter.toLowerCase(Locale.ROOT);
+      MilterException refusal =
+          assertThrows(
+              MilterException.class, () -> Actions.addRecipient("<a>", List.of(parameter, again)));
+      assertTrue(
+          refusal.getMessage().contains(":parameters holds a second " + Shown.of(again)),
+          refusal.getMessage());
+    }
+  }
+
+  @Test
+  void othersMayBeGivenTwice() {
+    Actions.addRecipient("<a>", List.of("FOO", "foo", "FOO=1"));
+  }
+
+  @Test
   void aParameterAsLongAsAPacketIsReadAtOnce() {
     for (String piece : List.of("x", "+41", ",", "DELAY,", ";", "=", "ü")) {
       String text = piece.repeat(65_000 / piece.length());
       for (String start : List.of("RET=", "ENVID=", "NOTIFY=", "ORCPT=", "ORCPT=utf-8;")) {
-        DsnParameter.correction(start + text);
+        EsmtpParameter.correction(start + text);
       }
     }
   }
