@@ -287,7 +287,7 @@
   (is (string/includes? (support/printed
                           (replay/print-differences
                             (replay/replay (first @recordings) (changed :body (fn [_ _] (promise))) {:timeout 100})))
-                        "     - <-- continue\n     + <-- no answer: timed out after 100 ms, waiting for an answer")))
+                        "     - <-- continue\n     + <-- no answer: timed out after 100 ms, waiting for a reply")))
 
 (deftest bodies-of-equal-size-that-differ-are-printed
   (let [answering (fn [body] {:handlers {:end-of-message (fn [_ _] [(act/change-body body)])}})]
