@@ -71,11 +71,11 @@
    :about ["Plays mails to any milter as an MTA would, all on one connection, and reports"
            "what happened to them."
            ""
-           "ADDRESS is that of the filter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a"
-           "local port. FILE is a mail in the Internet message format (.eml), a pipe with one,"
-           "a directory with a mail in each file, a maildir, or - for a mail on the standard"
-           "input. Without any, the mail is made of the options. A mail that cannot be sent is"
-           "reported, and the next one follows."]
+           "ADDRESS is that of the filter: inet:20025@127.0.0.1, unix:/run/filter.sock, or"
+           "a local port. FILE is a mail in the Internet message format (.eml), a pipe with"
+           "one, a directory with a mail in each file, a maildir, or - for a mail on the"
+           "standard input. Without any, the mail is made of the options. A mail that cannot"
+           "be sent is reported, and the next one follows."]
    :options ["the mails"
              ["--from ADDRESS" "sender; <> for none (default: <sender@example.org>, in a FILE the
                                 Return-Path or From)"
