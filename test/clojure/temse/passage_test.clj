@@ -162,13 +162,14 @@
                 (end driven))
               (receive driven (bytes-of 1)))
             (with-open [accepted (.accept server)]
+              (when (= :milter side)
+                (is (= 0 (.read (.getInputStream accepted)))))
               (.write (.getOutputStream accepted) (byte-array 1))
               (when (= :milter side)
                 (is (= Conversation$Wish/CLOSE (run-task driven)))
                 (is (support/awaited (future (while (empty? (support/messages logs :error))
                                                (Thread/yield))
-                                             true)))
-                (is (= 0 (.read (.getInputStream accepted)))))
+                                             true))))
               (is (= -1 (try
                           (.read (.getInputStream accepted))
                           (catch java.net.SocketException _ -1)))))

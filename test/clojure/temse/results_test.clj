@@ -231,3 +231,15 @@
     (is (> 40 (count many)))
     (is (some #{"       ... 989 more header events, answered alike"} many))
     (is (= 12 (count (filter #(re-find #"--> header" %) (lines (repeat 12 ["A" "1"]))))))))
+
+(defn- endless
+  [n]
+  (inc (long (endless n))))
+
+(deftest a-stack-overflow-is-logged-in-a-hundred-lines
+  (with-logs logs
+    (let [{:keys [errors]} (mt/run-message {:mail (fn [_ _] (endless 1))} {})]
+      (is (= "the handler of :mail threw java.lang.StackOverflowError" (:explanation (first errors))))
+      (is (>= 5 (count (:trace (first errors)))))
+      (is (= [100] (keep (fn [{:keys [^Throwable throwable]}] (some-> throwable .getStackTrace alength))
+                         @logs))))))

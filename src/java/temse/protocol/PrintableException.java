@@ -1,25 +1,38 @@
 package temse.protocol;
 
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.Set;
 
 /**
  * Stands for an exception whose message, or that of one of its causes, could steer a terminal or
- * pass for lines of a log: with the same stack trace, and a printable message that begins with the
- * name of its class.
+ * pass for lines of a log, or whose stack trace has hundreds of lines: with the ends of its stack
+ * trace, and a printable message that begins with the name of its class.
  */
 final class PrintableException extends Exception {
   private static final long serialVersionUID = 1;
   private static final int LONGEST = 2000;
   private static final int DEEPEST = 20;
+  private static final int MANY_FRAMES = 200;
+  private static final int FIRST_FRAMES = 60;
+  private static final int LAST_FRAMES = 40;
 
   private PrintableException(Throwable stranger, Throwable cause) {
     super(text(stranger), cause);
-    setStackTrace(stranger.getStackTrace());
+    setStackTrace(shortened(stranger.getStackTrace()));
   }
 
-  /** Returns the exception itself if all of its messages are printable. */
+  private static StackTraceElement[] shortened(StackTraceElement[] trace) {
+    if (trace.length <= MANY_FRAMES) {
+      return trace;
+    }
+    StackTraceElement[] ends = Arrays.copyOf(trace, FIRST_FRAMES + LAST_FRAMES);
+    System.arraycopy(trace, trace.length - LAST_FRAMES, ends, FIRST_FRAMES, LAST_FRAMES);
+    return ends;
+  }
+
+  /** Returns the exception itself if all of its messages are printable and its traces short. */
   static Throwable of(Throwable stranger) {
     Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>());
     return isPrintable(stranger, seen) ? stranger : copy(stranger, 0);
@@ -29,7 +42,9 @@ final class PrintableException extends Exception {
     if (stranger == null || !seen.add(stranger)) {
       return true;
     }
-    if (seen.size() > DEEPEST || !text(stranger).equals(plainText(stranger))) {
+    if (seen.size() > DEEPEST
+        || stranger.getStackTrace().length > MANY_FRAMES
+        || !text(stranger).equals(plainText(stranger))) {
       return false;
     }
     for (Throwable suppressed : stranger.getSuppressed()) {
