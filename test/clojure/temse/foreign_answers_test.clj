@@ -3,15 +3,18 @@
   (:require
    [clojure.string :as string]
    [clojure.test :refer [deftest is testing]]
+   [temse.action :as act]
    [temse.harness.postfix :as postfix]
    [temse.harness.raw-milter :as raw-milter]
    [temse.harness.sendmail :as sendmail]
    [temse.harness.sink :as sink]
    [temse.harness.smtp :as smtp]
+   [temse.milter :as milter]
    [temse.runner :as runner]
    [temse.test :as mt])
   (:import
-   (java.io Closeable)))
+   (java.io Closeable IOException)
+   (java.util.concurrent LinkedBlockingQueue TimeUnit)))
 
 (set! *warn-on-reflection* true)
 
@@ -150,3 +153,56 @@
   (when-let [reason (sendmail/unavailable)]
     (runner/skip! reason))
   (compare-answers :sendmail sendmail/start sendmail/quarantined #(str "inet:" % "@127.0.0.1")))
+
+;; ---- what is said after a verdict
+
+(def ^:private events
+  [:connect :hello :mail :recipient :data :header :end-of-headers :body :end-of-message :abort])
+
+(defn- watching
+  "Returns a filter that answers one event, and a queue of what its connections have heard and how they
+  have ended."
+  [event reply]
+  (let [connections (LinkedBlockingQueue.)
+        said (atom [])
+        note (fn [{:keys [event]} _] (swap! said conj event) nil)]
+    [{:handlers (assoc (zipmap events (repeat note))
+                       event (fn [e context] (note e context) [reply])
+                       :disconnect (fn [{:keys [reason]} _]
+                                     (.put connections [@said reason])
+                                     nil))}
+     connections]))
+
+(def ^:private verdicts
+  [[:connect (act/reject)] [:connect (act/accept)] [:connect (act/temporary-failure)]
+   [:hello (act/reject)] [:hello (act/accept)]
+   [:mail (act/reply-code 421 "4.7.0" "bye")] [:recipient (act/reply-code 421 "4.7.0" "bye")]
+   [:header (act/reply-code 421 "4.7.0" "bye")] [:end-of-message (act/reply-code 421 "4.7.0" "bye")]])
+
+(defn- check-endings
+  [mta start milter-address]
+  (doseq [[event reply] verdicts]
+    (testing [mta event (:action reply)]
+      (let [[filter ^LinkedBlockingQueue connections] (watching event reply)
+            [model ^LinkedBlockingQueue of-model] (watching event reply)]
+        (with-open [server ^Closeable (milter/start-milter (assoc filter :port 0, :daemon? true))
+                    sink (sink/start)
+                    running ^Closeable (start {:sink sink, :milters [(milter-address server)]})]
+          (try
+            (smtp/send-mail {:port (:port running), :recipients ["<a@example.org>" "<b@example.org>"]
+                             :headers [["Subject" " hi"]]})
+            (catch IOException _))
+          (mt/run-message model
+                          {:recipients ["<a@example.org>" "<b@example.org>"], :headers [["Subject" "hi"]]}
+                          {:mta mta})
+          (is (= (.poll of-model 1 TimeUnit/SECONDS) (.poll connections 10 TimeUnit/SECONDS))))))))
+
+(deftest postfix-and-its-model-say-the-same-after-a-verdict
+  (when-let [reason (postfix/unavailable)]
+    (runner/skip! reason))
+  (check-endings :postfix postfix/start #(str "inet:127.0.0.1:" (milter/milter-port %))))
+
+(deftest sendmail-and-its-model-say-the-same-after-a-verdict
+  (when-let [reason (sendmail/unavailable)]
+    (runner/skip! reason))
+  (check-endings :sendmail sendmail/start milter/milter-address))

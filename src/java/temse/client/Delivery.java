@@ -55,7 +55,8 @@ final class Delivery {
   /** Plays a mail and returns the report of {@link MtaSession#deliver}. */
   IPersistentMap deliver(Mail mail) throws IOException {
     script.beginMessage();
-    if (failure != null) {
+    boolean dead = failure != null;
+    if (dead) {
       failedAt = EventType.MAIL;
     } else if (!script.dialogue().isSettled()) {
       List<IPersistentMap> events = events(mail);
@@ -70,7 +71,7 @@ final class Delivery {
       }
     }
     Dialogue dialogue = script.dialogue();
-    IPersistentMap report = report(dialogue);
+    IPersistentMap report = report(dialogue, !dead && dialogue.verdict() != null);
     if (failure == null && dialogue.endsWithAbort()) {
       report = aborted(report);
     }
@@ -184,7 +185,7 @@ final class Delivery {
     }
   }
 
-  private IPersistentMap report(Dialogue dialogue) throws IOException {
+  private IPersistentMap report(Dialogue dialogue, boolean decided) throws IOException {
     IPersistentMap recipients = PersistentArrayMap.EMPTY;
     List<IPersistentMap> modifications = List.of();
     List<Object> remarks = new ArrayList<>();
@@ -206,7 +207,6 @@ final class Delivery {
     }
     session.checkSurplus(EventType.MESSAGE_END);
     remarks.addAll(session.takeRemarks());
-    boolean decided = dialogue.verdict() != null;
     EventType open = failure == null ? EventType.DATA : failedAt;
     IPersistentMap report =
         new PersistentArrayMap(

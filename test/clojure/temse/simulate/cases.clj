@@ -364,7 +364,7 @@
                 :held (when held {:reason (val held)})
                 :message (when (and accepted? (= :delivered fate))
                            (try
-                             (arrived (sink/await-message (:sink lab) (marked-as mark) 10000))
+                             (arrived (sink/await-message (:sink lab) (marked-as mark) 60000))
                              (catch clojure.lang.ExceptionInfo _
                                :missing)))}]
     (when (not= :delivered fate)

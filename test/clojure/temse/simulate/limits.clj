@@ -41,6 +41,14 @@
                " the message")
     :mtas #{:postfix}
     :matches? (constantly false)}
+   {:what (str "Envelope addresses that RFC 5322 does not know, to which the MTAs send no mail or reply with complaints"
+               " of their own")
+    :mtas #{:postfix :sendmail}
+    :matches? (constantly false)}
+   {:what (str "BY, SIZE beyond the limit, and filters of other libraries that give NOTIFY, ORCPT, RET or ENVID"
+               " without a value, at which Sendmail ends without a reply")
+    :mtas #{:sendmail}
+    :matches? (constantly false)}
    {:what "Address fields in a form that Sendmail writes anew: several addresses, comments, local ones"
     :mtas #{:sendmail}
     :matches? (constantly false)}

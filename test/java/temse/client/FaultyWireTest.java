@@ -160,6 +160,18 @@ class FaultyWireTest {
     assertFalse(mta.isOpen());
   }
 
+  @Test
+  void aMessageAfterTheEndOfTheConnectionHasNotTheVerdictOfTheOneBefore() throws IOException {
+    MtaOptions options = MtaOptions.POSTFIX.withFaults(Fault.dropAfter(EventType.ABORT));
+    MtaSession mta = new MtaSession(FaultyWire.of(new ScriptedWire(), options.faults()), options);
+    List<String> recipients = List.of("<b@example.com>");
+    assertEquals(
+        ActionType.ACCEPT, mta.sendMessage("<a@example.org>", recipients, "A: 1\n\n").verdict());
+    MessageReport report = mta.sendMessage("<a@example.org>", recipients, "A: 1\n\n");
+    assertNull(report.verdict());
+    assertEquals(EventType.MAIL, report.at());
+  }
+
   /** A milter that answers a message only when it has heard all of it. */
   private static final class PatientMilter implements Wire {
     private final ScriptedWire milter;
