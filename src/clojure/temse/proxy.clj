@@ -102,7 +102,8 @@
 
   Exchanges are those of start-milter's :on-exchange, as the wire has them: a :response may hold
   {:action :progress} and is nil where none came; what cannot be decoded is an event or action named
-  :undecodable, with its :code, :data and :problem; an answer to nothing answers {:event :unasked};
+  :undecodable, with its :code, :data and :problem; :remarks say what Postfix and Sendmail make of an
+  answer that is not as the protocol wants it; an answer to nothing answers {:event :unasked};
   {:event :disconnect :reason :quit} comes last, with :connection-lost where the MTA said no quit.
 
   Throws :bad-options, which says what would be right, and :bind-failed."

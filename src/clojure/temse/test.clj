@@ -260,12 +260,17 @@
             found))))
 
 (defn- failed-start
-  "Returns the exception of a filter that has failed before it answered the offer; what went wrong is
-  its cause, and in its data."
+  "Returns the exception of a filter that has failed before it answered the offer; its cause holds
+  what went wrong."
   ^IOException [^IOException e {:keys [explanation error] :as failure}]
-  (proxy [IOException clojure.lang.IExceptionInfo]
-    [(str (ex-message e) ": " explanation) error]
-    (getData [] {:errors [(assoc failure :exchange 0)]})))
+  (IOException. (str (ex-message e) ": " explanation)
+                (ex-info explanation {:errors [(assoc failure :exchange 0)]} error)))
+
+(defn- start-errors
+  "Returns what went wrong before a filter answered the offer, or nil if the exception says something
+  else."
+  [e]
+  (:errors (ex-data (ex-cause e))))
 
 (defn- in-process
   "Returns a session with a filter of this process."
@@ -428,7 +433,7 @@
   "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
   exception tells of something else."
   [options ^Mail mail e]
-  (when-let [errors (:errors (ex-data e))]
+  (when-let [errors (start-errors e)]
     (BriefMap/of
       {:verdict nil
        :at :options
@@ -704,7 +709,7 @@
                                                   negotiation? (merge {:offer event})))]
            (run-conversation session exchanges))
          (catch IOException e
-           (if-let [errors (:errors (ex-data e))]
+           (if-let [errors (start-errors e)]
              (BriefMap/of
                {:pass? (= :closed response)
                 :conversation [{:event (if negotiation? event {:event :options})

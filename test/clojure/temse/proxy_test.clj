@@ -214,7 +214,9 @@
                  (-> (next-event) (update :data vec) (dissoc :problem))))
           (with-open [accepted (.accept milter)]
             (support/write-packet accepted \c)
-            (is (= {:event :unasked} (next-event)))))))))
+            (let [{:keys [event remarks]} (.poll exchanges 10 TimeUnit/SECONDS)]
+              (is (= {:event :unasked} event))
+              (is (= [:surplus-reply :surplus-reply] (map :remark remarks))))))))))
 
 (deftest an-on-exchange-that-throws-is-logged-and-disturbs-nothing
   (support/with-logs logs

@@ -6,7 +6,8 @@
   gets the text back; Python's encode(\"utf-8\", \"surrogateescape\") then makes the bytes of it."
   {:no-doc true}
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.impl.text :as text])
   (:import
    (temse.protocol Text)))
 
@@ -14,7 +15,7 @@
 
 (defn- unicode-escapes
   [text]
-  (string/join (map #(format "\\u%04x" (int %)) text)))
+  (string/join (map #(text/formatted "\\u%04x" (int %)) text)))
 
 (defn- in-ascii
   "Returns text with all that is not printable ASCII escaped, as it can be in strings only."

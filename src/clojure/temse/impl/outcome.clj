@@ -3,7 +3,8 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.redaction :as redaction])
+   [temse.impl.redaction :as redaction]
+   [temse.impl.text :as text])
   (:import
    (temse.protocol ActionCodec ActionType Text)))
 
@@ -34,10 +35,10 @@
   function."
   [ignore]
   (if (or (nil? ignore) (coll? ignore))
-    (let [names (into #{} (map string/lower-case) ignore)]
+    (let [names (into #{} (map text/lower-case) ignore)]
       (fn [{:keys [name] :as action}]
         (cond-> action
-          (and name (names (string/lower-case name))) (dissoc :value))))
+          (and name (names (text/lower-case name))) (dissoc :value))))
     ignore))
 
 (defn- comparable

@@ -4,7 +4,8 @@
   (:require
    [clojure.edn :as edn]
    [clojure.java.io :as io]
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.impl.text :as text])
   (:import
    (java.io BufferedOutputStream File IOException OutputStream StringWriter)
    (java.nio.channels Channels)
@@ -93,7 +94,7 @@
       (when (< i size)
         (let [c (.charAt text i)]
           (if (and (not= \newline c) (or (control? c) (lone-surrogate? text i)))
-            (.append out (format "\\u%04x" (int c)))
+            (.append out (text/formatted "\\u%04x" (int c)))
             (.append out c)))
         (recur (inc i))))
     (str out)))

@@ -8,7 +8,8 @@
   (:require
    [clojure.string :as string]
    [temse.address :as address]
-   [temse.impl.recording :as recording])
+   [temse.impl.recording :as recording]
+   [temse.impl.text :as text])
   (:import
    (java.net IDN InetAddress UnknownHostException)
    (java.nio ByteBuffer)
@@ -103,7 +104,7 @@
         (if (string/includes? text ":")
           (str (re-find #"^(?i)IPv6:" text) "2001:db8:"
                (string/join ":" (for [[high low] (partition 2 (take 12 digest))]
-                                  (format "%x" (+ (* 256 (long high)) (long low))))))
+                                  (text/formatted "%x" (+ (* 256 (long high)) (long low))))))
           (string/join "." [(bit-or 240 (bit-and 15 (long a))) b c d]))))))
 
 (defn- ascii-domain

@@ -6,7 +6,8 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.address :as address])
+   [temse.address :as address]
+   [temse.impl.text :as text])
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
@@ -111,7 +112,7 @@
   "Returns the conditions of a NOTIFY parameter as a set, empty for NEVER, or nil if there is none."
   [parameters]
   (some-> (parameter parameters "NOTIFY")
-          string/upper-case
+          text/upper-case
           (string/split #",")
           set
           (disj "NEVER")))
@@ -130,7 +131,7 @@
   (for [keyword ["RET" "ENVID"]
         :let [value (parameter parameters keyword)]
         :when value]
-    (str keyword "=" (if (= "RET" keyword) (string/upper-case value) value))))
+    (str keyword "=" (if (= "RET" keyword) (text/upper-case value) value))))
 
 ;; ---- bodies
 

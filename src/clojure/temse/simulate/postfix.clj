@@ -4,6 +4,7 @@
   (:require
    [clojure.string :as string]
    [temse.address :as address]
+   [temse.impl.text :as text]
    [temse.simulate.edit :as edit])
   (:import
    (temse.client MtaStyle)))
@@ -86,7 +87,7 @@
 (defn- same-key
   "Returns what two recipients must have in common to be one."
   [{:keys [key-orcpt notify address original]}]
-  (mapv #(if (string? %) (string/lower-case %) %) [(or key-orcpt "") notify address original]))
+  (mapv #(if (string? %) (text/lower-case %) %) [(or key-orcpt "") notify address original]))
 
 (defn- add-recipient
   [{:keys [seen] :as state} recipient]
@@ -100,7 +101,7 @@
 (defn- xtext
   "Returns a text as ORCPT has it (RFC 3461 section 4)."
   [text]
-  (string/replace text #"[^!-*,-<>-~]" #(format "+%02X" (int (first %)))))
+  (string/replace text #"[^!-*,-<>-~]" #(text/formatted "+%02X" (int (first %)))))
 
 (defn- made-orcpt
   "Returns the ORCPT that Postfix makes of the address as it was given, unless it is the address."
@@ -174,7 +175,7 @@
   [{:keys [recipients recipient-options headers body options] :as message} refused? actions
    leading-space? made]
   (let [received (edit/made-field "Received" made)
-        kept (remove #(dropped-on-receipt (string/lower-case (first %))) headers)
+        kept (remove #(dropped-on-receipt (text/lower-case (first %))) headers)
         host (:host-name made edit/host-name)
         start (-> {:host host, :sender (sender host (:sender message))}
                   (assoc :own received
@@ -196,7 +197,7 @@
   (edit/in-order message
                  #(sort-by (fn [[path]]
                              (let [address (edit/unbracketed path)]
-                               [(string/lower-case (re-find #"@[^@]*$|$" address)) address]))
+                               [(text/lower-case (re-find #"@[^@]*$|$" address)) address]))
                            %)))
 
 ;; ---- replies to the SMTP client

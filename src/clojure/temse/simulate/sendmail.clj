@@ -8,6 +8,7 @@
   (:require
    [clojure.string :as string]
    [temse.address :as address]
+   [temse.impl.text :as text]
    [temse.simulate.edit :as edit])
   (:import
    (temse.client MtaStyle)
@@ -34,7 +35,7 @@
 
 (defn- of?
   [names {:keys [name]}]
-  (contains? names (string/lower-case name)))
+  (contains? names (text/lower-case name)))
 
 (defn- quoted
   "Returns a full name as Sendmail writes it: in quotes if it has special characters."
@@ -147,7 +148,7 @@
 
 (defn- known?
   [action parameter]
-  (contains? (known-parameters action) (string/upper-case (parameter-name parameter))))
+  (contains? (known-parameters action) (text/upper-case (parameter-name parameter))))
 
 (defn- taken?
   [action parameter]

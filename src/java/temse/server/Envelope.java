@@ -1,11 +1,11 @@
 package temse.server;
 
-import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.List;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.Printable;
 
@@ -20,6 +20,9 @@ final class Envelope {
   /** Most characters of one address or name. */
   private static final int LONGEST = 320;
 
+  /** What a log may hold of a connection for long. */
+  private static final int LARGEST = 2048;
+
   private Packet client;
   private Packet sender;
   private final List<Packet> recipients = new ArrayList<>(1);
@@ -33,14 +36,16 @@ final class Envelope {
     return next;
   }
 
-  /** Takes what the MTA sends of a client or a mail. */
+  /** Takes what the MTA sends of a client or a mail; what is too long for a log is left out. */
   void add(EventType type, Packet packet) {
+    Packet kept = packet.payload().length <= LARGEST ? packet : null;
     switch (type) {
-      case CONNECT -> client = packet;
-      case MAIL -> sender = packet;
+      case CONNECT -> client = kept;
+      case MAIL -> sender = kept;
       case RECIPIENT -> {
-        if (count++ < SHOWN) {
-          recipients.add(packet);
+        count++;
+        if (kept != null && recipients.size() < SHOWN) {
+          recipients.add(kept);
         }
       }
       default -> {}
@@ -59,11 +64,9 @@ final class Envelope {
     add(line, "queue-id", queueId == null ? null : word(queueId));
     add(line, "client", client == null ? null : clientText());
     add(line, "from", sender == null ? null : word(field(sender, Keys.SENDER)));
-    add(
-        line,
-        "to",
-        count == 0 ? null : String.join(",", recipients.stream().map(this::to).toList()));
-    add(line, "recipients", count <= SHOWN ? null : Integer.toString(count));
+    String to = String.join(",", recipients.stream().map(this::to).toList());
+    add(line, "to", to.isEmpty() ? null : to);
+    add(line, "recipients", count == recipients.size() ? null : Integer.toString(count));
     return line.toString();
   }
 
@@ -84,9 +87,12 @@ final class Envelope {
   }
 
   private static String field(Packet packet, Object key) {
-    IPersistentMap event = EventCodec.decode(packet);
-    Object value = event.valAt(key);
-    return value == null ? "" : value.toString();
+    try {
+      Object value = EventCodec.decode(packet).valAt(key);
+      return value == null ? "" : value.toString();
+    } catch (MilterException malformed) {
+      return "?";
+    }
   }
 
   /** In quotes where it might pass for something else. */

@@ -38,7 +38,7 @@ final class Ledger {
 
   private final EngineOptions options;
   private final ArrayDeque<Entry> agenda = new ArrayDeque<>(4);
-  private final HeaderCounter header = new HeaderCounter();
+  private final MessageLimits limits;
   private final Faults faults = new Faults();
 
   private Envelope envelope = new Envelope();
@@ -50,13 +50,13 @@ final class Ledger {
   private boolean observed;
   private IPersistentMap settledReply;
   private int skipped;
-  private int recipients;
   private EventType reached;
   private boolean clientOpen;
   private boolean messageOpen;
 
   Ledger(EngineOptions options) {
     this.options = options;
+    this.limits = new MessageLimits(options);
   }
 
   // ---- the negotiation
@@ -134,21 +134,21 @@ final class Ledger {
     }
     MacroTable more = macros.with(packet);
     if (more.octets() > options.maximumMacroBytes) {
-      throw limit("the macros of the connection have", options.maximumMacroBytes, "bytes");
+      throw MessageLimits.exceeded(
+          "the macros of the connection have", options.maximumMacroBytes, "bytes");
     }
     return more;
   }
 
   private void beginMessage() {
     skipped = 0;
-    recipients = 0;
-    header.clear();
+    limits.messageBegins();
     faults.messageBegins();
   }
 
   private void schedule(EventType type, Packet packet) {
     if (handles(type) && !skips(type)) {
-      MilterException excess = exceeded(type, packet);
+      MilterException excess = limits.count(type, packet);
       if (excess == null) {
         add(type, Way.CALL, decode(type, packet), packet, null);
       } else {
@@ -182,7 +182,8 @@ final class Ledger {
         switch (type) {
           case BODY -> EventCodec.event(type, Keys.DATA, packet.payload());
           case HEADER ->
-              EventCodec.decodeHeader(packet, agreement.emulatesLeadingSpace() ? " " : "", header);
+              EventCodec.decodeHeader(
+                  packet, agreement.emulatesLeadingSpace() ? " " : "", limits.header());
           default -> EventCodec.decode(packet);
         };
     return options.keepPayload
@@ -190,29 +191,6 @@ final class Ledger {
             ((IObj) event)
                 .withMeta(new PersistentArrayMap(new Object[] {Keys.PAYLOAD, packet.payload()}))
         : event;
-  }
-
-  // ---- limits
-
-  /** Returns what the packet goes beyond, or null. */
-  private MilterException exceeded(EventType type, Packet packet) {
-    if (type == EventType.HEADER) {
-      header.addOctets(packet.payload().length);
-      if (header.fields() >= options.maximumHeaderFields) {
-        return limit("the message has", options.maximumHeaderFields, "header fields");
-      }
-      if (header.octets() > options.maximumHeaderBytes) {
-        return limit("the header of the message has", options.maximumHeaderBytes, "bytes");
-      }
-    } else if (type == EventType.RECIPIENT && ++recipients > options.maximumRecipients) {
-      return limit("the message has", options.maximumRecipients, "recipients");
-    }
-    return null;
-  }
-
-  private static MilterException limit(String has, long most, String what) {
-    String message = has + " more than " + most + " " + what;
-    return new MilterException(MilterException.Category.LIMIT_EXCEEDED, message, "limit", most);
   }
 
   // ---- entries out
@@ -288,7 +266,8 @@ final class Ledger {
       if (macros.octets() > MACROS_KEPT) {
         macros = macros.after(EventType.HELLO);
       }
-      header.clear();
+      limits.messageBegins();
+      endedEnvelope = null;
       settledReply = session == Session.CONNECTED ? null : settledReply;
     }
   }

@@ -268,8 +268,8 @@ final class Settlement {
     }
     IPersistentMap reply = answer.reply();
     if (reply == null) {
-      state.ledger.told(type);
       state.reports.told(entry);
+      state.ledger.told(type);
     } else {
       if (entry.way() == Way.CALL_BEFORE_END) {
         state.ledger.dropEnd();

@@ -9,6 +9,7 @@
    [temse.impl.document :as document]
    [temse.impl.keys :as keys]
    [temse.impl.load :as load]
+   [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.report :as report]
    [temse.test :as mt])
@@ -72,10 +73,10 @@
            "what happened to them."
            ""
            "ADDRESS is that of the filter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a"
-           "local port. FILE is a mail in the Internet message format (.eml), a pipe with one,"
-           "a directory with a mail in each file, a maildir, or - for a mail on the standard"
-           "input. Without any, the mail is made of the options. A mail that cannot be sent is"
-           "reported, and the next one follows."]
+           "local port. FILE is a mail in the Internet message format (.eml), a pipe with"
+           "one, a directory with a mail in each file, a maildir, or - for a mail on the"
+           "standard input. Without any, the mail is made of the options. A mail that cannot"
+           "be sent is reported, and the next one follows."]
    :options ["the mails"
              ["--from ADDRESS" "sender; <> for none (default: <sender@example.org>, in a FILE the
                                 Return-Path or From)"
@@ -282,7 +283,7 @@
 
 (defn- print-millis
   [nanos]
-  (format "%.3f" (/ (double nanos) 1e6)))
+  (text/formatted "%.3f" (/ (double nanos) 1e6)))
 
 (defn- print-message
   "Prints a report for people."
@@ -331,17 +332,17 @@
   (let [seconds (/ (double nanos) 1e9)
         columns [:min :p50 :p90 :p99 :max]
         row "%-16s%10s%10s%10s%10s%10s%10s"]
-    (println (format "%d messages on %d connections in %.3f s: %.1f messages/s"
-                     messages connections seconds (/ (long messages) seconds)))
+    (println (text/formatted "%d messages on %d connections in %.3f s: %.1f messages/s"
+               messages connections seconds (/ (long messages) seconds)))
     (println (string/join ", " (for [[verdict word] verdict-words
                                      :let [n (verdicts verdict)]
                                      :when n]
                                  (str word " " n))))
-    (println (apply format row "answers, in ms" "count" (map name columns)))
+    (println (apply text/formatted row "answers, in ms" "count" (map name columns)))
     (doseq [event latency-order
             :let [latency (latencies event)]
             :when latency]
-      (println (apply format row (name event) (:count latency)
+      (println (apply text/formatted row (name event) (:count latency)
                       (map (comp print-millis latency) columns))))))
 
 ;; ---- the command
