@@ -253,7 +253,7 @@
   (with-logs logs
     (with-handler :connect (fn [_ _] [(act/discard)]) :name "named")
     (is (= 1 (count (support/messages logs :error))))
-    (is (re-find #"^named \d+ in-process the handler of :connect failed: :discard may not answer"
+    (is (re-find #"^named \d+ in-process client=\S+ the handler of :connect failed: :discard may not answer"
                  (first (support/messages logs :error))))))
 
 (deftest a-protocol-error-is-logged-once-as-a-warning
