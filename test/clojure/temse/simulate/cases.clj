@@ -12,6 +12,7 @@
    [clojure.test.check.generators :as gen]
    [clojure.test.check.random :as random]
    [clojure.test.check.rose-tree :as rose]
+   [clojure.walk :as walk]
    [temse.action :as act]
    [temse.harness.sink :as sink]
    [temse.harness.smtp :as smtp]
@@ -397,18 +398,17 @@
 
 (defn- smallest
   "Returns the smallest case that still differs, and how, after a bounded number of trials."
-  [differs tree]
-  (loop [found {:case (rose/root tree), :difference (differs (rose/root tree))}
-         left (rose/children tree)
-         steps shrink-steps]
-    (if (and (seq left) (pos? steps))
-      (let [child (first left)]
-        (if-let [difference (differs (rose/root child))]
-          (recur {:case (rose/root child), :difference difference}
-                 (rose/children child)
-                 (dec steps))
-          (recur found (rest left) (dec steps))))
-      found)))
+  [{:keys [mta]} differs tree]
+  (let [smaller #(remove (fn [child] (limits/left-out? mta (rose/root child))) (rose/children %))]
+    (loop [found {:case (rose/root tree), :difference (differs (rose/root tree))}
+           left (smaller tree)
+           steps shrink-steps]
+      (if (and (seq left) (pos? steps))
+        (let [child (first left)]
+          (if-let [difference (differs (rose/root child))]
+            (recur {:case (rose/root child), :difference difference} (smaller child) (dec steps))
+            (recur found (rest left) (dec steps))))
+        found))))
 
 (defn differences
   "Runs n generated cases in a lab and returns those that differ from the simulation: the first
@@ -424,7 +424,7 @@
                      (remove nil?))
         arrived (filter #(some (marked-as %) @(:messages (:sink lab))) @absent)]
     (concat (when (seq failing)
-              (cons (smallest differs (:tree (first failing)))
+              (cons (smallest lab differs (:tree (first failing)))
                     (map (fn [{:keys [tree difference]}]
                            {:case (rose/root tree), :difference difference})
                          (rest failing))))
@@ -455,13 +455,22 @@
       (binding [*lab* running]
         (run-tests)))))
 
+(defn- shortened
+  "Returns data whose long texts have their beginning, length and end alone."
+  [data]
+  (walk/postwalk (fn [x]
+                   (if (and (string? x) (< 400 (count x)))
+                     (str (subs x 0 100) "... " (count x) " characters ..." (subs x (- (count x) 100)))
+                     x))
+                 data))
+
 (defn- report
   "Returns the first of the cases that differ as text for people, or nil."
   [n found]
   (when (seq found)
     (with-out-str
       (println (count found) "of" n "cases with seed" @seed "differ from the simulation, such as")
-      (run! pprint/pprint (take 3 found)))))
+      (run! (comp pprint/pprint shortened) (take 3 found)))))
 
 (defn check
   "Checks n cases of a filter that asked for the leading space or did not."

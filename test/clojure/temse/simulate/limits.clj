@@ -20,7 +20,7 @@
   (some #(< 990 (count %)) (string/split-lines text)))
 
 (def ^:private cut-by-sendmail
-  #{"content-type" "date" "from" "message-id" "resent-date" "resent-from" "resent-message-id"})
+  #{"content-type" "date" "from" "full-name" "message-id" "resent-date" "resent-from" "resent-message-id"})
 
 (def not-simulated
   "Of each limit :what it is, the :mtas it concerns, and :matches?, a function of a case of
@@ -60,8 +60,8 @@
     :matches? #(some (fn [[_ value :as field]]
                        (and (named? #{"full-name"} field) (re-find #"[\"()\\]" value)))
                      (fields %))}
-   {:what (str "Values of more than 4,000 octets for Content-Type, and for a field that Sendmail makes itself:"
-               " Message-Id, Date, From")
+   {:what (str "Values of more than 4,000 octets for Content-Type, Full-Name, and for a field that Sendmail makes"
+               " itself: Message-Id, Date, From")
     :mtas #{:sendmail}
     :matches? #(some (fn [[_ value :as field]]
                        (and (named? cut-by-sendmail field) (< 4000 (count value))))
