@@ -301,3 +301,20 @@
         {:handlers {:mial identity}} "did you mean :mail?"
         {:handlers {}} "there is nothing to do")
       (is (= :reject (:verdict (mt/run-message server {})))))))
+
+(deftest a-handler-that-outlives-the-stop-is-reported
+  (support/with-logs logs
+    (let [running (promise)
+          go-on (atom true)
+          server (milter/start-milter {:port 0
+                                       :handlers {:hello (fn [_ _]
+                                                           (deliver running true)
+                                                           (while @go-on
+                                                             (Thread/onSpinWait)))}})
+          client (future (try (mt/run-message server {}) (catch IOException _)))]
+      (support/awaited running)
+      (milter/stop-milter server 0)
+      (is (some #(re-find #"stopped, but handlers that ignore interrupts still run in milter-" %)
+                (support/messages logs :warn)))
+      (reset! go-on false)
+      (support/awaited client))))

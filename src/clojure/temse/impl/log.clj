@@ -156,6 +156,9 @@
       (refused [_ peer why]
         (quietly
           (log/log logger :warn nil (line server nil "refused " peer " " why))))
+      (troubled [_ what]
+        (quietly
+          (log/log logger :warn nil (line server nil what))))
       (wantsExchanges [_]
         (some? on-exchange))
       (exchanged [_ connection event response nanos]

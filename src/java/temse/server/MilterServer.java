@@ -97,7 +97,17 @@ public final class MilterServer implements AutoCloseable {
 
       @Override
       public void failed(Throwable problem) {
-        service.get().listener.refused("", problem.toString());
+        service.get().listener.troubled(problem.toString());
+      }
+
+      @Override
+      public void leftBehind(List<String> threads) {
+        service
+            .get()
+            .listener
+            .troubled(
+                "stopped, but handlers that ignore interrupts still run in "
+                    + String.join(", ", threads));
       }
     };
   }

@@ -41,8 +41,14 @@ public interface ServerListener {
   default void failed(
       ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {}
 
-  /** A connection was refused, or could not be accepted. */
+  /** A connection was refused. */
   default void refused(String peer, String why) {}
+
+  /**
+   * Something is wrong that concerns no connection: none can be accepted, or handlers still run
+   * although the server has stopped.
+   */
+  default void troubled(String what) {}
 
   /** Returns true if {@link #exchanged} wants to be called. */
   default boolean wantsExchanges() {

@@ -99,6 +99,11 @@ public final class SystemLoggerListener implements ServerListener {
     log(Level.WARNING, null, () -> "connection of " + peer + " refused: " + why);
   }
 
+  @Override
+  public void troubled(String what) {
+    log(Level.WARNING, null, () -> what);
+  }
+
   private void log(Level level, Throwable error, Supplier<String> text) {
     try {
       if (logger.isLoggable(level)) {
