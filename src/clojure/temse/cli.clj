@@ -92,10 +92,22 @@ deferred or discarded, or something differs; 2 after an error.")
 (defn- check-locale
   "Throws where arguments could not be read."
   [args]
-  (when (some #(string/includes? % "\uFFFD") args)
-    (throw (ex-info (str "the locale does not allow for an argument that is not ASCII; set"
-                         " LC_ALL=C.UTF-8, or that of your encoding")
+  (when-let [argument (some #(when (string/includes? % "\uFFFD") %) args)]
+    (throw (ex-info (str "an argument has bytes that are no text in the locale's encoding, "
+                         (System/getProperty "sun.jnu.encoding") ": " argument
+                         "; set LC_ALL to a locale of its encoding, such as C.UTF-8")
                     {::exit 2}))))
+
+(def ^:private serving
+  "Commands that go on where nobody reads what they print."
+  #{"run" "proxy"})
+
+(defn- check-output
+  "Throws if what a command printed could not be written, unless it serves mail."
+  [[title]]
+  (flush)
+  (when (and (.checkError System/out) (not (serving title)))
+    (throw (ex-info "the output could not be written, or not all of it" {::exit 2}))))
 
 (defn -main
   "Runs a command; see `temse help`. Exit code 0 if all mail was accepted, or all was done; 1 if mail
@@ -103,10 +115,11 @@ deferred or discarded, or something differs; 2 after an error.")
   [& args]
   (let [code (try
                (check-locale args)
-               (command args)
+               (let [code (command args)]
+                 (check-output args)
+                 code)
                (catch Throwable e
                  (print-problem e)
                  2))]
-    (flush)
     (shutdown-agents)
     (System/exit code)))

@@ -406,6 +406,15 @@
   (is (= 0 (with-address (fn [_process address]
                            (is (= {:accept 300} (play address 300))))))))
 
+(deftest output-that-cannot-be-written-is-an-error
+  (let [command (into ["sh" "-c" "exec \"$@\" >/dev/full" "sh"]
+                      [(str (System/getProperty "java.home") "/bin/java") "-cp" (System/getProperty "java.class.path")
+                       "clojure.main" "-m" "temse.cli" "help"])
+        process (.start (ProcessBuilder. ^java.util.List command))
+        errors (slurp (.getErrorStream process))]
+    (is (= [2 "temse: the output could not be written, or not all of it\n"]
+           [(exit-code process) errors]))))
+
 (deftest a-filter-whose-output-is-closed-serves-on
   (is (= 0 (with-address (fn [^Process process address]
                            (.close (.getInputStream process))

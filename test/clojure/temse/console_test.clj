@@ -80,6 +80,13 @@
     (is (= ["  java.lang.Exception: no\\u001b luck" "  2026 forged"] (take 2 (rest lines))))
     (is (every? #(string/starts-with? % "  ") (rest lines)))))
 
+(deftest an-exception-is-logged-with-its-stack-trace-and-its-causes
+  (let [lines (string/split-lines (logged Level/SEVERE "failed" :thrown (ex-info "outer" {} (Exception. "inner"))))]
+    (is (string/includes? (second lines) "outer"))
+    (is (string/starts-with? (nth lines 2) "    at temse.console_test"))
+    (is (some #{"  Caused by: java.lang.Exception: inner"} lines))
+    (is (not-any? #{"  ..."} lines))))
+
 (deftest a-record-has-a-bounded-length
   (let [deep (try
                ((fn f [] (+ 1 (long (f)))))

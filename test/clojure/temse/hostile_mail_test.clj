@@ -63,6 +63,24 @@
     (check-harmless "run -v" (string/join "\n" (map @#'run/exchange-line @exchanges)))
     (check-harmless "proxy -v" (string/join "\n" (mapcat #(@#'proxy/lines true %) @exchanges)))))
 
+(deftest what-arguments-name-is-harmless
+  (with-directory
+    (fn [directory]
+      (milter/with-milter [server {:port 0, :handlers {:unknown (fn [_ _] nil)
+                                                       :recipient (fn [_ _] [(act/reject)])}}]
+        (let [address (milter/milter-address server)
+              eml (io/file directory "\u001b[2J\nmail.eml")
+              errors (java.io.StringWriter.)
+              printed (fn [command & args]
+                        (support/printed (binding [*err* errors] (command args))))]
+          (spit eml (str "Subject: hi\nTo: <\u001b[2J@x>\n\nhi\n"))
+          (check-harmless "send" (printed send/run address "--unknown" hostile "--rcpt" hostile (str eml) (str eml)
+                                          (str eml "x")))
+          (check-harmless "send --count" (printed send/run address "--count" "1" (str eml) (str eml "x")))
+          (printed decode/run (str eml))
+          (check-harmless "stderr" (str errors))
+          (is (every? #(string/starts-with? % "temse: ") (string/split-lines (str errors)))))))))
+
 (deftest commands-are-harmless
   (with-directory
     (fn [directory]

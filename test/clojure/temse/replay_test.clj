@@ -338,6 +338,6 @@
         [directory "--filer" "x"] "there is no option --filer"
         [directory "--to"] "--to needs a value"
         ["--to" "1"] "name recordings"
-        ["/no/such" "--to" "1"] "/no/such"
+        ["/no/such" "--to" "1"] "/no/such: there is no such file"
         [directory "--to" "1" "--timeout" "x"] "--timeout needs seconds"))
     (is (= 0 (first (run "--help"))))))

@@ -299,6 +299,19 @@
             (is (= {:code 2, :out "", :error (str empty-directory ": there is no mail in this directory")}
                    (run address empty-directory)))))))))
 
+(deftest a-directory-has-no-pipes-to-wait-for-and-tells-what-cannot-be-read
+  (with-directory
+    (fn [directory]
+      (put directory "a.eml" "Subject: a\n\n")
+      (is (zero? (.waitFor (.start (ProcessBuilder. ^List (vector "mkfifo" (str (io/file directory "pipe"))))))))
+      (let [lost (.toPath (io/file directory "lost.eml"))
+            seen (atom [])]
+        (Files/createSymbolicLink lost (.resolveSibling lost "nowhere") (make-array FileAttribute 0))
+        (with-filter [address (recording seen)]
+          (is (= [2 (str lost ": there is no such file")]
+                 ((juxt :code :error) (support/awaited (future (run address directory)))))))
+        (is (= ["a"] (subjects seen)))))))
+
 (deftest a-pipe-is-read-to-its-end
   (with-directory
     (fn [directory]

@@ -16,9 +16,11 @@
   is found under its long name as a keyword: :verbose, :count, :rcpt."
   {:no-doc true}
   (:require
+   [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.keys :as keys])
   (:import
+   (temse.protocol Printable)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
@@ -35,6 +37,21 @@
   "Throws what ends a command: an error in plain words, which are joined."
   [& words]
   (throw (ex-info (string/join words) {:temse.cli/exit failed})))
+
+;; ---- output
+
+(def ^:private longest-line 4000)
+
+(defn say
+  "Prints words as one printable line, whoever wrote them."
+  [& words]
+  (println (Printable/of ^String (string/join " " words) (int longest-line))))
+
+(defn print-problem
+  "Prints what went wrong on stderr: texts, which are joined, as one printable line."
+  [& texts]
+  (binding [*out* *err*]
+    (say (string/join (cons "temse: " texts)))))
 
 ;; ---- readers
 
@@ -67,6 +84,20 @@
     (if-some [choice (choices text)]
       choice
       (fail option " is one of " (string/join ", " (sort (keys choices))) ", not " (keys/shown text)))))
+
+(defn unreadable
+  "Returns why a file or directory cannot be read, or nil."
+  [path]
+  (let [file (io/file path)]
+    (cond
+      (not (.exists file)) "there is no such file"
+      (not (.canRead file)) "this user may not read it")))
+
+(defn check-readable
+  "Fails if a file or directory cannot be read, with these words before its path."
+  [path & words]
+  (when-let [problem (unreadable path)]
+    (fail (string/join words) path ": " problem)))
 
 (defn address
   "Reads where a milter listens: inet:20025@127.0.0.1, unix:/run/filter.sock, or a port."

@@ -6,7 +6,7 @@
    [clojure.java.io :as io]
    [clojure.java.shell :as shell]
    [clojure.string :as string]
-   [temse.impl.arguments :refer [fail]])
+   [temse.impl.arguments :as arguments :refer [fail]])
   (:import
    (java.io File IOException)
    (java.nio.file Files)
@@ -16,9 +16,8 @@
 
 (defn- existing
   [option path]
-  (if (.canRead (io/file path))
-    path
-    (fail option ": " path (if (.exists (io/file path)) ": this user may not read it" ": there is no such file"))))
+  (arguments/check-readable path option ": ")
+  path)
 
 (defn- given-entries
   [class-path]
@@ -101,8 +100,7 @@
 
 (defn- read-deps
   [^File file]
-  (when-not (.isFile file)
-    (fail "--deps: " file ": there is no such file"))
+  (arguments/check-readable file "--deps: ")
   (try
     (edn/read-string (slurp file))
     (catch Exception e

@@ -171,10 +171,14 @@
                        from (long offset)]
                    (.append builder text from (+ from (min room (long length))))
                    (when (< room (long length))
-                     (throw (Error. "full")))))]
+                     (throw (Error. "full")))))
+        append-all (fn [^CharSequence text] (append text 0 (.length text)))]
     (proxy [Writer] []
       (write
-        ([text] (append (str (if (int? text) (char text) (String. ^chars text))) 0 1))
+        ([text] (append-all (cond
+                              (string? text) text
+                              (int? text) (str (char text))
+                              :else (String. ^chars text))))
         ([text offset length]
          (append (if (string? text) text (java.nio.CharBuffer/wrap ^chars text)) offset length)))
       (flush [])

@@ -144,10 +144,9 @@
   [path args]
   (let [file (.getAbsoluteFile (io/file path))
         file-namespace (namespace-name file)]
-    (when-not (.isFile file)
-      (fail path ": there is no such file"))
-    (when-not (.canRead file)
-      (fail path ": this user may not read it"))
+    (arguments/check-readable path)
+    (when (.isDirectory file)
+      (fail path ": it is a directory"))
     (extend-class-path! (keep identity [(.getParentFile file) (root-directory file file-namespace)]))
     (without-namespaces
       file-namespace

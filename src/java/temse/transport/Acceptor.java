@@ -75,11 +75,15 @@ final class Acceptor extends Timers.Timed {
       InetAddress address = inet.address().getAddress();
       boolean here =
           address.isAnyLocalAddress() || NetworkInterface.getByInetAddress(address) != null;
-      return here
-          ? "another program, or another filter, listens there already"
-          : "this machine does not have the address";
+      if (!here) {
+        return "this machine does not have the address";
+      }
+      return "another program, or another filter, listens there already"
+          + (inet.port() < PRIVILEGED
+              ? ", or this user may not: ports below 1024 are for root"
+              : "");
     }
-    return e.getMessage() + (inet.port() < PRIVILEGED ? " (ports below 1024 are for root)" : "");
+    return e.getMessage();
   }
 
   private static ProtocolFamily family(Endpoint endpoint) {

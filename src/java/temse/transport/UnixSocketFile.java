@@ -13,6 +13,7 @@ import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
 import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -77,7 +78,7 @@ final class UnixSocketFile {
         Files.setPosixFilePermissions(socket, PosixFilePermissions.fromString(mode));
       }
       if (group != null) {
-        Files.getFileAttributeView(socket, PosixFileAttributeView.class).setGroup(group(group));
+        giveTo(group, socket);
       }
       linkIntoPlace(socket, path);
       return new UnixSocketFile(path, identity(path));
@@ -182,6 +183,19 @@ final class UnixSocketFile {
       } catch (AccessDeniedException e) {
         throw new IOException("this process may not write to the directory " + parent, e);
       }
+    }
+  }
+
+  private static void giveTo(String name, Path socket) throws IOException {
+    GroupPrincipal group = group(name);
+    try {
+      Files.getFileAttributeView(socket, PosixFileAttributeView.class).setGroup(group);
+    } catch (FileSystemException e) {
+      throw new IOException(
+          "this user may not give the socket to the group \""
+              + name
+              + "\"; make the user a member of it",
+          e);
     }
   }
 

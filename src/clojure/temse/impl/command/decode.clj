@@ -58,10 +58,9 @@
       ([] @said)
       ([& text]
        (let [n (long (vswap! said inc))]
-         (binding [*out* *err*]
-           (cond
-             (<= n (long most-said)) (println (apply str "temse: " file ": " text))
-             (= n (inc (long most-said))) (println "temse: no more of that is printed"))))))))
+         (cond
+           (<= n (long most-said)) (apply arguments/print-problem file ": " text)
+           (= n (inc (long most-said))) (arguments/print-problem "no more of that is printed")))))))
 
 ;; ---- hex dumps and bytes: the sides are told from the packets
 
@@ -213,9 +212,9 @@
             (decode-stream input hearers say))))
       (catch IOException e
         (say (cond
+               (= "-" file) (ex-message e)
                (.isDirectory (io/file file)) "it is a directory"
-               (not (.exists (io/file file))) "there is no such file"
-               :else (ex-message e)))))
+               :else (or (arguments/unreadable file) (ex-message e))))))
     (if (zero? (long (say))) 0 2)))
 
 (defn- hearing

@@ -6,6 +6,7 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
+   [temse.impl.arguments :as arguments]
    [temse.mail :as mail])
   (:import
    (java.io File IOException)
@@ -31,19 +32,26 @@
   "Returns the files of a directory, by name; of a maildir the new mails first, then the others."
   [^File directory]
   (let [maildir (filter #(.isDirectory ^File %) (map #(io/file directory %) ["new" "cur"]))
-        hidden? #(.isHidden ^File %)]
+        mail? (fn [^File file]
+                (and (not (.isHidden file))
+                     (or (.isFile file) (not (.exists file)))))]
     (for [^File part (if (= 2 (count maildir)) maildir [directory])
           ^File file (sort (.listFiles part))
-          :when (not (or (.isDirectory file) (hidden? file)))]
+          :when (mail? file)]
       file)))
+
+(defn- file-entry
+  [envelope title file]
+  (if-let [problem (arguments/unreadable file)]
+    {:title title, :problem problem}
+    (entry title (assoc envelope :message file))))
 
 (defn- file-entries
   [envelope title ^File file]
-  (cond
-    (not (.exists file)) [{:title title, :problem "there is no such file"}]
-    (.isDirectory file) (or (seq (map #(entry (str %) (assoc envelope :message %)) (files file)))
-                            [{:title title, :problem "there is no mail in this directory"}])
-    :else [(entry title (assoc envelope :message file))]))
+  (if (and (.isDirectory file) (.canRead file))
+    (or (seq (map #(file-entry envelope (str %) %) (files file)))
+        [{:title title, :problem "there is no mail in this directory"}])
+    [(file-entry envelope title file)]))
 
 (defn of-argument
   "Returns the entries of an argument: a file or a pipe, a directory with a mail in each file, a maildir,
@@ -57,8 +65,9 @@
 (defn of-mailbox
   "Returns the entries of a mailbox, or of - for one on the standard input."
   [envelope path]
-  (if (and (not= "-" path) (not (.exists (io/file path))))
-    [{:title path, :problem "there is no such file"}]
+  (if-let [problem (when (not= "-" path)
+                     (arguments/unreadable path))]
+    [{:title path, :problem problem}]
     (attempt path
              (fn []
                (let [messages (mail/read-mbox (if (= "-" path) System/in (io/file path)) envelope)]

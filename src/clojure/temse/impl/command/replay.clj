@@ -51,6 +51,7 @@
   [files]
   (when (empty? files)
     (arguments/misused command "name recordings: files or directories"))
+  (run! arguments/check-readable files)
   (let [recordings (try
                      (into [] (mapcat record/read-recordings) files)
                      (catch ExceptionInfo e

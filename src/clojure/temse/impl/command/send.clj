@@ -4,7 +4,7 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments :refer [fail]]
+   [temse.impl.arguments :as arguments :refer [fail say]]
    [temse.impl.command.mails :as mails]
    [temse.impl.document :as document]
    [temse.impl.keys :as keys]
@@ -289,17 +289,17 @@
   "Prints a report for people."
   [{:keys [reply modifications recipients unknown remarks] :as report} verbose]
   (doseq [[command reply] unknown]
-    (println "unknown:" command (report/action-text reply)))
-  (println "status:" (report/verdict-text (dissoc report :reply)))
-  (println "reply:" (report/action-text reply))
-  (println "elapsed:" (print-millis (load/message-nanos report)) "ms")
+    (say "unknown:" command (report/action-text reply)))
+  (say "status:" (report/verdict-text (dissoc report :reply)))
+  (say "reply:" (report/action-text reply))
+  (say "elapsed:" (print-millis (load/message-nanos report)) "ms")
   (doseq [[recipient reply] recipients
           :when (refused? reply)]
-    (println "recipient:" recipient (report/action-text reply)))
+    (say "recipient:" recipient (report/action-text reply)))
   (doseq [action modifications]
-    (println "modification:" (report/action-text action)))
+    (say "modification:" (report/action-text action)))
   (doseq [remark remarks]
-    (println "remark:" (report/remark-text remark)))
+    (say "remark:" (report/remark-text remark)))
   (when verbose
     (println)
     (report/print-report report)))
@@ -354,11 +354,6 @@
     (every? #{:accept} verdicts) 0
     :else arguments/refused))
 
-(defn- print-problem
-  [title problem]
-  (binding [*out* *err*]
-    (println (str "temse: " title ": " problem))))
-
 (defn- conversations
   "Returns functions :play, of a mail, which returns the report on it, and :close. They share one
   connection; a mail that breaks it is followed by the next one on another."
@@ -399,13 +394,15 @@
 (defn- print-entry
   [{:keys [verbose json edn] :as parsed} {:keys [title report problem]} number several?]
   (when problem
-    (print-problem title problem))
+    (arguments/print-problem title ": " problem))
   (cond
     (or json edn) (print-document parsed (if report
                                            (message-document title report)
                                            {:title title, :problem problem}))
     report (do (when several?
-                 (println (str (when (pos? (long number)) "\n") title)))
+                 (when (pos? (long number))
+                   (println))
+                 (say title))
                (print-message report verbose)))
   (flush))
 
@@ -440,7 +437,7 @@
 (defn- play-load
   [{[address] :words :keys [json edn] :as parsed} entries]
   (let [{good true, bad false} (group-by #(contains? % :mail) entries)
-        _ (run! #(print-problem (:title %) (:problem %)) bad)
+        _ (run! #(arguments/print-problem (:title %) ": " (:problem %)) bad)
         _ (when (empty? good)
             (fail "there is no mail to send"))
         messages (:count parsed (count good))
