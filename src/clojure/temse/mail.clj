@@ -244,7 +244,7 @@
   (let [{:keys [headers body]} (message given)
         header (map (fn [[field-name value raw]] (str field-name ":" (or raw (str " " value)) "\n"))
                     headers)]
-    (str (string/replace (str (string/join header) "\n") #"\r?\n" "\r\n")
+    (str (string/replace (str (string/join header) "\n") "\n" "\r\n")
          (Text/decode body))))
 
 (defn message-bytes

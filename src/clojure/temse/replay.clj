@@ -16,6 +16,7 @@
   (:require
    [clojure.string :as string]
    [temse.impl.keys :as keys]
+   [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.outcome :as outcome]
    [temse.impl.tap :as tap]
@@ -27,7 +28,7 @@
    (java.net SocketException)
    (java.util.function Predicate)
    (temse.client MtaClient MtaOptions MtaSession Script)
-   (temse.protocol EventType MilterException Offer)
+   (temse.protocol EventType MilterException)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
@@ -131,7 +132,7 @@
   "Returns the options of an MTA that makes the recorded offer. Sendmail does not say what it is."
   ^MtaOptions [{:keys [mta]} offer {:keys [timeout]}]
   (-> (if (re-find #"Postfix" (str mta)) MtaOptions/POSTFIX MtaOptions/SENDMAIL)
-      (.withOffer (Offer/of offer))
+      (.withOffer (negotiation/offer offer))
       (.withTimeout (keys/duration timeout))))
 
 (defn- play-offer

@@ -448,17 +448,27 @@
        :problem (ex-message e)
        :errors errors})))
 
+(defn- with-late-errors
+  "Returns a result with what went wrong in the filter when its connection ended among the :errors."
+  [result session]
+  (let [errors (take-errors session nil)]
+    (if (seq errors)
+      (BriefMap/of (update result :errors into errors))
+      result)))
+
 (defn- run-some
   "Plays mails over one connection until it ends, and returns the reports."
   [filter mails options]
   (try
-    (with-open [session (greeted filter options)]
-      (reduce (fn [reports mail]
-                (let [report (played session (mail/->mail mail))]
-                  (cond-> (conj reports report)
-                    (not (.isOpen session)) reduced)))
-              []
-              mails))
+    (let [session (greeted filter options)
+          reports (with-open [session session]
+                    (reduce (fn [reports mail]
+                              (let [report (played session (mail/->mail mail))]
+                                (cond-> (conj reports report)
+                                  (not (.isOpen session)) reduced)))
+                            []
+                            mails))]
+      (conj (pop reports) (with-late-errors (peek reports) session)))
     (catch IOException e
       (if-let [report (unstarted options (mail/->mail (first mails)) e)]
         [report]
@@ -705,9 +715,10 @@
                         (negotiation-step event response (agreement filter)))
                       (if negotiation? more exchanges)))
        (try
-         (with-open [session (connect-to filter (cond->> options
-                                                  negotiation? (merge {:offer event})))]
-           (run-conversation session exchanges))
+         (let [session (connect-to filter (cond->> options negotiation? (merge {:offer event})))]
+           (-> (with-open [session session]
+                 (run-conversation session exchanges))
+               (with-late-errors session)))
          (catch IOException e
            (if-let [errors (start-errors e)]
              (BriefMap/of

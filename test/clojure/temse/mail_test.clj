@@ -131,8 +131,9 @@
   (doseq [text [text
                 "Subject: hi\r\nX-Empty: \r\nX-Long: a\r\n\tb\r\n c\r\n\r\nhello\r\n\r\n.\r\n"
                 "Subject: gr\u00fc\u00df\r\n\r\n"
-                "A: b\r\n\r\n\r\n"]]
-    (is (= (string/replace text #"\r?\n" "\r\n")
+                "A: b\r\n\r\n\r\n"
+                "A: a CR before the end\r\r\nB: or a fold\r\r\n c\r\n\r\n"]]
+    (is (= (string/replace text #"(?<!\r)\n" "\r\n")
            (mail/message-text text)
            (mail/message-text (mail/read-eml text))))))
 

@@ -250,6 +250,26 @@
         "{:temse/recording 1 :conversation [{:event {:data #temse/file \"../../etc/passwd\"}}]}"
         #"a body must be in a file beside its recording"))))
 
+(deftest a-damaged-recording-is-told-with-what-is-damaged
+  (with-directory directory
+    (let [file (io/file directory "20260101T000000.000Z-000001.edn")]
+      (are [conversation problem]
+        (let [{:keys [message]} (do (spit file (str "{:temse/recording 1 :conversation " conversation "}"))
+                                  (support/thrown (record/read-recording file)))]
+          (and (string/starts-with? message (str file ": ")) (string/includes? message problem)))
+        "nil" "its :conversation must be a vector of exchanges"
+        "[{:event {:event :abort} :response nil} 5]" "exchange 2 is damaged: it must be a map with an :event and its :response"
+        "[{:event {:event \"mail\"}}]" "exchange 1 is damaged: it must be a map"
+        "[{:event {:event :abort} :response [5]}]" "exchange 1 is damaged: it must be a map"
+        "[{:event {:event :define-macro :stage :nope}}]" "exchange 1 is damaged: there is no stage :nope"
+        "[{:event {:event :define-macro :command 5}}]" "exchange 1 is damaged: the :command of macros must be a letter, not 5"
+        "[{:event {:event :body :data {:text 5}}}]" "exchange 1 is damaged: the :text of a body must be a string, not 5"
+        "[{:event {:event :body :data #temse/bytes 5}}]" "#temse/bytes must be followed by a string, not 5"
+        "[{:event {:event :body :data #temse/file 5}}]" "a body must be in a file beside its recording, not in 5"
+        "[{:event {:event :body :data #temse/file \"a\\u0000b\"}}]" "a body must be in a file beside its recording"
+        "[{:event {:event :body :data #temse/file \"gone.body\"}}]" "there is no file"
+        (apply str (repeat 20000 "[")) "it is nested too deeply"))))
+
 ;; Use
 
 (deftest closing-a-recorder-cuts-what-is-in-progress-and-writes-it

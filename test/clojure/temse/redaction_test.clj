@@ -301,7 +301,21 @@
   (testing "names without addresses, and addresses without names"
     (is (re-matches #"Ann Lee <\w{10}@\w{10}\.example>" (second (field {:keep #{:names}} "From" "Ann Lee <ann@example.org>"))))
     (is (re-matches #"\"\[15 characters\]\" <.*" (second (field {:keep #{:names}} "From" "\"ann@example.org\" <x@y.z>"))))
+    (are [name] (re-matches #"\"\[\d+ characters\]\" <.*" (second (field {:keep #{:names}} "From" (str name " <x@y.z>"))))
+      (str "=?utf-8?B?" (base64 "ann@example.org") "?=")
+      "a =?UTF-8*en?q?ann=40example.org?= b"
+      "=?iso-8859-1?Q?ann@example.org?="
+      "\"ann\uff20example.org\""
+      (str "=?utf-8?b?" (base64 "ann\uff20example.org") "?=")
+      "=?utf-8?Q?ann=EF=BC=A0example.org?="
+      "=?utf-7?Q?ann+AEA-example.org?="
+      "=?utf-8?B?YW5u*?=")
+    (is (re-matches #"=\?utf-8\?Q\?J=C3=B6rg\?= <\w{10}@.*" (second (field {:keep #{:names}} "From" "=?utf-8?Q?J=C3=B6rg?= <x@y.z>"))))
     (is (= "\"[7 characters]\" <ann@example.org>" (second (field {:keep #{:addresses}} "From" "Ann Lee <ann@example.org>")))))
+  (testing "passwords go with the users"
+    (let [command {:event :unknown, :command "AUTH PLAIN AGJvYgBzZWNyZXQ="}]
+      (is (= "AUTH [22 characters]" (:command (redacted {:keep #{:texts}} command)) (:command (redacted {:keep #{:users}} command))))
+      (is (= command (redacted {:keep #{:texts :users}} command)))))
   (testing "fields and macros by name"
     (is (= ["X-Odd" "hello"] (field {:keep-headers ["x-odd"]} "X-Odd" "hello")))
     (is (= {"odd" "x"} (:definitions (redacted {:keep-macros ["{odd}"]}

@@ -80,6 +80,11 @@
           (run! #(mt/run-message session %) mails))
         (is (= [] (replay/replay (record/recordings recorder) filter)))))))
 
+(deftest a-recorded-offer-that-is-none-is-told
+  (let [damaged (assoc-in (first @recordings) [:conversation 0 :event :version] "6")]
+    (is (= ["in an offer, :version must be a number, not \"6\""]
+           (map :problem (replay/replay damaged filter-options))))))
+
 (deftest every-mta-connection-is-played-with-its-macros
   (let [needs-macro {:handlers {:mail (fn [_ context]
                                         (when-not (milter/get-macro context "auth_authen")

@@ -93,6 +93,15 @@
                (map (juxt :event :exchange)
                     (:errors (mt/run-message session {:headers [["A" "1"] ["B" value]]})))))))))
 
+(deftest what-goes-wrong-when-the-connection-ends-is-told
+  (let [filter {:end-of-message on-end-of-message, :disconnect (fn [_ _] (throw (IllegalStateException. "late")))}
+        events #(map :event (:errors %))]
+    (with-logs _
+      (is (= [:end-of-message :disconnect] (events (mt/run-message filter {}))))
+      (is (= [:disconnect] (events (mt/run-conversation filter [{:event {:event :abort}}]))))
+      (is (= [[] [:disconnect]]
+             (map events (mt/run-many (dissoc filter :end-of-message) [{} {}] {:connections 1})))))))
+
 (deftest a-filter-that-runs-elsewhere-has-no-errors-that-could-be-told
   (milter/with-milter [server {:port 0, :handlers {:mail (fn [_ _] nil)}}]
     (is (not (contains? (mt/run-message (milter/milter-address server) {}) :errors)))))

@@ -184,6 +184,10 @@
   (is (= ["<a@example.org>" "<c@example.com>" "<b@example.com>"]
          (:recipients (after :sendmail mail (act/add-recipient "a@example.org"))))))
 
+(deftest quotes-make-no-difference-to-the-order-of-postfix
+  (is (= ["<b@example.com>" "<c@example.com>" "<\"d d\"@example.com>"]
+         (:recipients (after :postfix mail (act/add-recipient "<\"d d\"@example.com>"))))))
+
 (deftest an-added-recipient-that-is-there-gets-the-mail-twice-on-postfix
   (is (= ["<b@example.com>" "<b@example.com>" "<c@example.com>"]
          (:recipients (after :postfix mail (act/add-recipient "<b@example.com>")
@@ -310,6 +314,25 @@
        "d" "<d@mx.example.org>" "<d@mx.example.org>"
        "<>" "<>" "<>"
        "(" "<>" "<MAILER-DAEMON@mx.example.org>"))
+
+(deftest the-host-s-own-mailer-daemon-is-the-null-sender-on-postfix
+  (are [given postfix sendmail]
+    (= [postfix sendmail] (map #(:sender (after % mail (act/change-sender given))) [:postfix :sendmail])
+       (map #(:sender (after % (assoc mail :sender given))) [:postfix :sendmail]))
+    "<MAILER-DAEMON>" "<>" "<MAILER-DAEMON@mx.example.org>"
+    "<mailer-daemon@MX.example.org.>" "<>" "<mailer-daemon@MX.example.org>"
+    "<MAILER-DAEMON@example.com>" "<MAILER-DAEMON@example.com>" "<MAILER-DAEMON@example.com>"))
+
+(deftest postfix-tells-who-was-added-beyond-ascii
+  (let [orcpt (fn [given] (some first (:recipient-options (after :postfix mail (act/add-recipient given)))))]
+    (are [given expected] (= expected (orcpt given))
+      "<d+x@example.com>" "ORCPT=rfc822;d+2Bx@example.com"
+      "<j\u00f6rg+x@example.com>" "ORCPT=utf-8;j\\x{F6}rg\\x{2B}x@example.com"
+      "<\"j \\\\ \u00f6=\"@example.com>" "ORCPT=utf-8;\"j\\x{20}\\x{5C}\\x{5C}\\x{20}\\x{F6}\\x{3D}\"@example.com"
+      "<\ud83d\udca5@example.com>" "ORCPT=utf-8;\\x{1F4A5}@example.com"))
+  (testing "but octets of the client's"
+    (is (= ["ORCPT=rfc822;j+C3+B6rg@example.com"]
+           (first (:recipient-options (after :postfix (assoc mail :recipients ["<j\u00f6rg@example.com>"]))))))))
 
 (deftest a-recipient-is-deleted-by-what-each-mta-compares
   (are [client text postfix sendmail]

@@ -7,9 +7,10 @@
    [clojure.string :as string]
    [temse.impl.text :as text])
   (:import
+   (clojure.lang ExceptionInfo)
    (java.io BufferedOutputStream File IOException OutputStream StringWriter)
    (java.nio.channels Channels)
-   (java.nio.file CopyOption FileSystems Files LinkOption StandardCopyOption StandardOpenOption)
+   (java.nio.file CopyOption FileSystems Files LinkOption NoSuchFileException StandardCopyOption StandardOpenOption)
    (java.nio.file.attribute FileAttribute PosixFilePermissions)
    (java.time ZoneOffset)
    (java.time.format DateTimeFormatter)
@@ -271,56 +272,99 @@
 
 (defn- bytes-of
   [base64]
-  (.decode (Base64/getDecoder) ^String base64))
+  (if (string? base64)
+    (.decode (Base64/getDecoder) ^String base64)
+    (throw (ex-info (str "#temse/bytes must be followed by a string, not " (pr-str base64)) {}))))
 
 (defn- file-reader
   [^File directory]
   (fn [^String file-name]
-    (when (re-find #"[/\\]|^\.\.?$" file-name)
-      (throw (ex-info (str "a body must be in a file beside its recording, not in " file-name) {})))
+    (when-not (and (string? file-name) (not (re-find #"[/\\\u0000]|^\.\.?$" file-name)))
+      (throw (ex-info (str "a body must be in a file beside its recording, not in " (pr-str file-name)) {})))
     (Files/readAllBytes (.toPath (io/file directory file-name)))))
+
+(defn- damaged
+  [what]
+  (throw (ex-info what {})))
 
 (defn- with-bodies
   [form]
   (reduce (fn [form k]
-            (let [body (get form k)]
-              (cond-> form (map? body) (assoc k (Text/encodeBytes (:text body))))))
+            (let [{:keys [text] :as body} (get form k)]
+              (cond
+                (not (map? body)) form
+                (string? text) (assoc form k (Text/encodeBytes text))
+                :else (damaged (str "the :text of a body must be a string, not " (pr-str text))))))
           form
           [:data :body]))
 
+(defn- command-letter
+  [{:keys [stage command]}]
+  (cond
+    (nil? command) (if-let [type (EventType/ofKeyword stage)]
+                     (char (.code type))
+                     (damaged (str "there is no stage " (pr-str stage))))
+    (and (string? command) (= 1 (count command))) (first command)
+    :else (damaged (str "the :command of macros must be a letter, not " (pr-str command)))))
+
 (defn- event-value
-  [{:keys [event stage command] :as form}]
+  [{:keys [event] :as form}]
   (cond-> (with-bodies form)
-    (= :define-macro event) (assoc :command
-                                   (if command
-                                     (first command)
-                                     (char (.code (EventType/ofKeyword stage)))))))
+    (= :define-macro event) (assoc :command (command-letter form))))
+
+(defn- exchange?
+  [{:keys [event response] :as form}]
+  (and (map? form)
+       (map? event)
+       (keyword? (:event event))
+       (or (nil? response) (and (sequential? response) (every? map? response)))))
 
 (defn- exchange-value
   [form]
-  (-> form
-      (update :event event-value)
-      (update :response (fn [response] (some->> response (mapv with-bodies))))))
+  (if (exchange? form)
+    (-> form
+        (update :event event-value)
+        (update :response (fn [response] (some->> response (mapv with-bodies)))))
+    (damaged "it must be a map with an :event and its :response, a vector of actions")))
+
+(defn- exchange-values
+  [conversation]
+  (if (sequential? conversation)
+    (into []
+          (map-indexed (fn [i form]
+                         (try
+                           (exchange-value form)
+                           (catch ExceptionInfo e
+                             (damaged (str "exchange " (inc (long i)) " is damaged: " (ex-message e)))))))
+          conversation)
+    (damaged "its :conversation must be a vector of exchanges")))
+
+(defn- problem-text
+  [problem]
+  (condp instance? problem
+    NoSuchFileException (str "there is no file " (ex-message problem))
+    StackOverflowError "it is nested too deeply"
+    (or (ex-message problem) (str (class problem)))))
 
 (defn read-file
   "Returns the recording of a file, with the file under :file.
 
   Throws ex-info that names the file where it holds no recording."
   [^File file]
-  (let [problem #(ex-info (str file ": " %) {:file (str file)})
-        directory (.getParentFile (.getAbsoluteFile file))
-        recording (try
-                    (edn/read-string {:readers {'temse/bytes bytes-of
-                                                'temse/file (file-reader directory)}}
-                                     (Text/decode (Files/readAllBytes (.toPath file))))
-                    (catch Exception e
-                      (throw (ex-info (str file ": " (or (ex-message e) (class e)))
-                                      {:file (str file)} e))))]
-    (when-not (and (map? recording) (:temse/recording recording))
-      (throw (problem "it holds no recording: a map with :temse/recording")))
-    (when-not (= version (:temse/recording recording))
-      (throw (problem (str "it is of version " (:temse/recording recording)
-                           ", this library reads version " version))))
-    (-> recording
-        (update :conversation #(mapv exchange-value %))
-        (assoc :file (str file)))))
+  (let [directory (.getParentFile (.getAbsoluteFile file))]
+    (try
+      (let [recording (edn/read-string {:readers {'temse/bytes bytes-of
+                                                  'temse/file (file-reader directory)}}
+                                       (Text/decode (Files/readAllBytes (.toPath file))))]
+        (when-not (and (map? recording) (:temse/recording recording))
+          (damaged "it holds no recording: a map with :temse/recording"))
+        (when-not (= version (:temse/recording recording))
+          (damaged (str "it is of version " (pr-str (:temse/recording recording))
+                        ", this library reads version " version)))
+        (-> recording
+            (update :conversation exchange-values)
+            (assoc :file (str file))))
+      (catch Throwable e
+        (if (or (instance? Exception e) (instance? StackOverflowError e))
+          (throw (ex-info (str file ": " (problem-text e)) {:file (str file)} e))
+          (throw e))))))

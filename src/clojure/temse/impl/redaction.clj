@@ -13,8 +13,9 @@
   (:import
    (java.net IDN InetAddress UnknownHostException)
    (java.nio ByteBuffer)
+   (java.nio.charset StandardCharsets)
    (java.security SecureRandom)
-   (java.util HexFormat Locale)
+   (java.util Base64 HexFormat Locale)
    (javax.crypto Mac)
    (javax.crypto.spec SecretKeySpec)
    (temse.protocol Text)))
@@ -204,10 +205,39 @@
       text
       (unless-kept redactor :headers (fn [_ _] (str "X-" (hex redactor name))) text))))
 
+(def ^:private at-sign
+  "What stands between the parts of an address, also for readers."
+  #"[@\uFE6B\uFF20]")
+
+(def ^:private plain-charset
+  "Character sets in which an @ is the octet of ASCII, in UTF-8 or one octet a character."
+  #"(?i)(?:us-ascii|utf-8|iso-8859-[0-9]+|windows-[0-9]+|koi8-[ru])(?:\*.*)?")
+
+(defn- decoded-word
+  "Returns the text of an encoded word (RFC 2047), or nil where it cannot be told."
+  [[_ charset encoding ^String content]]
+  (when (re-matches plain-charset charset)
+    (if (= "q" (lower encoding))
+      (Text/decode (.getBytes ^String (string/replace content
+                                                      #"=([0-9A-Fa-f]{2})"
+                                                      #(str (char (Integer/parseInt (second %) 16))))
+                              StandardCharsets/ISO_8859_1))
+      (try
+        (Text/decode (.decode (Base64/getDecoder) content))
+        (catch IllegalArgumentException _)))))
+
+(defn- address-inside?
+  "Returns true if a display name may hold an address. Time is linear in it."
+  [text]
+  (or (re-find at-sign text)
+      (some #(let [decoded (decoded-word %)]
+               (or (nil? decoded) (re-find at-sign decoded)))
+            (re-seq #"=\?([^?]*)\?([^?]*)\?([^?]*)\?=" text))))
+
 (defn- name-of
   "Returns what stands for a display name; one with an address in it is never kept."
   [redactor text]
-  (if (string/includes? text "@")
+  (if (address-inside? text)
     (dropped text)
     (unless-kept redactor :names size text)))
 
@@ -292,11 +322,14 @@
                          text))))
 
 (defn- command
-  "Returns an SMTP command without its arguments."
-  [redactor text]
+  "Returns an SMTP command without its arguments. Those of AUTH are a user and a password."
+  [{:keys [kept?] :as redactor} text]
   (let [verb (or (re-find #"^(?i)(?:AUTH|BDAT|ETRN|EXPN|HELP|NOOP|STARTTLS|TURN|VRFY|XCLIENT|XFORWARD)\b ?" text)
-                 "")]
-    (str verb (unless-kept redactor :texts size (subs text (count verb))))))
+                 "")
+        arguments (subs text (count verb))]
+    (str verb (if (and (re-find #"^(?i)AUTH" verb) (not (kept? :users)))
+                (dropped arguments)
+                (unless-kept redactor :texts size arguments)))))
 
 (defn- redacted-text
   "Returns another text for that under a key of an event or action."

@@ -7,7 +7,8 @@
    [temse.impl.text :as text]
    [temse.simulate.edit :as edit])
   (:import
-   (temse.client MtaStyle)))
+   (temse.client MtaStyle)
+   (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
 
@@ -77,10 +78,12 @@
   (first (edit/addresses text)))
 
 (defn- sender
+  "Returns a sender as Postfix writes it: its own MAILER-DAEMON is the null sender."
   [host text]
-  (edit/bracketed (if-let [address (first-address text)]
-                    (rewritten host address)
-                    "")))
+  (let [address (some->> (first-address text) (rewritten host))]
+    (edit/bracketed (if (some-> ^String address (.equalsIgnoreCase (str "MAILER-DAEMON@" host)))
+                      ""
+                      address))))
 
 ;; ---- recipients
 
@@ -98,17 +101,27 @@
           (update :seen conj key)
           (update :recipients conj recipient)))))
 
-(defn- xtext
-  "Returns a text as ORCPT has it (RFC 3461 section 4)."
+(defn- octet-orcpt
+  "Returns the ORCPT that octets make (RFC 3461 section 4)."
   [text]
-  (string/replace text #"[^!-*,-<>-~]" #(text/formatted "+%02X" (int (first %)))))
+  (str "rfc822;" (string/replace (edit/octets (Text/encodeBytes text))
+                                 #"[^!-*,-<>-~]"
+                                 #(text/formatted "+%02X" (int (first %))))))
 
-(defn- made-orcpt
-  "Returns the ORCPT that Postfix makes of the address as it was given, unless it is the address."
-  [given address]
-  (let [encoded (xtext given)]
-    (when (not= encoded address)
-      (str "rfc822;" encoded))))
+(defn- text-orcpt
+  "Returns the ORCPT that a text makes, beyond ASCII as RFC 6533 section 3 has it."
+  [text]
+  (if (re-find #"[^\x00-\x7F]" text)
+    (str "utf-8;" (string/replace text
+                                  #"[^!-*,-<>-\[\]-~]"
+                                  #(text/formatted "\\x{%X}" (.codePointAt ^String % 0))))
+    (octet-orcpt text)))
+
+(defn- unless-same
+  "Returns the ORCPT unless it says what the address does."
+  [orcpt address]
+  (when (not= orcpt (str "rfc822;" address))
+    orcpt))
 
 (defn- received-recipient
   [host text parameters]
@@ -119,7 +132,7 @@
     {:address address
      :original (if parsed (internal (dissoc parsed :route)) given)
      :notify (edit/notify-set parameters)
-     :orcpt (or orcpt (made-orcpt given address))
+     :orcpt (or orcpt (unless-same (octet-orcpt given) address))
      :key-orcpt (or orcpt (str "rfc822;" given))}))
 
 (defn- added-recipient
@@ -132,7 +145,7 @@
       {:address address
        :original (internal (first-address address))
        :notify (edit/notify-set parameters)
-       :orcpt (or orcpt (made-orcpt address address))
+       :orcpt (or orcpt (unless-same (text-orcpt address) address))
        :key-orcpt orcpt})))
 
 (defn- delete-recipient
@@ -192,11 +205,13 @@
                              (assoc :body (edit/changed-body body actions))))))
 
 (defn in-sending-order
-  "Returns the message with the recipients in the order of the queue manager: by domain."
+  "Returns the message with the recipients in the order of the queue manager: by domain,
+  and by address without quotes."
   [message]
   (edit/in-order message
                  #(sort-by (fn [[path]]
-                             (let [address (edit/unbracketed path)]
+                             (let [address (or (some-> (address/parse-path path) internal)
+                                               (edit/unbracketed path))]
                                [(text/lower-case (re-find #"@[^@]*$|$" address)) address]))
                            %)))
 

@@ -18,7 +18,11 @@
    "<d@example.com.>" "<d@[192.0.2.1]>" "<d@[IPv6:2001:db8::1]>" "d%example.com" "<d%x@example.com>"
    "<x!d@example.com>" "<D@EXAMPLE.com>" "< d@example.com >" "d+x@example.com" "d@example"
    "d@example.com, e@example.com" "<d@example.com>, <e@example.com>" "x: d@example.com, e@example.com;"
-   "example.com!d" "<>"])
+   "example.com!d" "<>" "MAILER-DAEMON@example.com" "<j\u00f6rg+x@example.com>" "<\"j \\\\ \u00f6=\"@example.com>"])
+
+(def ^:private daemons
+  "Senders that are the host's own MAILER-DAEMON, and some that are not."
+  ["MAILER-DAEMON" "<mailer-daemon>" "<Mailer-Daemon@MX.example.org>" "<\"MAILER-DAEMON\">" "<MAILER-DAEMON@example.com>"])
 
 (def ^:private client-forms
   "Ways to write addresses that both MTAs take from clients."
@@ -53,6 +57,10 @@
           actions [[(act/add-recipient form)]
                    [(act/add-recipient form) (act/delete-recipient "<d@example.com>")]]]
       {:mail mail, :script {:end-of-message actions}})
+    (for [daemon daemons]
+      {:mail mail, :script {:end-of-message [(act/change-sender daemon)]}})
+    (for [daemon (filter #(.startsWith ^String % "<") daemons)]
+      {:mail (assoc mail :sender daemon), :script {}})
     (for [form client-forms
           mail [(assoc mail :sender form)
                 (assoc mail :recipients [form "<keep@example.net>"])]

@@ -283,7 +283,9 @@
 (defn- foreseen
   "Returns a message of the simulation, comparable."
   [message]
-  (merge (envelope message)
+  (merge (envelope (-> message
+                       (update :sender text-octets)
+                       (update :recipients #(map text-octets %))))
          {:headers (mapv raw-field (:headers message))
           :body (smtp/octets (:body message))}))
 

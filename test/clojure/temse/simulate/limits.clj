@@ -45,6 +45,9 @@
                " of their own")
     :mtas #{:postfix :sendmail}
     :matches? (constantly false)}
+   {:what "Parameters of the client that the MTA refuses, such as RET=X and NOTIFY=NEVER,DELAY, or does not know"
+    :mtas #{:postfix :sendmail}
+    :matches? (constantly false)}
    {:what (str "BY, SIZE beyond the limit, and filters of other libraries that give NOTIFY, ORCPT, RET or ENVID"
                " without a value, at which Sendmail ends without a reply")
     :mtas #{:sendmail}
