@@ -69,3 +69,14 @@
                                  :class-path (class-path))
         output (slurp (.getInputStream process))]
     (is (= 0 (.waitFor process)) output)))
+
+(deftest a-file-that-defines-filter-loads-without-a-warning
+  (is (= {:header 1}
+         (evaluated
+           '(let [file (java.io.File/createTempFile "filter" ".clj")]
+              (require 'temse.impl.filter-file)
+              (spit file "(def filter {:header 1})")
+              (binding [*err* *out*]
+                (let [found ((resolve 'temse.impl.filter-file/load-filter) (str file) nil)]
+                  (.delete file)
+                  (print (pr-str @found)))))))))

@@ -121,7 +121,7 @@
         core-filter (intern own 'filter clojure.core/filter)
         last-value (binding [*ns* own]
                      (when (= plain-namespace file-namespace)
-                       (refer-clojure))
+                       (refer-clojure :exclude '[filter]))
                      (load-file (str file)))
         defined (ns-interns file-namespace)
         own-filter (get defined 'filter)]
