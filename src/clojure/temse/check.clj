@@ -86,7 +86,7 @@
   "Returns the finding of an error at an event."
   [{:keys [handlers]} trial exchanges event error]
   (let [{:keys [kind explanation] :as failure} (failure/of event error (get handlers event))]
-    (merge (finding trial exchanges kind event explanation) failure)))
+    (BriefMap/of (merge (finding trial exchanges kind event explanation) failure))))
 
 (defn- reporting
   "Returns a listener that tells of the failures of handlers."

@@ -102,6 +102,16 @@
       (is (= [[] [:disconnect]]
              (map events (mt/run-many (dissoc filter :end-of-message) [{} {}] {:connections 1})))))))
 
+(deftest an-error-by-itself-is-printed-in-a-few-lines
+  (with-logs _
+    (let [endless (fn endless [n] (inc (long (endless n))))
+          filter {:mail (fn [_ _] (endless 1))}]
+      (doseq [error [(first (:errors (mt/run-message filter {})))
+                     (first (:findings (check/check-filter filter {:runs 1})))]]
+        (is (string/includes? (pr-str error) "StackOverflowError"))
+        (is (< (count (pr-str error)) 2000))
+        (is (instance? StackOverflowError (:error error)))))))
+
 (deftest a-filter-that-runs-elsewhere-has-no-errors-that-could-be-told
   (milter/with-milter [server {:port 0, :handlers {:mail (fn [_ _] nil)}}]
     (is (not (contains? (mt/run-message (milter/milter-address server) {}) :errors)))))

@@ -5,6 +5,7 @@
    [clojure.string :as string])
   (:import
    (clojure.lang Compiler)
+   (temse.client BriefMap)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
@@ -56,12 +57,13 @@
         frames (own-frames (.getStackTrace error))
         who (if (and (= :options event) (nil? handler)) ":init" (str "the handler of " event))
         handler (handler-text handler)]
-    {:kind (or category :exception)
-     :event event
-     :explanation (if category
-                    (str "at " event ": " (message error))
-                    (str who " threw " (.getName (class error))
-                         (when-let [text (try (ex-message error) (catch Throwable _))]
-                           (str ": " text))))
-     :error error
-     :trace (if (and handler (empty? frames)) [handler] frames)}))
+    (BriefMap/of
+      {:kind (or category :exception)
+       :event event
+       :explanation (if category
+                      (str "at " event ": " (message error))
+                      (str who " threw " (.getName (class error))
+                           (when-let [text (try (ex-message error) (catch Throwable _))]
+                             (str ": " text))))
+       :error error
+       :trace (if (and handler (empty? frames)) [handler] frames)})))
