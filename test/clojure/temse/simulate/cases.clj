@@ -266,7 +266,7 @@
 
 (defn- words
   [text]
-  (remove str/blank? (str/split text #" ")))
+  (remove str/blank? (str/split (str text) #" ")))
 
 (defn- arrived
   "Returns a message at the sink, comparable."
