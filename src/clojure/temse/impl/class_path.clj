@@ -69,16 +69,13 @@
                 [[:version version]
                  (into [:exclusions] (map #(into [:exclusion] (artifact %)) exclusions))])))
 
-(def ^:private repositories
-  {"clojars" {:url "https://repo.clojars.org/"}})
-
 (defn- pom
   [deps libraries repos]
   (element [:project
             [:modelVersion "4.0.0"] [:groupId "filter"] [:artifactId "filter"] [:version "0"]
             (into [:dependencies] (map #(dependency deps %) libraries))
             (into [:repositories]
-                  (for [[id {:keys [url]}] (merge repositories repos)
+                  (for [[id {:keys [url]}] repos
                         :when url]
                     [:repository [:id id] [:url url]]))]))
 

@@ -90,13 +90,7 @@ final class Delivery {
   /** Says events up to the one at which the connection dies of a fault that was asked for. */
   private void attempt(List<IPersistentMap> events) throws IOException {
     for (IPersistentMap event : events) {
-      try {
-        script.sayNext(event);
-      } catch (IOException e) {
-        unanswered(event, e);
-        return;
-      } catch (MilterException e) {
-        unanswered(event, e);
+      if (!isAnswered(event, () -> script.sayNext(event))) {
         return;
       }
     }
@@ -108,35 +102,45 @@ final class Delivery {
       try {
         session.tell(event);
       } catch (IOException e) {
-        failed(MtaSession.type(event), e);
+        if (!isFault(MtaSession.type(event), e)) {
+          throw e;
+        }
         return;
       }
     }
     for (IPersistentMap event : events) {
-      try {
-        script.hear(event);
-      } catch (IOException e) {
-        unanswered(event, e);
-        return;
-      } catch (MilterException e) {
-        unanswered(event, e);
+      if (!isAnswered(event, () -> script.hear(event))) {
         return;
       }
     }
   }
 
-  private <E extends Exception> void unanswered(IPersistentMap event, E e) throws E {
-    failed(MtaSession.type(event), e);
-    exchanges.add(Script.exchange(event, List.of()).assoc(Script.NANOS, 0L));
+  private interface Exchange {
+    void run() throws IOException;
   }
 
-  /** Throws the exception on unless it ended the connection, and faults were asked for. */
-  private <E extends Exception> void failed(EventType at, E e) throws E {
+  /** Returns false if the connection has died of a fault that was asked for. */
+  private boolean isAnswered(IPersistentMap event, Exchange exchange) throws IOException {
+    try {
+      exchange.run();
+      return true;
+    } catch (IOException | MilterException e) {
+      if (!isFault(MtaSession.type(event), e)) {
+        throw e;
+      }
+      exchanges.add(Script.exchange(event, List.of()).assoc(Script.NANOS, 0L));
+      return false;
+    }
+  }
+
+  /** Returns true if a fault that was asked for has ended the connection, at this event. */
+  private boolean isFault(EventType at, Exception e) {
     if (session.options().faults().isEmpty() || session.isOpen()) {
-      throw e;
+      return false;
     }
     failedAt = at;
     failure = e;
+    return true;
   }
 
   private List<IPersistentMap> events(Mail mail) {

@@ -51,7 +51,7 @@ public final class Printable {
   /**
    * Returns an exception to be logged in place of one with foreign texts: itself if its messages
    * and those of its causes are printable lines, else a copy of which that is true, with the same
-   * stack trace.
+   * stack trace, or with its text alone if its own methods fail.
    */
   public static Throwable throwable(Throwable problem) {
     return PrintableException.of(problem);

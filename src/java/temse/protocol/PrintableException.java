@@ -18,6 +18,11 @@ final class PrintableException extends Exception {
   private static final int FIRST_FRAMES = 60;
   private static final int LAST_FRAMES = 40;
 
+  /** Stands for an exception of which nothing can be had but its text. */
+  private PrintableException(Throwable stranger) {
+    super(text(stranger), null, false, false);
+  }
+
   private PrintableException(Throwable stranger, Throwable cause) {
     super(text(stranger), cause);
     setStackTrace(shortened(stranger.getStackTrace()));
@@ -34,8 +39,12 @@ final class PrintableException extends Exception {
 
   /** Returns the exception itself if all of its messages are printable and its traces short. */
   static Throwable of(Throwable stranger) {
-    Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>());
-    return isPrintable(stranger, seen) ? stranger : copy(stranger, 0);
+    try {
+      Set<Throwable> seen = Collections.newSetFromMap(new IdentityHashMap<>());
+      return isPrintable(stranger, seen) ? stranger : copy(stranger, 0);
+    } catch (Throwable itsMethodsFail) {
+      return new PrintableException(stranger);
+    }
   }
 
   private static boolean isPrintable(Throwable stranger, Set<Throwable> seen) {

@@ -2,11 +2,13 @@ package temse.protocol;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.time.Duration;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -91,6 +93,30 @@ class PrintableTest {
     assertEquals(
         "(" + Odd.class.getName() + ", whose toString fails)",
         Printable.of(new Odd(new StackOverflowError()), 100));
+  }
+
+  @Test
+  void anExceptionWhoseMethodsFailIsLoggedByItsText() {
+    Throwable noCause =
+        new RuntimeException("odd") {
+          @Override
+          public synchronized Throwable getCause() {
+            throw new StackOverflowError();
+          }
+        };
+    Throwable noTrace =
+        new RuntimeException("odd") {
+          @Override
+          public StackTraceElement[] getStackTrace() {
+            return null;
+          }
+        };
+    for (Throwable odd : List.of(noCause, noTrace)) {
+      Throwable logged = Printable.throwable(odd);
+      assertEquals(odd.getClass().getName() + ": odd", logged.toString());
+      assertEquals(0, logged.getStackTrace().length);
+      assertNull(logged.getCause());
+    }
   }
 
   @Test
