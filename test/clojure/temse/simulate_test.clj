@@ -221,6 +221,14 @@
     (is (= [["NOTIFY=SUCCESS,FAILURE" "ORCPT=rfc822;o@example.com"]]
            (:recipient-options (apply after :sendmail mail again))))))
 
+(deftest postfix-adds-a-duplicate-once-an-address-that-differs-in-case-was-to-be-deleted
+  (let [orcpt ["ORCPT=rfc822;o@example.com"]
+        mail (assoc mail :recipients ["<B@example.com>"] :recipient-options [orcpt])
+        add (act/add-recipient "<b@example.com>" orcpt)]
+    (is (= ["<B@example.com>"] (:recipients (after :postfix mail add))))
+    (is (= ["<B@example.com>" "<b@example.com>"]
+           (:recipients (after :postfix mail (act/delete-recipient "<b@example.com>") add))))))
+
 (deftest sendmail-does-not-add-a-recipient-with-a-parameter-that-it-does-not-know
   (let [add (act/add-recipient "<d@example.com>" ["FOO=1"])]
     (is (= 3 (count (:recipients (after :postfix mail add)))))

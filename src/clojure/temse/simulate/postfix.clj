@@ -149,12 +149,15 @@
        :key-orcpt orcpt})))
 
 (defn- delete-recipient
+  "Deletes the recipients of that very address, and forgets what makes an added one a duplicate of
+  them, also where only the case of letters differs."
   [{:keys [recipients] :as state} {:keys [address]}]
   (let [original (some-> (first-address address) internal)
-        {removed true kept false} (group-by #(= original (:original %)) recipients)]
+        folded (some-> original text/lower-case)
+        alike (filter #(= folded (text/lower-case (:original %))) recipients)]
     (-> state
-        (update :seen #(reduce disj % (map same-key removed)))
-        (assoc :recipients (vec kept)))))
+        (update :seen #(reduce disj % (map same-key alike)))
+        (assoc :recipients (filterv #(not= original (:original %)) recipients)))))
 
 ;; ---- messages
 
