@@ -1,4 +1,4 @@
-(ns temse.generators
+(ns temse.test.generators
   "Generators of test.check for property tests of filters: mails, and what MTAs say.
 
   Requires org.clojure/test.check, which temse does not bring along. Texts are lossless, as
@@ -10,7 +10,7 @@
 
   A conversation is a vector of the events that an MTA says to a filter that wants all of them: one
   SMTP client and its messages, or several clients with a :disconnect between them. It ends with
-  :quit; one that does not ends with the loss of the connection. `temse.check/play` plays it, and
+  :quit; one that does not ends with the loss of the connection. `temse.test.check/play` plays it, and
   leaves out what the filter does not want and what its replies forbid."
   (:require
    [clojure.string :as string]
@@ -29,7 +29,7 @@
            '[clojure.test.check.rose-tree :as rose])
   (catch FileNotFoundException _
     (throw (IllegalStateException.
-             (str "temse.generators requires test.check:"
+             (str "temse.test.generators requires test.check:"
                   " add org.clojure/test.check to the dependencies")))))
 
 (defn ^:no-doc sample-tree

@@ -1,11 +1,11 @@
-(ns temse.impl.server
+(ns temse.impl.handler
   "Handler maps as the MilterHandlers that the Java server calls."
   {:no-doc true}
   (:require
-   [temse.impl.dispatch :as dispatch]
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
-   [temse.impl.options :as options])
+   [temse.impl.options :as options]
+   [temse.impl.return-value :as return-value])
   (:import
    (clojure.lang IPersistentMap Var)
    (java.io Writer)
@@ -59,10 +59,10 @@
   "Throws :bad-handler-return if a context carries actions where no event can be answered."
   [who {:milter/keys [response] :as context}]
   (when (seq response)
-    (throw (dispatch/bad-return who context
-                                (str "a context with actions, " (keys/shown response)
-                                     ", which answer nothing here; answer an event such as"
-                                     " :connect"))))
+    (throw (return-value/bad-return who context
+             (str "a context with actions, " (keys/shown response)
+                  ", which answer nothing here; answer an event such as"
+                  " :connect"))))
   context)
 
 (defn- initial-context
@@ -75,8 +75,8 @@
                                (str ":init must return a context, a map; it returned "
                                     (keys/shown context))
                                (object-array ["value" context]))))
-    (check-unanswered ":init" (dispatch/check-context ":init" context nil))
-    (dispatch/without-answer (merge context (select-keys base base-keys)))))
+    (check-unanswered ":init" (return-value/check-context ":init" context nil))
+    (return-value/without-answer (merge context (select-keys base base-keys)))))
 
 (defn- current-handlers
   [^IPersistentMap context]
@@ -155,20 +155,20 @@
   [options context returned request]
   (let [who "the handler of :options"]
     (when-not (map? returned)
-      (throw (dispatch/bad-return who returned
-                                  (str (keys/shown returned)
-                                       "; it returns the context or nil, and at once: there is no"
-                                       " reply to :options"))))
+      (throw (return-value/bad-return who returned
+               (str (keys/shown returned)
+                    "; it returns the context or nil, and at once: there is no"
+                    " reply to :options"))))
     (let [given (dissoc returned :milter/request)
           changed (:milter/request returned request)]
-      (check-unanswered who (dispatch/check-context who given nil))
+      (check-unanswered who (return-value/check-context who given nil))
       (when-not (instance? Request changed)
-        (throw (dispatch/bad-return who returned
-                                    (str "a context whose :milter/request is "
-                                         (keys/shown changed) ", no temse.protocol.Request"))))
+        (throw (return-value/bad-return who returned
+                 (str "a context whose :milter/request is "
+                      (keys/shown changed) ", no temse.protocol.Request"))))
       (when (:milter/close? given)
         (.close ^Connection (:milter/connection context)))
-      [(dispatch/without-answer (dispatch/next-context context given))
+      [(return-value/without-answer (return-value/next-context context given))
        (if (identical? changed request) (wanted options (merge context given)) changed)])))
 
 (defn- table-or-failure
@@ -195,7 +195,7 @@
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
                                    ^:unsynchronized-mutable ^Agreement agreement]
-  dispatch/Holder
+  return-value/Holder
   (current-context [_] context)
   (owned-values [_] owned)
   (keep-context [_ c] (set! context c))
@@ -215,15 +215,15 @@
   (negotiated [_ agreed]
     (set! agreement agreed)
     (set! context (agreed-context options context agreed))
-    (set! owned (dispatch/owned context)))
+    (set! owned (return-value/owned context)))
 
   (onEvent [this connection type event]
     (set! before nil)
     (set! called nil)
     (when (nil? context)
       (set! context (agreed-context options (initial-context options connection) agreement))
-      (set! owned (dispatch/owned context)))
-    (set! context (dispatch/at-event context connection))
+      (set! owned (return-value/owned context)))
+    (set! context (return-value/at-event context connection))
     (set! before context)
     (set! called event)
     (let [current (current-handlers context)
@@ -237,7 +237,7 @@
         (do (set! table ^objects found)
             (set! handlers current)
             (when-let [handler (aget ^objects found (.ordinal type))]
-              (dispatch/settle this connection event (handler event context)))))))
+              (return-value/settle this connection event (handler event context)))))))
 
   (onError [_ connection error _type event]
     (when (identical? event called)
@@ -245,7 +245,7 @@
     (if-let [on-error (:on-error options)]
       (error-answer (on-error error
                               event
-                              (dispatch/at-event
+                              (return-value/at-event
                                 (or context
                                     (agreed-context options
                                                     (base-context options connection)

@@ -1,11 +1,11 @@
-(ns temse.impl.ear
+(ns temse.impl.proxy.decoder
   "Decodes what a proxy passes on, apart from the passing: one thread of a proxy does it, in the order
   in which the bytes have passed."
   {:no-doc true}
   (:require
    [clojure.tools.logging :as log]
    [temse.impl.log :as log-text]
-   [temse.impl.tap :as tap])
+   [temse.impl.proxy.tap :as tap])
   (:import
    (java.util.concurrent LinkedBlockingQueue)
    (java.util.concurrent.atomic AtomicLong)))

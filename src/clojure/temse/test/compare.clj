@@ -1,12 +1,12 @@
-(ns temse.compare
+(ns temse.test.compare
   "Where a filter behaves differently behind Postfix and behind Sendmail.
 
     (print-comparison (compare-mtas {:handlers handlers} (io/file \"spam.eml\")))"
   (:require
    [clojure.string :as string]
    [temse.impl.keys :as keys]
+   [temse.mta :as mta]
    [temse.report :as report]
-   [temse.simulate :as simulate]
    [temse.test :as test])
   (:import
    (temse.protocol Text)))
@@ -20,7 +20,7 @@
   [filter mail options mta]
   (let [{:keys [sent conversation agreement]}
         (test/run-message filter mail (assoc options :mta mta))]
-    (simulate/outcome {:mta mta :message sent :conversation conversation :agreement agreement})))
+    (mta/outcome {:mta mta :message sent :conversation conversation :agreement agreement})))
 
 (defn- refusal
   "Returns a reply as one text if it refuses or defers."
@@ -63,7 +63,7 @@
 
     :differences   ; vector of {:what :postfix :sendmail}, :what being a path in the outcomes such
                    ; as [:smtp :message]; empty if the filter behaves the same
-    :postfix       ; the outcome of temse.simulate behind Postfix
+    :postfix       ; the outcome of temse.mta behind Postfix
     :sendmail      ; and behind Sendmail
 
   Filter and mail are those of temse.test/run-message, and so are the options, but for :mta. The

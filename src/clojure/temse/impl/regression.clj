@@ -1,9 +1,9 @@
-(ns temse.impl.outcome
+(ns temse.impl.regression
   "Compares a recorded answer to an event with that of today: does it make a difference to the mail?"
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.redaction :as redaction]
+   [temse.impl.recording.redaction :as redaction]
    [temse.impl.text :as text])
   (:import
    (temse.protocol ActionCodec ActionType Text)))

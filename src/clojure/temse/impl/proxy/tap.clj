@@ -1,10 +1,9 @@
-(ns temse.impl.tap
+(ns temse.impl.proxy.tap
   "From the bytes of both directions of a milter connection to exchanges: which response answered
   which event, after how long."
   {:no-doc true}
   (:import
    (clojure.lang PersistentQueue)
-   (java.io ByteArrayOutputStream)
    (java.nio ByteBuffer)
    (temse.client Overheard)
    (temse.protocol ActionCodec ActionType ActionType$Kind Budget EventCodec EventType MilterException Packet PacketDecoder ProtocolFlag)))
@@ -119,19 +118,6 @@
   (mapv #(let-go % agreed-actions) waiting))
 
 ;; ---- packets and bytes
-
-(defn joined
-  "Returns the actions with the pieces of a replaced body in one."
-  [actions]
-  (if (some bytes? (map :body actions))
-    (let [body (ByteArrayOutputStream.)
-          piece? #(bytes? (:body %))]
-      (run! #(.writeBytes body (:body %)) (filter piece? actions))
-      (let [[before more] (split-with (complement piece?) actions)]
-        (-> (vec before)
-            (conj {:action :change-body, :body (.toByteArray body)})
-            (into (remove piece?) more))))
-    actions))
 
 (defn undecodable
   "Returns what stands for a packet that cannot be decoded."

@@ -1,14 +1,27 @@
-(ns temse.impl.conversation
+(ns temse.impl.recording.conversation
   "From the exchanges that a server reports to a recording of what went over the wire."
   {:no-doc true}
   (:require
-   [temse.impl.recording :as recording]
-   [temse.impl.tap :as tap])
+   [temse.impl.recording.file :as recording-file])
   (:import
+   (java.io ByteArrayOutputStream)
    (java.util ArrayList Arrays)
    (temse.protocol ActionCodec MilterException Packet PacketSink)))
 
 (set! *warn-on-reflection* true)
+
+(defn joined
+  "Returns the actions with the pieces of a replaced body in one."
+  [actions]
+  (if (some bytes? (map :body actions))
+    (let [body (ByteArrayOutputStream.)
+          piece? #(bytes? (:body %))]
+      (run! #(.writeBytes body (:body %)) (filter piece? actions))
+      (let [[before more] (split-with (complement piece?) actions)]
+        (-> (vec before)
+            (conj {:action :change-body, :body (.toByteArray body)})
+            (into (remove piece?) more))))
+    actions))
 
 (defn- packets-of
   "Returns the actions that the packets of an action decode to."
@@ -54,7 +67,7 @@
      :response (when response
                  (if (= :options (:event event))
                    response
-                   (tap/joined
+                   (joined
                      (into []
                            (comp (map #(travelled % event protocol)) (map on-wire) (mapcat sent-actions))
                            response))))
@@ -68,8 +81,8 @@
         agreed {:leading-space? leading-space?, :protocol (:protocol answer)}
         conversation (mapv #(recorded-exchange agreed %) exchanges)
         mta (some #(get-in % [:event :definitions "v"]) conversation)]
-    (cond-> {:temse/recording recording/version
+    (cond-> {:temse/recording recording-file/version
              :recorded started}
       mta (assoc :mta mta)
       true (assoc :peer peer, :ended ended, :conversation conversation)
-      true recording/with-queue-ids)))
+      true recording-file/with-queue-ids)))

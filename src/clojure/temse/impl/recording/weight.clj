@@ -1,4 +1,4 @@
-(ns temse.impl.weight
+(ns temse.impl.recording.weight
   "How many bytes of memory data takes, estimated from above."
   {:no-doc true}
   (:import

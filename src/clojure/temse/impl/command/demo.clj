@@ -1,4 +1,4 @@
-(ns temse.demo
+(ns temse.impl.command.demo
   "What `bin/temse demo` shows: a filter at work on three mails, without a mail server."
   {:no-doc true}
   (:require

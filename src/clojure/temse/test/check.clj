@@ -1,24 +1,25 @@
-(ns temse.check
+(ns temse.test.check
   "Finds bugs of a filter by hundreds of generated conversations.
 
     (deftest the-filter-is-right
       (let [result (check-filter handlers)]
         (is (:pass? result) (with-out-str (print-findings result)))))
 
-  Requires org.clojure/test.check, which temse does not bring along: see temse.generators."
+  Requires org.clojure/test.check, which temse does not bring along: see temse.test.generators."
   (:require
    [clojure.string :as string]
-   [temse.generators :as generators]
    [temse.impl.events :as events]
    [temse.impl.failure :as failure]
    [temse.impl.keys :as keys]
+   [temse.impl.line :as line]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.report :as report]
-   [temse.test :as mt])
+   [temse.test :as mt]
+   [temse.test.generators :as generators])
   (:import
    (java.io ByteArrayOutputStream IOException)
    (java.util.concurrent.locks LockSupport)
@@ -29,7 +30,7 @@
 
 (set! *warn-on-reflection* true)
 
-;; Loaded after temse.generators, which says what to do where it is missing.
+;; Loaded after temse.test.generators, which says what to do where it is missing.
 (require '[clojure.test.check.generators :as gen])
 
 (defn- say
@@ -49,7 +50,7 @@
                      (test [_ exchange] (boolean (heard exchange))))))
 
 (defn play
-  "Plays a conversation of temse.generators, a vector of events, to a filter and returns the
+  "Plays a conversation of temse.test.generators, a vector of events, to a filter and returns the
   exchanges, {:event :response :nanos}. Left out is what the filter does not want, and what an MTA
   does not say after the filter's replies. Filter and options are those of temse.test/connect-to.
 
@@ -219,7 +220,7 @@
 (defn- actions-text
   [actions]
   (if (seq actions)
-    (string/join ", " (map report/action-text actions))
+    (string/join ", " (map line/action-text actions))
     "nothing"))
 
 (defn- parting

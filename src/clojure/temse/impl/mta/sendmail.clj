@@ -1,4 +1,4 @@
-(ns temse.simulate.sendmail
+(ns temse.impl.mta.sendmail
   "What Sendmail 8.17 makes of a filter's modifications and replies.
 
   Sendmail keeps a list of fields that begins with those it may make itself. A field of the client
@@ -8,8 +8,8 @@
   (:require
    [clojure.string :as string]
    [temse.address :as address]
-   [temse.impl.text :as text]
-   [temse.simulate.edit :as edit])
+   [temse.impl.mta.edit :as edit]
+   [temse.impl.text :as text])
   (:import
    (temse.client MtaStyle)
    (temse.protocol Text)))

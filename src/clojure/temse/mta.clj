@@ -1,4 +1,4 @@
-(ns temse.simulate
+(ns temse.mta
   "What an MTA makes of a filter's answers: what the SMTP client hears, and the mail that goes on.
   Pure functions; the rules are those of Postfix 3.7 and Sendmail 8.17.
 
@@ -9,20 +9,90 @@
                               :response [{:action :reject}]}]})
     ;=> {:fate :refused :at :mail :smtp {… :mail {:smtp-code 550 …}} :message nil}
 
+  A message is {:sender \"<a@example.org>\" :recipients [\"<b@example.com>\"]
+  :headers [[\"Subject\" \"hi\"]] :body bytes}, and may have :options, the ESMTP parameters of the
+  sender, and :recipient-options, a vector of them for each recipient. The value of a header field
+  is without the space after the colon and has its folds as LF and white space; where no space
+  follows the colon, [\"X-Tight\" \"v\" \"v\"] has as third what does.
+
   Both MTAs are taken as they come, without rules of their own about clients, addresses or contents.
   doc/simulate.org lists what is not simulated."
   (:require
    [temse.action :as act]
    [temse.impl.events :as events]
    [temse.impl.keys :as keys]
-   [temse.mail :as mail]
-   [temse.message :as message]
-   [temse.simulate.edit :as edit]
-   [temse.simulate.rules :as rules])
+   [temse.impl.mta.edit :as edit]
+   [temse.impl.mta.rules :as rules]
+   [temse.mail :as mail])
   (:import
    (temse.protocol ActionCodec)))
 
 (set! *warn-on-reflection* true)
+
+;; ---- modifications
+
+(def ^:private application-table
+  "Options of apply-actions."
+  {:mta [":postfix or :sendmail" #{:postfix :sendmail} :postfix]
+   :leading-space? keys/truth
+   :read? keys/truth
+   :refused ["a sequence of true and false" #(or (nil? %) (sequential? %))]})
+
+(def ^:private delivery-table
+  "Options of delivered."
+  (assoc application-table
+         :made ["a map of strings" #(or (nil? %) (map? %))]))
+
+(defn- check-actions
+  [actions]
+  (when-not (and (or (nil? actions) (sequential? actions)) (every? map? actions))
+    (throw (IllegalArgumentException.
+             (str "actions are a sequence of maps such as {:action :accept}, not "
+                  (keys/shown actions))))))
+
+(defn- read-actions
+  [actions {:keys [read?]}]
+  (if read? actions (map edit/as-read actions)))
+
+(defn delivered
+  "Returns the message as the next hop gets it after the modifications among the actions: with the
+  header fields that the MTA makes, which have {:made true} as metadata, and with the recipients in
+  the order of delivery. Options are those of `apply-actions` and
+
+    :made      ; values of the fields that the MTA makes, such as {\"Received\" \"from …\"}"
+  [message actions {:keys [mta leading-space? refused made]
+                    :or {mta :postfix}
+                    :as options}]
+  (keys/check "a message" message mail/message-table)
+  (keys/check "the options of delivered" options delivery-table)
+  (check-actions actions)
+  (let [{:keys [edited in-sending-order]} (rules/of mta)]
+    (in-sending-order (edited message (concat refused (repeat false)) (read-actions actions options) leading-space? made))))
+
+(def ^:private made
+  {"Received" "from client.example.org"})
+
+(defn apply-actions
+  "Returns the message as the MTA would deliver it after the modifications among the actions,
+  without the header fields that the MTA makes itself. Options:
+
+    :mta              ; :postfix or :sendmail, whose rules apply (default: :postfix)
+    :leading-space?   ; values in the actions have the space after the colon (default: false)
+    :read?            ; the actions are as the MTA has read them from another milter (default: false)
+    :refused          ; booleans, whether the filter has refused each recipient (default: none)
+
+    (apply-actions {:headers [[\"Subject\" \"hi\"]] …} [(act/add-header \"X-Seen\" \"yes\")])"
+  ([message actions]
+   (apply-actions message actions {}))
+  ([message actions {:keys [mta leading-space? refused] :or {mta :postfix} :as options}]
+   (keys/check "a message" message mail/message-table)
+   (keys/check "the options of apply-actions" options application-table)
+   (check-actions actions)
+   (let [{:keys [edited]} (rules/of mta)]
+     (-> (edited message (concat refused (repeat false)) (read-actions actions options) leading-space? made)
+         (update :headers #(into [] (remove (comp :made meta)) %))))))
+
+;; ---- outcomes
 
 (def ^:private default-session
   {:host-name edit/host-name
@@ -217,12 +287,12 @@
   [{:keys [mta session message refused discarded-at leading-space?] :as state}]
   (let [{:keys [held-without-recipients? received]} (rules/of mta)
         {:keys [recipients quarantine] :as delivered}
-        (message/delivered (received message) (modifications state)
-                           {:mta mta
-                            :leading-space? leading-space?
-                            :read? true
-                            :refused refused
-                            :made (made-values session message)})]
+        (delivered (received message) (modifications state)
+          {:mta mta
+           :leading-space? leading-space?
+           :read? true
+           :refused refused
+           :made (made-values session message)})]
     (cond
       discarded-at
       (assoc state :fate :discarded :at discarded-at)
@@ -256,7 +326,7 @@
   The message is a map {:sender :options :recipients :recipient-options :headers :body}. Fields that
   the MTA has made have {:made true} as metadata. :options and :recipient-options, a vector of ESMTP
   parameters per recipient, hold what travels on: RET and ENVID, NOTIFY and ORCPT. Recipients are in
-  the order in which the MTA sends them. See temse.message for the rest.
+  the order in which the MTA sends them.
 
   Given are
 

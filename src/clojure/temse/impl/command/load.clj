@@ -1,4 +1,4 @@
-(ns temse.impl.load
+(ns temse.impl.command.load
   "Plays many mails to a filter over several connections, and measures how long its answers take."
   {:no-doc true}
   (:import

@@ -1,4 +1,4 @@
-(ns temse.impl.store
+(ns temse.impl.recording.store
   "Where recordings are kept, in memory or in files, and which are forgotten.
 
   A store is a map of functions for one thread: :keep, of a recording and the bytes of memory that it
@@ -9,7 +9,7 @@
    [clojure.java.io :as io]
    [clojure.tools.logging :as log]
    [temse.impl.options :as options]
-   [temse.impl.recording :as recording])
+   [temse.impl.recording.file :as recording-file])
   (:import
    (java.io File IOException)
    (java.util ArrayDeque)))
@@ -59,15 +59,15 @@
 (defn read-all
   "Returns the recordings in a directory, the oldest first."
   [directory]
-  (mapv (comp recording/read-file first) (recording/files directory)))
+  (mapv (comp recording-file/read-file first) (recording-file/files directory)))
 
 (defn- checked-directory
   ^File [given]
   (let [directory (io/file given)]
-    (recording/make-directory directory)
-    (delete (recording/unfinished directory))
+    (recording-file/make-directory directory)
+    (delete (recording-file/unfinished directory))
     (try
-      (when-not (recording/private? directory)
+      (when-not (recording-file/private? directory)
         (log/warn "recordings in" given "may be read by other users: its file system keeps no permissions"))
       (catch IOException _
         (throw (options/bad-option :directory given
@@ -84,9 +84,9 @@
   (let [directory (checked-directory directory)
         {:keys [add]} (bounded options delete)
         number (volatile! 0)]
-    (run! #(add % (size-of %)) (recording/files directory))
+    (run! #(add % (size-of %)) (recording-file/files directory))
     {:keep (fn [recording _]
-             (let [file (io/file directory (recording/file-name recording (vswap! number inc)))
-                   files (recording/write recording file max-body)]
+             (let [file (io/file directory (recording-file/file-name recording (vswap! number inc)))
+                   files (recording-file/write recording file max-body)]
                (add files (size-of files))))
      :kept #(read-all directory)}))

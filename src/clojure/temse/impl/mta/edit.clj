@@ -1,8 +1,8 @@
-(ns temse.simulate.edit
+(ns temse.impl.mta.edit
   "What both MTAs have in common when they edit a message.
 
   A field is a map {:name \"Subject\" :raw \" hi\"}: what follows the colon, with its space. In the
-  messages of users it is [\"Subject\" \"hi\"], see temse.message."
+  messages of users it is [\"Subject\" \"hi\"], see temse.mta."
   {:no-doc true}
   (:require
    [clojure.string :as string]

@@ -1,4 +1,4 @@
-(ns temse.impl.passage
+(ns temse.impl.proxy.passage
   "Passes the bytes of an MTA on to a milter, and those of the milter back.
 
   A connection has two threads: one connects to the milter and writes to it, the other reads from it.

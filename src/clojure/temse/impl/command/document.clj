@@ -1,4 +1,4 @@
-(ns temse.impl.document
+(ns temse.impl.command.document
   "Data as text for other programs: one line of ASCII, in JSON or EDN.
 
   Byte arrays are written as temse's lossless text, and so are texts: a byte b that is no UTF-8 is

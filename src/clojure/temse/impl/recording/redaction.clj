@@ -1,4 +1,4 @@
-(ns temse.impl.redaction
+(ns temse.impl.recording.redaction
   "Takes out of a recording what must not be kept, so that its structure stays.
 
   All that is not known to be harmless goes, unless it is to be kept: addresses, hosts and users become
@@ -8,7 +8,7 @@
   (:require
    [clojure.string :as string]
    [temse.address :as address]
-   [temse.impl.recording :as recording]
+   [temse.impl.recording.file :as recording-file]
    [temse.impl.text :as text])
   (:import
    (java.net IDN InetAddress UnknownHostException)
@@ -389,5 +389,5 @@
                                                  (update :event clean)
                                                  (update :response (fn [response]
                                                                      (some->> response (mapv clean)))))))
-        recording/with-queue-ids
+        recording-file/with-queue-ids
         (assoc :redacted (into (sorted-set) (remove (set keep)) kinds)))))

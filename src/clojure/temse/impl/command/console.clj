@@ -1,4 +1,4 @@
-(ns temse.impl.console
+(ns temse.impl.command.console
   "Lines for people at a terminal: what commands print while they serve mail, and log lines where
   nobody has configured java.util.logging.
 

@@ -1,9 +1,9 @@
-(ns temse.simulate.rules
+(ns temse.impl.mta.rules
   "The rules of each MTA, by its keyword."
   {:no-doc true}
   (:require
-   [temse.simulate.postfix :as postfix]
-   [temse.simulate.sendmail :as sendmail]))
+   [temse.impl.mta.postfix :as postfix]
+   [temse.impl.mta.sendmail :as sendmail]))
 
 (set! *warn-on-reflection* true)
 

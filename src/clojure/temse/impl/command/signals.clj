@@ -1,4 +1,4 @@
-(ns temse.impl.signals
+(ns temse.impl.command.signals
   "What a command does when its process gets a signal."
   {:no-doc true}
   (:import

@@ -1,11 +1,11 @@
-(ns temse.simulate.postfix
+(ns temse.impl.mta.postfix
   "What Postfix 3.7 makes of a filter's modifications and replies."
   {:no-doc true}
   (:require
    [clojure.string :as string]
    [temse.address :as address]
-   [temse.impl.text :as text]
-   [temse.simulate.edit :as edit])
+   [temse.impl.mta.edit :as edit]
+   [temse.impl.text :as text])
   (:import
    (temse.client MtaStyle)
    (temse.protocol Text)))

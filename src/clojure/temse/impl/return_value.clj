@@ -1,4 +1,4 @@
-(ns temse.impl.dispatch
+(ns temse.impl.return-value
   "What a handler's return value means: the one place that decides."
   {:no-doc true}
   (:require

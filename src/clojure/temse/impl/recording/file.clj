@@ -1,4 +1,4 @@
-(ns temse.impl.recording
+(ns temse.impl.recording.file
   "Recordings as files of readable EDN: one exchange a line, large bodies in files beside."
   {:no-doc true}
   (:require

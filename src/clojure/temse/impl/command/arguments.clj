@@ -1,4 +1,4 @@
-(ns temse.impl.arguments
+(ns temse.impl.command.arguments
   "Arguments of the commands: one table per command says which options there are, reads them and makes
   the text of --help.
 
