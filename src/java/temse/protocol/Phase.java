@@ -6,7 +6,7 @@ package temse.protocol;
  * <p>It is libmilter's table of transitions without its traps: what libmilter silently ignores is
  * either tolerated or an error here, so that no MTA waits for a reply that never comes.
  */
-public enum Session {
+public enum Phase {
   /** Nothing was said. */
   START,
   /** The options are agreed; no SMTP client has connected. */
@@ -47,7 +47,7 @@ public enum Session {
    *     may begin one
    * @throws MilterException UNEXPECTED_EVENT if the event is not legal here
    */
-  public Session after(EventType type, boolean mailSuppressed) {
+  public Phase after(EventType type, boolean mailSuppressed) {
     if (this == CLOSED || (this == START) != (type == EventType.OPTIONS)) {
       throw unexpected(type);
     }
@@ -70,8 +70,8 @@ public enum Session {
     };
   }
 
-  private Session afterContent(EventType type) {
-    Session next =
+  private Phase afterContent(EventType type) {
+    Phase next =
         switch (type) {
           case RECIPIENT, DATA -> ENVELOPE;
           case HEADER -> HEADERS;
@@ -84,7 +84,7 @@ public enum Session {
     return next;
   }
 
-  private Session beginning(EventType type, boolean mailSuppressed) {
+  private Phase beginning(EventType type, boolean mailSuppressed) {
     if (this == CONNECTION_SETTLED || this == MESSAGE_SETTLED && !mailSuppressed) {
       return this;
     }
@@ -100,7 +100,7 @@ public enum Session {
    * @param reply the class of the reply: continue, accept, reject, temporary failure (which stand
    *     for reply codes of their class, too), discard or skip
    */
-  public Session settle(EventType type, ActionType reply) {
+  public Phase settle(EventType type, ActionType reply) {
     boolean goesOn = reply == ActionType.CONTINUE || reply == ActionType.SKIP;
     return switch (type) {
       case CONNECT, HELLO -> goesOn ? this : CONNECTION_SETTLED;

@@ -12,18 +12,18 @@ import java.util.Set;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
-class SessionTest {
-  private static final Map<Character, Session> STATES =
+class PhaseTest {
+  private static final Map<Character, Phase> STATES =
       Map.of(
-          'S', Session.START,
-          'N', Session.NEGOTIATED,
-          'C', Session.CONNECTED,
-          'E', Session.ENVELOPE,
-          'H', Session.HEADERS,
-          'B', Session.BODY,
-          'm', Session.MESSAGE_SETTLED,
-          'c', Session.CONNECTION_SETTLED,
-          'X', Session.CLOSED);
+          'S', Phase.START,
+          'N', Phase.NEGOTIATED,
+          'C', Phase.CONNECTED,
+          'E', Phase.ENVELOPE,
+          'H', Phase.HEADERS,
+          'B', Phase.BODY,
+          'm', Phase.MESSAGE_SETTLED,
+          'c', Phase.CONNECTION_SETTLED,
+          'X', Phase.CLOSED);
 
   /** The columns of the tables: the commands, by their bytes. */
   private static final String EVENTS = "ODCHMRTLNBEAUQK";
@@ -66,12 +66,12 @@ class SessionTest {
   }
 
   private static void followTable(String[] table, boolean mailSuppressed) {
-    assertEquals(Session.values().length, table.length);
+    assertEquals(Phase.values().length, table.length);
     for (String line : table) {
-      Session state = STATES.get(line.charAt(0));
+      Phase state = STATES.get(line.charAt(0));
       for (int column = 0; column < EVENTS.length(); column++) {
         EventType type = EventType.ofCode((byte) EVENTS.charAt(column));
-        Session expected = STATES.get(line.charAt(2 + column));
+        Phase expected = STATES.get(line.charAt(2 + column));
         String step = type + " in state " + state;
         if (expected == null) {
           MilterException refusal =
@@ -117,7 +117,7 @@ class SessionTest {
   @Test
   void unknownCommandsDisturbNoMessage() {
     accepts("OUCUHUMURUTULNBEUQ");
-    for (Session state : EnumSet.range(Session.NEGOTIATED, Session.CONNECTION_SETTLED)) {
+    for (Phase state : EnumSet.range(Phase.NEGOTIATED, Phase.CONNECTION_SETTLED)) {
       assertEquals(state, state.after(EventType.UNKNOWN, false));
       assertFalse(state.aborts(EventType.UNKNOWN));
       for (ActionType reply : Legality.replies(EventType.UNKNOWN)) {
@@ -129,7 +129,7 @@ class SessionTest {
   @Test
   @Tag("F13")
   void macrosMayComeAnywhereAndChangeNothing() {
-    for (Session state : EnumSet.range(Session.NEGOTIATED, Session.CONNECTION_SETTLED)) {
+    for (Phase state : EnumSet.range(Phase.NEGOTIATED, Phase.CONNECTION_SETTLED)) {
       assertEquals(state, state.after(EventType.DEFINE_MACRO, false));
     }
   }
@@ -139,13 +139,13 @@ class SessionTest {
   @Tag("F27")
   @Tag("F28")
   void onlyTheFirstAbortInAMessageAborts() {
-    Session state = accepts("OCHMR");
+    Phase state = accepts("OCHMR");
     assertTrue(state.aborts(EventType.ABORT));
     state = state.after(EventType.ABORT, false);
     assertFalse(state.aborts(EventType.ABORT));
     assertFalse(state.after(EventType.ABORT, false).aborts(EventType.ABORT));
 
-    Session ended = accepts("OCHMRLNBE").settle(EventType.END_OF_MESSAGE, ActionType.CONTINUE);
+    Phase ended = accepts("OCHMRLNBE").settle(EventType.END_OF_MESSAGE, ActionType.CONTINUE);
     assertFalse(ended.aborts(EventType.ABORT));
   }
 
@@ -157,7 +157,7 @@ class SessionTest {
     Set<EventType> aborting =
         EnumSet.of(
             EventType.HELLO, EventType.MAIL, EventType.ABORT, EventType.QUIT, EventType.DISCONNECT);
-    for (Session state : Session.values()) {
+    for (Phase state : Phase.values()) {
       for (EventType type : EventType.values()) {
         assertEquals(
             state.inMessage() && aborting.contains(type),
@@ -170,8 +170,8 @@ class SessionTest {
   @Test
   void aMessageIsInProgressFromMailToItsEnd() {
     assertEquals(
-        EnumSet.of(Session.ENVELOPE, Session.HEADERS, Session.BODY),
-        EnumSet.copyOf(List.of(Session.values()).stream().filter(Session::inMessage).toList()));
+        EnumSet.of(Phase.ENVELOPE, Phase.HEADERS, Phase.BODY),
+        EnumSet.copyOf(List.of(Phase.values()).stream().filter(Phase::inMessage).toList()));
   }
 
   @Test
@@ -191,14 +191,14 @@ class SessionTest {
             EventType.HEADER,
             EventType.END_OF_HEADERS,
             EventType.BODY)) {
-      Session state = Session.ENVELOPE.after(type, false);
+      Phase state = Phase.ENVELOPE.after(type, false);
       for (ActionType reply :
           List.of(
               ActionType.ACCEPT,
               ActionType.REJECT,
               ActionType.TEMPORARY_FAILURE,
               ActionType.DISCARD)) {
-        assertEquals(Session.MESSAGE_SETTLED, state.settle(type, reply), reply + " to " + type);
+        assertEquals(Phase.MESSAGE_SETTLED, state.settle(type, reply), reply + " to " + type);
       }
       assertEquals(state, state.settle(type, ActionType.CONTINUE));
       assertEquals(state, state.settle(type, ActionType.SKIP));
@@ -208,7 +208,7 @@ class SessionTest {
   @Test
   @Tag("F36")
   void aRefusedRecipientLeavesTheMessageOpen() {
-    Session state = Session.ENVELOPE;
+    Phase state = Phase.ENVELOPE;
     assertEquals(state, state.settle(EventType.RECIPIENT, ActionType.REJECT));
     assertEquals(state, state.settle(EventType.RECIPIENT, ActionType.TEMPORARY_FAILURE));
     assertEquals(state, state.settle(EventType.RECIPIENT, ActionType.CONTINUE));
@@ -217,16 +217,15 @@ class SessionTest {
 
   @Test
   void acceptingOrDiscardingAtARecipientEndsTheMessage() {
-    Session state = Session.ENVELOPE;
-    assertEquals(Session.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.ACCEPT));
-    assertEquals(Session.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.DISCARD));
+    Phase state = Phase.ENVELOPE;
+    assertEquals(Phase.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.ACCEPT));
+    assertEquals(Phase.MESSAGE_SETTLED, state.settle(EventType.RECIPIENT, ActionType.DISCARD));
   }
 
   @Test
   void everyReplyAtTheEndOfAMessageEndsIt() {
     for (ActionType reply : Legality.replies(EventType.END_OF_MESSAGE)) {
-      assertEquals(
-          Session.CONNECTED, Session.BODY.settle(EventType.END_OF_MESSAGE, reply), "" + reply);
+      assertEquals(Phase.CONNECTED, Phase.BODY.settle(EventType.END_OF_MESSAGE, reply), "" + reply);
     }
   }
 
@@ -235,16 +234,15 @@ class SessionTest {
     for (EventType type : List.of(EventType.CONNECT, EventType.HELLO)) {
       for (ActionType reply :
           List.of(ActionType.ACCEPT, ActionType.REJECT, ActionType.TEMPORARY_FAILURE)) {
-        assertEquals(Session.CONNECTION_SETTLED, Session.CONNECTED.settle(type, reply), "" + reply);
+        assertEquals(Phase.CONNECTION_SETTLED, Phase.CONNECTED.settle(type, reply), "" + reply);
       }
-      assertEquals(Session.CONNECTED, Session.CONNECTED.settle(type, ActionType.CONTINUE));
+      assertEquals(Phase.CONNECTED, Phase.CONNECTED.settle(type, ActionType.CONTINUE));
     }
   }
 
   @Test
   void repliesOutsideAMessageEndNone() {
-    for (Session state :
-        List.of(Session.CONNECTED, Session.MESSAGE_SETTLED, Session.CONNECTION_SETTLED)) {
+    for (Phase state : List.of(Phase.CONNECTED, Phase.MESSAGE_SETTLED, Phase.CONNECTION_SETTLED)) {
       for (EventType type :
           List.of(EventType.RECIPIENT, EventType.HEADER, EventType.END_OF_MESSAGE)) {
         assertEquals(state, state.settle(type, ActionType.REJECT));
@@ -255,15 +253,15 @@ class SessionTest {
   @Test
   @Tag("F35")
   void anotherMessageMayFollowOneThatAReplyHasEnded() {
-    Session settled = Session.ENVELOPE.settle(EventType.MAIL, ActionType.ACCEPT);
-    assertEquals(Session.ENVELOPE, settled.after(EventType.MAIL, false));
-    assertEquals(Session.CONNECTED, settled.after(EventType.ABORT, false));
-    assertEquals(Session.CONNECTED, settled.after(EventType.HELLO, false));
+    Phase settled = Phase.ENVELOPE.settle(EventType.MAIL, ActionType.ACCEPT);
+    assertEquals(Phase.ENVELOPE, settled.after(EventType.MAIL, false));
+    assertEquals(Phase.CONNECTED, settled.after(EventType.ABORT, false));
+    assertEquals(Phase.CONNECTED, settled.after(EventType.HELLO, false));
   }
 
   /** Returns the state after the commands, each answered with continue. */
-  private static Session accepts(String commands) {
-    Session state = Session.START;
+  private static Phase accepts(String commands) {
+    Phase state = Phase.START;
     for (char command : commands.toCharArray()) {
       EventType type = EventType.ofCode((byte) command);
       state = state.after(type, false).settle(type, ActionType.CONTINUE);
