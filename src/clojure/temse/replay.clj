@@ -1,5 +1,5 @@
 (ns temse.replay
-  "Recordings, played to today's filter as the recorded MTA would: what does it answer differently?
+  "Plays recordings to today's filter, as the recorded MTA would, and reports what it answers differently.
 
     (print-differences (replay \"recordings\" options))
 
