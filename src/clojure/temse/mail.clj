@@ -24,6 +24,7 @@
    (java.nio.file Files Path)
    (java.util Arrays)
    (temse.client Mail Mail$Field)
+   (temse.message Body)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -50,15 +51,20 @@
 
 (defn- body?
   [x]
-  (or (nil? x) (string? x) (bytes? x) (and (sequential? x) (every? body? x))))
+  (or (nil? x) (string? x) (bytes? x) (instance? Body x)
+      (and (sequential? x) (every? body? x))))
 
 (def ^:no-doc message-table
   "What the keys of a message map must be."
   (assoc envelope-table
          :headers ["a sequence of [name value]"
                    #(and (or (nil? %) (coll? %)) (every? field? %))]
-         :body ["a string, bytes or a sequence of these" body?]
+         :body ["a string, bytes, a Body or a sequence of these" body?]
          :quarantine ["a reason, a string" #(or (nil? %) (string? %))]
+         :client ["a map" #(or (nil? %) (map? %))]
+         :macros ["a map of stage to map of name to value" #(or (nil? %) (map? %))]
+         :queue-id ["a string" #(or (nil? %) (string? %))]
+         :at ["an event" #(or (nil? %) (keyword? %))]
          :truncated? ["true or false" #(or (nil? %) (boolean? %))]))
 
 (def ^:private whole-message-table
@@ -93,17 +99,21 @@
   ^bytes [^String text]
   (.getBytes text StandardCharsets/ISO_8859_1))
 
-(defn- body-bytes
+(defn body-bytes
+  "Returns the bytes of a body: of a string, bytes, a temse.message.Body, a sequence of these, or nil.
+
+    (body-bytes (:body message))"
   ^bytes [body]
   (cond
     (nil? body) (byte-array 0)
     (bytes? body) body
+    (instance? Body body) (.bytes ^Body body)
     (string? body) (Text/encodeBytes body)
     (sequential? body) (let [joined (ByteArrayOutputStream.)]
                          (run! #(.writeBytes joined (body-bytes %)) body)
                          (.toByteArray joined))
     :else (throw (IllegalArgumentException.
-                   (str "a body must be a string, bytes or a sequence of these, not "
+                   (str "a body must be a string, bytes, a Body or a sequence of these, not "
                         (class body))))))
 
 ;; ---- envelopes

@@ -4,6 +4,7 @@
    [clojure.test :refer [deftest is]]
    [temse.action :as act]
    [temse.filter :refer [message-filter]]
+   [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.support :refer [thrown with-logs]]
    [temse.test :as mt])
@@ -16,10 +17,18 @@
   "Returns the messages that a message filter sees of the mails, with the body as text."
   [mails options]
   (let [seen (atom [])
-        handlers (message-filter (fn [message _] (swap! seen conj message) nil) options)]
+        handlers (message-filter (fn [message _]
+                                   (swap! seen conj (update message :body #(String. (mail/body-bytes %) "UTF-8")))
+                                   nil)
+                                 options)]
     (with-open [session (mt/connect-to {:handlers handlers})]
       (run! #(mt/run-message session %) mails))
-    (map #(update % :body (fn [body] (String. ^bytes body "UTF-8"))) @seen)))
+    @seen))
+
+(defn- as-mail
+  "Returns of a message what its client has sent."
+  [message]
+  (dissoc message :client :macros :queue-id :at :truncated?))
 
 (def ^:private mail
   {:sender "<a@example.org>"
@@ -29,15 +38,24 @@
    :body "Hello.\r\n"})
 
 (deftest a-message-filter-sees-the-whole-message
-  (is (= [(assoc mail :truncated? false)] (seen-by [mail] {}))))
+  (let [[message] (seen-by [mail] {})]
+    (is (= mail (as-mail message)))
+    (is (= {:at :end-of-message, :truncated? false} (select-keys message [:at :truncated?])))))
 
 (deftest each-message-is-seen-by-itself
   (is (= [mail (assoc mail :headers [] :body "")]
-         (map #(dissoc % :truncated?) (seen-by [mail (assoc mail :headers [] :body "")] {})))))
+         (map as-mail (seen-by [mail (assoc mail :headers [] :body "")] {})))))
 
 (deftest a-body-beyond-the-limit-is-cut-and-said-to-be
-  (is (= [["Hel" true]] (map (juxt :body :truncated?) (seen-by [mail] {:max-body 3}))))
-  (is (= [["Hello.\r\n" false]] (map (juxt :body :truncated?) (seen-by [mail] {:max-body 8})))))
+  (doseq [[size expected] {16 ["Hel" true], 21 ["Hello.\r\n" false], 13 ["" true]}]
+    (is (= [expected]
+           (map (juxt :body :truncated?)
+                (seen-by [mail] {:max-message size, :when-exceeded :truncate}))))))
+
+(deftest a-header-beyond-the-limit-is-cut-and-said-to-be
+  (is (= [[[["Subject" "hi"]] "" true]]
+         (map (juxt :headers :body :truncated?)
+              (seen-by [mail] {:max-message 10, :when-exceeded :truncate})))))
 
 (deftest what-the-function-returns-answers-the-message
   (doseq [returned [(fn [_ _] [(act/reject)])
@@ -67,7 +85,7 @@
   (doseq [[outcome verdict] {:defer :temporary-failure, :reject :reject, :accept :accept}]
     (let [seen (atom 0)
           filter {:handlers (message-filter (fn [_ _] (swap! seen inc) [(act/discard)])
-                                            {:max-body 8, :when-exceeded outcome})}]
+                                            {:max-message 21, :when-exceeded outcome})}]
       (with-open [session (mt/connect-to filter)]
         (is (= [verdict :discard]
                (mapv #(:verdict (mt/run-message session (assoc mail :body %)))
@@ -77,7 +95,7 @@
 (deftest no-more-of-a-body-is-kept-than-is-allowed
   (doseq [size [0 1 65535 65536 200000]]
     (let [[{:keys [body truncated?]}] (seen-by [(assoc mail :body (apply str (repeat 20000 "12345678\r\n")))]
-                                               {:max-body size})]
+                                               {:max-message (+ 13 size), :when-exceeded :truncate})]
       (is (= [(min size 200000) (< size 200000)] [(count body) truncated?])))))
 
 (deftest a-message-of-many-fields-and-recipients-is-seen-whole
@@ -102,9 +120,13 @@
     (is (= 0 @seen))))
 
 (deftest a-message-filter-refuses-what-it-does-not-understand
-  (doseq [[options text] {{:max-bdy 1} "there is no key :max-bdy in the options of message-filter; did you mean :max-body?"
-                          {:max-body -1} ":max-body must be a number of bytes, 0 or more, not -1"
+  (doseq [[options text] {{:max-mesage 1} "there is no key :max-mesage in the options of message-filter; did you mean :max-message?"
+                          {:max-message -1} ":max-message must be a number of bytes, 0 or more, not -1"
+                          {:max-body 3} ":max-body is :max-message now"
+                          {:at :body} ":at must be :end-of-headers, :end-of-message, or a set of both"
+                          {:handlers {:end-of-message identity}} "itself answers :end-of-message"
+                          {:handlers {:recipent identity}} "there is no event :recipent; did you mean :recipient?"
                           {:body? nil} ":body? must be true or false"
                           {:when-exceeded :rejct} ":when-exceeded must be :truncate, :defer, :reject or :accept"}]
     (is (string/includes? (str (:message (thrown (message-filter (fn [_ _] nil) options)))) text)))
-  (is (string/includes? (:message (thrown (message-filter {:max-body 1}))) "takes a function or var")))
+  (is (string/includes? (:message (thrown (message-filter {:max-message 1}))) "takes a function or var")))

@@ -58,6 +58,14 @@ public interface Connection extends ConnectionInfo {
     await(stage, response, () -> {});
   }
 
+  /**
+   * Returns the reply by which the event was settled, whoever has given it, or null: it is not
+   * settled yet, or owes none. For handlers of later events, although the connection is dead then.
+   */
+  default IPersistentMap settledBy() {
+    return null;
+  }
+
   /** Closes the connection after the response to the event. */
   void close();
 }
