@@ -489,9 +489,9 @@
   (if (map? mail)
     (let [{:keys [client macros]} mail
           {:keys [family greeting]} client
-          connected (select-keys client (if (#{:inet :inet6} family)
-                                          [:host-name :address :port]
-                                          [:host-name]))]
+          connected (select-keys client (if (#{:unix :unknown} family)
+                                          [:host-name]
+                                          [:host-name :address :port]))]
       (merge (cond-> {}
                (seq connected) (assoc :client connected)
                greeting (assoc :hello greeting)

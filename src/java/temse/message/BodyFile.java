@@ -11,15 +11,24 @@ final class BodyFile {
   private final FileChannel channel;
   private final Path left;
 
-  /** Takes over an open file. */
-  BodyFile(Path path, FileChannel channel) {
-    this.channel = channel;
-    this.left = isDeleted(path) ? null : path;
+  /** Deletes a file that is open, where the system allows. */
+  interface Deletion {
+    void delete(Path path) throws IOException;
   }
 
-  private static boolean isDeleted(Path path) {
+  /** Takes over an open file. */
+  BodyFile(Path path, FileChannel channel) {
+    this(path, channel, Files::delete);
+  }
+
+  BodyFile(Path path, FileChannel channel, Deletion deletion) {
+    this.channel = channel;
+    this.left = isDeleted(path, deletion) ? null : path;
+  }
+
+  private static boolean isDeleted(Path path, Deletion deletion) {
     try {
-      Files.delete(path);
+      deletion.delete(path);
       return true;
     } catch (IOException inUse) {
       return false;

@@ -26,7 +26,7 @@ import java.util.regex.Pattern;
 class TemporaryFiles {
   private static final Pattern NAME =
       Pattern.compile("temse-(\\d{1,18})-(\\d{1,18})-[0-9a-f-]{36}\\.body");
-  private static final Set<StandardOpenOption> OPTIONS =
+  static final Set<StandardOpenOption> OPTIONS =
       Set.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
   private static final String PROCESS = processName(ProcessHandle.current());
 
@@ -50,7 +50,7 @@ class TemporaryFiles {
     }
   }
 
-  private static FileAttribute<?>[] privately(Path path) {
+  static FileAttribute<?>[] privately(Path path) {
     return path.getFileSystem().supportedFileAttributeViews().contains("posix")
         ? new FileAttribute<?>[] {
           PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------"))
