@@ -4,14 +4,17 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.action :as act]
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
-   [temse.impl.options :as options])
+   [temse.impl.options :as options]
+   [temse.mail :as mail]
+   [temse.milter :as milter])
   (:import
    (java.io File OutputStream Writer)
    (java.nio.file Path)
-   (temse.message Body Collectors Exceeded MessageStore MessageStore$Builder)
-   (temse.protocol EventType)))
+   (temse.message Body Changes Collectors Exceeded HeaderField Message MessageStore MessageStore$Builder)
+   (temse.protocol EventType MilterException MilterException$Category)))
 
 (set! *warn-on-reflection* true)
 
@@ -105,7 +108,9 @@
     (let [connection (:milter/connection context)]
       (if-let [reply (.replyInstead collectors connection)]
         [reply]
-        (f (.toMap (.message collectors connection at)) context)))))
+        (let [received (.message collectors connection at)
+              seen (.toMap received)]
+          (f seen (milter/update-message context assoc ::received received ::seen seen)))))))
 
 (defn- ending
   "Returns the handler that calls the one beside it, and then `end`."
@@ -181,3 +186,69 @@
          (into collected)
          (assoc :message-end (ending (:message-end given) #(.messageEnds collectors %))
                 :disconnect (ending (:disconnect given) #(.clientEnds collectors %)))))))
+
+;; ---- changed messages
+
+(def ^:private unchangeable
+  "Keys of a message that say where it comes from."
+  [:client :macros :queue-id :at :truncated?])
+
+(defn- bad
+  [problem]
+  (MilterException. MilterException$Category/BAD_ACTION ^String problem (object-array 0)))
+
+(defn- check-changed
+  [message seen]
+  (keys/check "a changed message" message mail/message-table)
+  (doseq [k unchangeable
+          :when (and (contains? message k) (not= (get message k) (get seen k)))]
+    (throw (bad (str "the message cannot be delivered as asked: its " k " says where it comes from and"
+                     " cannot be changed")))))
+
+(defn- header-field
+  ^HeaderField [[field-name value raw :as field]]
+  (when-not (or (nil? raw) (= raw value) (= raw (str " " value)))
+    (throw (bad (str "the header field " (keys/shown field) " has another value than what follows its"
+                     " colon, its third element; give name and value only"))))
+  (if raw (HeaderField/ofRaw field-name raw) (HeaderField. field-name value)))
+
+(defn- wanted
+  "Returns the Message that a map stands for; what the map lacks is as it was received."
+  ^Message [^Message received seen {:keys [sender options recipients recipient-options headers body]
+                                    :as message}]
+  (letfn [(differs? [k] (and (contains? message k) (not= (get message k) (get seen k))))]
+    (cond-> received
+      (differs? :sender) (.withSender sender)
+      (differs? :options) (.withSenderParameters (vec options))
+      (or (differs? :recipients) (differs? :recipient-options))
+      (.withRecipients (vec (if (contains? message :recipients) recipients (:recipients seen)))
+                       (mapv vec recipient-options))
+      (differs? :headers) (.withHeaders (mapv header-field headers))
+      (differs? :body) (.withBody (if (sequential? body) (mail/body-bytes body) (or body ""))))))
+
+(defn changed
+  "Returns context with the actions by which the MTA delivers the message as `message` is, and then
+  the further actions: for the function of a `message-filter`, at the end of a message. The message
+  is what the function has received, with other :headers, :recipients, :recipient-options, :sender,
+  :options (RET and ENVID) or :body; with :quarantine, a reason, it is held. A key that is missing stands for
+  what was received. The functions on header fields in temse.mail help.
+
+  The actions are as few as possible, and right with the MTA at hand: Postfix and Sendmail differ in
+  how they count header fields. Where nothing differs there are none.
+
+  Throws :bad-action, which says what and why, if the MTA cannot deliver the message so, and
+  :action-not-negotiated, which names the action that would have to be agreed; the message is
+  deferred then.
+
+    (defn on-message [message context]
+      (changed context (update message :headers mail/set-header \"Subject\" \"hi\") (act/accept)))"
+  [context message & actions]
+  (let [{::keys [received seen]} (milter/message context)]
+    (when-not received
+      (throw (bad (str "changed is for the function of a message-filter: this context has not come"
+                       " with a message"))))
+    (check-changed message seen)
+    (apply milter/respond context
+           (concat (Changes/actions received (wanted received seen message) (:milter/connection context))
+                   (when-let [reason (:quarantine message)] [(act/quarantine reason)])
+                   actions))))

@@ -11,8 +11,7 @@ import clojure.lang.Keyword;
  * @param family {@code :inet}, {@code :inet6}, {@code :unix} or {@code :unknown}
  * @param greeting the argument of its HELO or EHLO
  */
-public record Client(
-    String hostName, String address, Long port, Keyword family, String greeting) {
+public record Client(String hostName, String address, Long port, Keyword family, String greeting) {
   static final Client UNKNOWN = new Client(null, null, null, null, null);
 
   Client withGreeting(String said) {

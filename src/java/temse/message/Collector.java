@@ -151,8 +151,8 @@ public final class Collector {
       exceed();
     } else {
       use(OBJECT + name.length() + value.length());
-      fields.add(
-          HeaderField.of(name, value, connection.agreement().has(ProtocolFlag.LEADING_SPACE)));
+      boolean exact = connection.agreement().has(ProtocolFlag.LEADING_SPACE);
+      fields.add(exact ? HeaderField.ofRaw(name, value) : new HeaderField(name, value));
     }
   }
 
@@ -254,6 +254,12 @@ public final class Collector {
         at,
         exceeded,
         fieldsLeftOut);
+  }
+
+  /** The SMTP client is over, and with it any message. */
+  public void clientEnds() throws IOException {
+    client = Client.UNKNOWN;
+    end();
   }
 
   /** The message is over, if there is one: gives back its memory and its file. */

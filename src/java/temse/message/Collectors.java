@@ -22,8 +22,7 @@ public final class Collectors {
   }
 
   /** Takes an event: see {@link Collector#take}. */
-  public void take(Connection connection, EventType type, IPersistentMap event)
-      throws IOException {
+  public void take(Connection connection, EventType type, IPersistentMap event) throws IOException {
     Collector collector = byConnection.get(connection);
     if (collector == null) {
       collector = store.collector();

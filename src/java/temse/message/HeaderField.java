@@ -22,18 +22,11 @@ public record HeaderField(String name, String value, boolean spaced) {
     this(name, value, true);
   }
 
-  /**
-   * Returns the field of a {@code :header} event.
-   *
-   * @param exact whether the value of the event begins right behind the colon
-   */
-  static HeaderField of(String name, String value, boolean exact) {
-    if (!exact) {
-      return new HeaderField(name, value, true);
-    }
-    return value.startsWith(" ")
-        ? new HeaderField(name, value.substring(1), true)
-        : new HeaderField(name, value, false);
+  /** Returns the field of which all that follows the colon is given. */
+  public static HeaderField ofRaw(String name, String raw) {
+    return raw.startsWith(" ")
+        ? new HeaderField(name, raw.substring(1), true)
+        : new HeaderField(name, raw, false);
   }
 
   /** Returns all that follows the colon. */

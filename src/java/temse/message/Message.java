@@ -131,8 +131,7 @@ public final class Message {
 
   /** Returns the message with other ESMTP parameters of its sender: RET and ENVID. */
   public Message withSenderParameters(List<String> parameters) {
-    return with(
-        sender, List.copyOf(parameters), recipients, recipientParameters, headers, body);
+    return with(sender, List.copyOf(parameters), recipients, recipientParameters, headers, body);
   }
 
   /** Returns the message with other recipients, without ESMTP parameters. */
@@ -143,12 +142,7 @@ public final class Message {
   /** Returns the message with other recipients, and ESMTP parameters of the first of them. */
   public Message withRecipients(List<String> addresses, List<List<String>> parameters) {
     return with(
-        sender,
-        senderParameters,
-        List.copyOf(addresses),
-        List.copyOf(parameters),
-        headers,
-        body);
+        sender, senderParameters, List.copyOf(addresses), List.copyOf(parameters), headers, body);
   }
 
   /** Returns the message with other header fields. */
@@ -207,16 +201,26 @@ public final class Message {
     IPersistentMap map =
         new PersistentArrayMap(
             new Object[] {
-              Keys.SENDER, sender,
-              Keys.OPTIONS, vector(senderParameters),
-              Keys.RECIPIENTS, vector(recipients),
-              Keys.HEADERS, fieldVectors(),
-              Keys.BODY, body,
-              CLIENT, clientMap(),
-              Keys.MACROS, macros.toMap(),
-              QUEUE_ID, queueId(),
-              Keys.AT, at.keyword,
-              TRUNCATED, truncated
+              Keys.SENDER,
+              sender,
+              Keys.OPTIONS,
+              vector(senderParameters),
+              Keys.RECIPIENTS,
+              vector(recipients),
+              Keys.HEADERS,
+              fieldVectors(),
+              Keys.BODY,
+              body,
+              CLIENT,
+              clientMap(),
+              Keys.MACROS,
+              macros.toMap(),
+              QUEUE_ID,
+              queueId(),
+              Keys.AT,
+              at.keyword,
+              TRUNCATED,
+              truncated
             });
     return plain
         ? map
