@@ -346,7 +346,7 @@
   78)
 
 (defn- folded-line
-  [line length]
+  [length line]
   (let [words (re-seq #"[ \t]*[^ \t]+[ \t]*(?=[ \t]|\z)|[ \t]+\z" line)]
     (loop [text "", used (long length), words words]
       (if-let [^String word (first words)]
@@ -354,7 +354,7 @@
               folds? (and (< (long line-length) (+ used size))
                           (re-find #"^[ \t]" word)
                           (not (string/blank? text)))]
-          (recur (str text (when folds? "\n") word) (if folds? size (+ used size)) (rest words)))
+          (recur (str text (when folds? "\n") word) (long (if folds? size (+ used size))) (rest words)))
         text))))
 
 (defn fold

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -122,15 +123,16 @@ public final class Changes {
             actions.add(Actions.deleteRecipient(address));
           }
         });
-    Set<String> added = new HashSet<>();
+    Map<String, Integer> spellings = new HashMap<>();
+    asked.keySet().forEach(address -> spellings.merge(lower(address), 1, Integer::sum));
     asked.forEach(
         (address, parameters) -> {
           if (!same(old.get(address), parameters)) {
             checkPath("the recipient", address, false);
-            if (mta != Mta.SENDMAIL && !added.add(address.toLowerCase(Locale.ROOT))) {
+            if (mta != Mta.SENDMAIL && spellings.get(lower(address)) > 1) {
               throw impossible(
                   "the recipient " + address,
-                  "Postfix takes it for another that differs in the case of letters only");
+                  "Postfix may take it for another that differs in the case of letters only");
             }
             if (!others(parameters, OF_RECIPIENT).isEmpty()) {
               throw impossible(
@@ -165,11 +167,13 @@ public final class Changes {
       throw impossible(
           what + " " + path, "MTAs would write it in another way; write it as <user@example.org>");
     }
-    if (mayBeNull
-        && mta != Mta.SENDMAIL
-        && path.toLowerCase(Locale.ROOT).startsWith("<mailer-daemon@")) {
+    if (mayBeNull && mta != Mta.SENDMAIL && lower(path).startsWith("<mailer-daemon@")) {
       throw impossible(what + " " + path, "Postfix may take it for the null sender; use <>");
     }
+  }
+
+  private static String lower(String text) {
+    return text.toLowerCase(Locale.ROOT);
   }
 
   private static String keyword(String parameter) {

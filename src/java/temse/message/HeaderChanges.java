@@ -151,12 +151,15 @@ final class HeaderChanges {
     }
   }
 
-  /** Adds at the end. Sendmail puts an added field before others of its name, unlike Postfix. */
+  /**
+   * Adds at the end. Sendmail, unlike Postfix, puts an added field before others of its name, among
+   * them its own Received.
+   */
   private void append(List<HeaderField> fields) {
     Set<String> known = new HashSet<>(names);
     for (HeaderField field : fields) {
       String name = lower(field.name());
-      boolean alone = known.add(name) && !MADE.contains(name);
+      boolean alone = known.add(name) && !MADE.contains(name) && !name.equals("received");
       actions.add(
           alone || mta == Mta.POSTFIX
               ? Actions.addHeader(field.name(), sent(field))
