@@ -3,17 +3,16 @@
   map."
   (:require
    [clojure.java.io :as io]
-   [clojure.string :as string]
    [temse.action :as act]
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
+   [temse.impl.store :as store]
    [temse.mail :as mail]
    [temse.milter :as milter])
   (:import
    (java.io File OutputStream Writer)
-   (java.nio.file Path)
-   (temse.message Body Changes Collectors Exceeded HeaderField Message MessageStore MessageStore$Builder)
+   (temse.message Body Changes Collectors HeaderField Message)
    (temse.protocol EventType MilterException MilterException$Category)))
 
 (set! *warn-on-reflection* true)
@@ -34,27 +33,17 @@
 
 ;; ---- options
 
-(def ^:private octets
-  ["a number of bytes, 0 or more" nat-int?])
-
 (def ^:private moments
   #{:end-of-headers :end-of-message})
 
 (def ^:private filter-table
   "Options of message-filter."
-  {:at [":end-of-headers, :end-of-message, or a set of both"
-        #(or (moments %) (and (set? %) (seq %) (every? moments %)))
-        :end-of-message]
-   :body? (conj keys/truth true)
-   :handlers ["a map of event to function" map? {}]
-   :max-message (conj octets 268435456)
-   :when-exceeded [":truncate, :defer, :reject or :accept" #{:truncate :defer :reject :accept}
-                   :defer]
-   :memory-per-message (conj octets 65536)
-   :message-memory (conj octets 67108864)
-   :directory ["a directory: a string, File or Path"
-               #(some (fn [c] (instance? c %)) [String File Path])
-               (System/getProperty "java.io.tmpdir")]})
+  (assoc store/table
+         :at [":end-of-headers, :end-of-message, or a set of both"
+              #(or (moments %) (and (set? %) (seq %) (every? moments %)))
+              :end-of-message]
+         :body? (conj keys/truth true)
+         :handlers ["a map of event to function" map? {}]))
 
 (defn- check-renamed
   [options]
@@ -74,16 +63,6 @@
                               (str "the message filter itself answers " event ", so that no handler of"
                                    " it can stand beside: let the filter's function do it"))))
     handlers))
-
-(defn- store
-  ^MessageStore [{:keys [max-message when-exceeded memory-per-message message-memory directory]}]
-  (-> (doto (MessageStore/builder)
-        (.maximumMessage (long max-message))
-        (.whenExceeded (Exceeded/valueOf (string/upper-case (name when-exceeded))))
-        (.memoryPerMessage (long memory-per-message))
-        (.messageMemory (long message-memory))
-        (.directory (.toPath (io/file (str directory)))))
-      (as-> builder (.build ^MessageStore$Builder builder))))
 
 ;; ---- handlers
 
@@ -175,7 +154,7 @@
          (keys/with-defaults "the options of message-filter" given filter-table)
          at (if (set? at) at #{at})
          given (beside (:handlers options) at)
-         collectors (Collectors. (store options))
+         collectors (Collectors. (store/store (select-keys options (keys store/table))))
          asked (for [event at]
                  [event (asking collectors (options/event-type :at event) f)])
          collected (for [event (cond-> [:connect :hello :mail :recipient :header]

@@ -53,6 +53,34 @@
                              (map word shown)
                              (when (seq (drop most-words more)) ["..."])))))
 
+(defn- data-text
+  "Returns the text of data of bounded depth and length; of other objects it is the class."
+  [value depth]
+  (let [part #(data-text % (dec (long depth)))
+        parts (fn [opening f closing items]
+                (str opening (string/join " " (map f (take most-words items)))
+                     (when (seq (drop most-words items)) " ...") closing))]
+    (cond
+      (keyword? value) (str value)
+      (not (coll? value)) (plain value)
+      (zero? (long depth)) "..."
+      (map? value) (parts "{" (fn [[k v]] (str (part k) " " (part v))) "}" value)
+      (set? value) (parts "#{" part "}" value)
+      (sequential? value) (parts "[" part "]" value)
+      :else (plain value))))
+
+(defn why-text
+  "Returns the reason of an action, which is data of any kind, in one printable line. The name of one of
+  several filters comes first."
+  [why]
+  (Printable/of ^String (let [{:keys [filter why] :as reason} (if (and (map? why) (contains? why :filter)) why {:why why})]
+                          (str (when (contains? reason :filter) (data-text filter 1))
+                               (when (and (contains? reason :filter) (some? why)) ": ")
+                               (if (and (map? why) (contains? why :filter))
+                                 (why-text why)
+                                 (data-text why 4))))
+                (int widest-word)))
+
 (defmacro line
   "Returns what the body returns, a text, as a printable line, whatever goes wrong."
   [what & body]
@@ -95,8 +123,7 @@
             (:message-end :disconnect) (str (name event) " (" (word (field :reason)) ")")
             (word event)))))
 
-(defn action-text
-  "Returns an action in one printable line. Takes any map."
+(defn- plain-action-text
   [action-map]
   (let [field #(get action-map %)
         action (field :action)]
@@ -122,3 +149,12 @@
             (if (and (nil? action) (= :options (field :event)))
               (event-text action-map)
               (word (or action (field :event))))))))
+
+(defn action-text
+  "Returns an action in one printable line, with the reason that it carries. Takes any map."
+  [action-map]
+  (let [why (get action-map :why)]
+    (if (nil? why)
+      (plain-action-text action-map)
+      (line "an action"
+            (str (plain-action-text action-map) " (" (why-text why) ")")))))

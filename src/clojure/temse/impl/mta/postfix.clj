@@ -53,6 +53,39 @@
       deleted? state
       :else (assoc state :fields (conj fields field)))))
 
+(defn- apply-to-fields
+  "Returns the state after an action on its :fields; others change nothing."
+  [state leading-space? {:keys [action name value position] :as given}]
+  (let [raw (when value (edit/raw-value value leading-space? "\t"))
+        {:keys [raw] :as field} (cut {:name name :raw raw})]
+    (case action
+      :add-header (if position
+                    (update state :fields edit/insert-at position field)
+                    (update state :fields conj field))
+      :change-header (change-header state given raw)
+      state)))
+
+;; ---- several filters
+
+(defn kept-fields
+  "Returns the list of fields that Postfix has of a message of which it has shown these to a filter."
+  [fields]
+  (into [(edit/made-field "Received" {})] fields))
+
+(defn shown-fields
+  "Returns those of a list of fields that Postfix shows to the next filter: all but the first, which it
+  takes for its own Received. That one is left out where it stands elsewhere, since its text is not known."
+  [fields]
+  (into [] (remove :made) (rest fields)))
+
+(defn pass-on
+  "Returns [fields actions] after the modifications of one of several filters: the list, and what has to
+  be done instead if one filter is to make all the modifications. Postfix makes no difference."
+  [fields actions leading-space?]
+  (let [own (edit/made-field "Received" {})]
+    [(reduce #(:fields (apply-to-fields {:own own :fields %1} leading-space? %2)) fields actions)
+     (vec actions)]))
+
 ;; ---- addresses
 
 (defn- rewritten
@@ -168,21 +201,16 @@
       (update :options concat (filter edit/well-formed? parameters))))
 
 (defn- apply-action
-  [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space? "\t"))
-        {:keys [raw] :as field} (cut {:name name :raw raw})]
+  [{:keys [host] :as state} leading-space? {:keys [action] :as given}]
     (case action
-      :add-header (if position
-                    (update state :fields edit/insert-at position field)
-                    (update state :fields conj field))
-      :change-header (change-header state given raw)
+      (:add-header :change-header) (apply-to-fields state leading-space? given)
       :add-recipient (if-let [recipient (added-recipient host given)]
                        (add-recipient state recipient)
                        state)
       :delete-recipient (delete-recipient state given)
       :change-sender (change-sender state given)
       :quarantine (assoc state :quarantine (:reason given))
-      state)))
+      state))
 
 (defn edited
   "Returns the message after the modifications among the actions, with the Received field of Postfix

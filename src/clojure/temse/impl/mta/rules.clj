@@ -10,6 +10,9 @@
 (def ^:private rules
   {:postfix {:edited postfix/edited
              :in-sending-order postfix/in-sending-order
+             :kept-fields postfix/kept-fields
+             :shown-fields postfix/shown-fields
+             :pass-on postfix/pass-on
              :approval postfix/approval
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
@@ -24,6 +27,9 @@
              :complaint (constantly nil)}
    :sendmail {:edited sendmail/edited
               :in-sending-order sendmail/in-sending-order
+              :kept-fields sendmail/kept-fields
+              :shown-fields sendmail/shown-fields
+              :pass-on sendmail/pass-on
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting

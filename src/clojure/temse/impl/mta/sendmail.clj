@@ -136,6 +136,79 @@
       (cond-> field
         blind? (assoc :raw "")))))
 
+;; ---- several filters
+
+(defn kept-fields
+  "Returns the list of fields that Sendmail has of a message of which it has shown these to a filter."
+  [fields]
+  (reduce receive (made-fields {} fields) fields))
+
+(defn shown-fields
+  "Returns those of a list of fields that Sendmail shows to the next filter."
+  [fields]
+  (filterv #(and (:raw %) (not (:made %))) fields))
+
+(defn- user-field?
+  [header-name]
+  #(and (edit/named? % header-name) (not (:made %))))
+
+(defn- index-at
+  "Returns what the field at a place is called by where deleted fields count, too."
+  [fields place header-name]
+  (count (filter (user-field? header-name) (subvec fields 0 (inc (long place))))))
+
+(defn- free?
+  "Returns true for a place that a field of this name takes instead of one of its own: Sendmail's, or one
+  that an earlier filter has deleted."
+  [header-name]
+  #(and (edit/named? % header-name) (or (:made %) (:gone %)) (not (of? trace %))))
+
+(defn- fill-free
+  [fields place raw]
+  (update fields place #(-> % (assoc :raw raw) (dissoc :made :gone))))
+
+(defn- pass-on-addition
+  [[fields actions] {:keys [name] :as given} raw]
+  (let [place (first-place (free? name) fields)]
+    (if (and place (:gone (nth fields place)))
+      [(fill-free fields place raw)
+       (conj actions (assoc given :action :change-header, :index (index-at fields place name)))]
+      [(add-header fields {:name name :raw raw}) (conj actions given)])))
+
+(defn- pass-on-change
+  [[fields actions] {:keys [name index value] :or {index 1} :as given} raw]
+  (let [seen? #(and ((user-field? name) %) (not (:gone %)))
+        seen (keep-indexed #(when (seen? %2) %1) fields)
+        place (or (nth seen (dec (max 1 (long index))) nil)
+                  (last (keep-indexed #(when ((free? name) %2) %1) fields)))
+        {:keys [made gone]} (when place (nth fields place))
+        behind-all (inc (count (filter (user-field? name) fields)))
+        to (fn [index] (conj actions (assoc given :index index)))]
+    (cond
+      (and gone (empty? value)) [fields actions]
+      (and (nil? place) (empty? value)) [fields actions]
+      (nil? place) [(add-before-namesake fields {:name name :raw raw}) (to behind-all)]
+      (empty? value) [(update fields place dissoc :raw) (to (if made behind-all (index-at fields place name)))]
+      :else [(fill-free fields place raw) (to (if made behind-all (index-at fields place name)))])))
+
+(defn pass-on
+  "Returns [fields actions] after the modifications of one of several filters: the list, and what has to
+  be done instead if one filter is to make all the modifications. Within one filter's modifications a field that
+  was deleted counts, and keeps its place; for the next filter it does not, and its place is free for
+  another of its name."
+  [fields actions leading-space?]
+  (reduce (fn [state {:keys [action name value position] :as given}]
+            (let [raw (when value (edit/raw-value value leading-space? " "))]
+              (case action
+                :add-header (if position
+                              [(insert-header (first state) position {:name name :raw raw})
+                               (conj (second state) given)]
+                              (pass-on-addition state given raw))
+                :change-header (pass-on-change state given raw)
+                (update state 1 conj given))))
+          [(mapv #(cond-> % (not (or (:made %) (:raw %))) (assoc :gone true)) fields) []]
+          actions))
+
 ;; ---- parameters
 
 (def ^:private known-parameters

@@ -1,0 +1,457 @@
+(ns temse.compose
+  "Filters made of filters: several behind one connection to the MTA, filters that are there for some
+  clients or messages only, and filters with something around them.
+
+  A filter is a map of options as start-milter takes it, with those that say what is done and asked for
+  (:handlers :init :on-error :default-reply :actions :optional-actions :optional-events
+  :no-reply-events :request-macros :rejected-recipients? :leading-space? and :name, its name in
+  verdicts and logs), or a handler map, or a var of one of these. So is what these functions return;
+  where to listen and the limits are added to it.
+
+    (def filter
+      (in-sequence (named \"spf\" (when-message (complement authenticated?) spf))
+                   (named \"dkim\" dkim)))
+
+    (start-milter (assoc filter :port 20025))
+
+  doc/composition.org says more."
+  (:require
+   [clojure.string :as string]
+   [clojure.tools.logging :as log]
+   [temse.action :as act]
+   [temse.impl.keys :as keys]
+   [temse.impl.line :as line]
+   [temse.impl.log]
+   [temse.impl.options :as options]
+   [temse.impl.sequence :as sequence]
+   [temse.impl.store :as store]
+   [temse.milter :as milter])
+  (:import
+   (java.net InetAddress)
+   (java.util LinkedHashMap Map$Entry)
+   (temse.protocol ActionCodec ActionType)))
+
+(set! *warn-on-reflection* true)
+
+;; ---- filters
+
+(def ^:private filter-options
+  [:handlers :init :on-error :default-reply :actions :optional-actions :optional-events
+   :no-reply-events :request-macros :rejected-recipients? :leading-space? :name])
+
+(defn- checked
+  "Returns the options of a filter. Throws :bad-options for those that belong to a server, and where
+  there is nothing to do."
+  [given]
+  (let [filter (options/check-given (options/of-filter given))]
+    (doseq [[option value] filter
+            :when (not (some #{option} filter-options))]
+      (throw (keys/bad-option option value
+                              (str option " is an option of the server, not of one filter of several:"
+                                   " give it beside what the function returns, (assoc filter " option " …)"))))
+    (when-not (or (:handlers filter) (:init filter) (seq (:default-reply filter)))
+      (throw (keys/bad-option :handlers filter
+                              "a filter has nothing to do: give :handlers, or :init that returns them")))
+    (milter/factory filter)
+    filter))
+
+(defn- node
+  [given title]
+  (let [filter (checked given)]
+    {:filter (dissoc filter :name)
+     :title (or (:name filter) title)}))
+
+(defn- around
+  "Returns the filter with something around it: the keys of a node."
+  [given what]
+  (let [{:keys [title] :as node} (node given "filter")]
+    (cond-> (sequence/filter-of [(merge node what)] (store/store {}))
+      (not= "filter" title) (assoc :name title))))
+
+(defn named
+  "Returns the filter with a name for verdicts and logs.
+
+    (named \"spf\" {:mail on-mail})"
+  [filter-name filter]
+  (when-not (string? filter-name)
+    (throw (keys/bad-option :name filter-name (str "the name of a filter is a string, not "
+                                                   (keys/shown filter-name)))))
+  (assoc (checked filter) :name filter-name))
+
+;; ---- several
+
+(def ^:private store-table
+  (assoc (select-keys store/table [:max-message :memory-per-message :message-memory :directory])
+         :when-exceeded [":defer, :reject or :accept" #{:defer :reject :accept} :defer]))
+
+(defn sequence-of
+  "Returns a filter as `in-sequence` does, of a sequence of filters, and with options for the content
+  that is kept for those behind a filter that may change it:
+
+    :max-message        ; bytes of header and body (default: 268435456)
+    :when-exceeded      ; what a longer message means: :defer, :reject, or :accept it without the
+                        ; filters that would have to wait for it (default: :defer)
+    :memory-per-message ; bytes of a body that stay in memory; a larger one goes to a temporary file
+                        ; (default: 65536)
+    :message-memory     ; bytes of memory that all messages take together (default: 67108864)
+    :directory          ; where temporary files are (default: the property java.io.tmpdir)
+
+    (sequence-of [spf dkim] {:max-message 50000000})"
+  ([filters]
+   (sequence-of filters {}))
+  ([filters given]
+   (when-not (and (sequential? filters) (seq filters))
+     (throw (keys/bad-option :filters filters (str "sequence-of takes a sequence of filters, not "
+                                                   (keys/shown filters)))))
+   (let [options (keys/with-defaults "the options of sequence-of" given store-table)
+         nodes (map-indexed #(node %2 (str "filter-" (inc (long %1)))) filters)]
+     (sequence/filter-of (vec nodes) (store/store options)))))
+
+(defn in-sequence
+  "Returns a filter that behaves as the filters would as milters of their own, in that order.
+
+  * Each has its own context, state and error policy, sees the macros that it has asked for, and may do
+    what it has asked for.
+  * An event of the envelope goes to one after the other; the first that refuses, defers or discards
+    decides, and later ones do not see it. Content (header fields, body, end of message) goes to the
+    first completely, its modifications are made, and then to the next: a refusal by an earlier one
+    wins. Later ones see the header fields and the body as earlier ones have left them, not senders and
+    recipients.
+  * One that accepts is out for the message, or for the client if it does so at :connect or :hello; the
+    others go on.
+  * One that fails defers the message, unless its :on-error says otherwise.
+
+  For filters behind one that may change content, the message is kept, see `sequence-of`. Until the end
+  of the message the MTA waits for nobody's reply to it then; a filter that is never to change
+  anything should say so with :actions #{}.
+
+  Verdicts and modifications carry :why {:filter NAME :why …}.
+
+    (in-sequence (named \"spf\" spf) (named \"dkim\" dkim))"
+  [& filters]
+  (if (next filters)
+    (sequence-of filters)
+    (checked (first filters))))
+
+;; ---- there or not
+
+(defn- check-predicate
+  [what pred]
+  (when-not (options/callable? pred)
+    (throw (keys/bad-option what pred (str what " takes a predicate, a function of a context, not "
+                                           (keys/shown pred))))))
+
+(defn when-client
+  "Returns the filter for those SMTP clients only for which the predicate is true. It is asked when the
+  client connects, with a context of which `get-macro` and the predicates below know what the MTA has
+  sent until then: authentication comes later. For other clients the filter is not there.
+
+    (when-client (complement local-client?) filter)"
+  [pred filter]
+  (check-predicate "when-client" pred)
+  (around filter {:client? pred}))
+
+(defn when-message
+  "Returns the filter for those messages only for which the predicate is true. It is asked at MAIL, before
+  any recipient is known, and what it says holds for the message and all its recipients: what concerns
+  a recipient belongs into a handler of :recipient. For other messages the filter is not there.
+
+    (when-message (complement authenticated?) filter)"
+  [pred filter]
+  (check-predicate "when-message" pred)
+  (around filter {:message? pred}))
+
+;; ---- predicates
+
+(defn authenticated?
+  "Returns true if the client has authenticated itself with AUTH: the macro {auth_authen}, which
+  Postfix and Sendmail send at MAIL. For `when-message`, and for handlers from :mail on whose filter has
+  the macro."
+  [context]
+  (not (string/blank? (milter/get-macro context "auth_authen"))))
+
+(defn- client
+  [context]
+  (when-not (contains? context :client)
+    (throw (keys/bad-option :context context
+                            "this predicate is for when-client, when-message and wrap-allow")))
+  (:client context))
+
+(defn- numeric-address
+  "Returns the address that a text is, or nil: no name is looked up."
+  ^InetAddress [text]
+  (when (and (string? text)
+             (or (re-matches #"\d{1,3}(\.\d{1,3}){3}" text)
+                 (and (string/includes? text ":") (re-matches #"[0-9A-Fa-f:.]+" text))))
+    (InetAddress/getByName text)))
+
+(defn- client-address
+  ^InetAddress [context]
+  (some-> ^String (:address (client context)) (string/replace #"(?i)^IPv6:" "") numeric-address))
+
+(defn local-client?
+  "Returns true if the client is of this machine: its address is one of loopback, or it is connected by a
+  Unix-domain socket. For `when-client`, `when-message` and `wrap-allow`."
+  [context]
+  (boolean (or (= :unix (:family (client context)))
+               (some-> (client-address context) .isLoopbackAddress))))
+
+(defn- network
+  "Returns [octets bits] of a network such as 192.0.2.0/24."
+  [text]
+  (let [[_ address prefix] (when (string? text) (re-matches #"([^/]+)(?:/(\d{1,3}))?" text))
+        octets (some-> (numeric-address address) .getAddress)
+        most (* 8 (count octets))
+        bits (if prefix (parse-long prefix) most)]
+    (when-not (and octets (<= bits most))
+      (throw (keys/bad-option :network text (str "a network is an address and the number of its leading bits,"
+                                                 " such as \"192.0.2.0/24\" or \"2001:db8::/32\", not "
+                                                 (keys/shown text)))))
+    [octets bits]))
+
+(defn- includes?
+  [[^bytes octets bits] ^bytes address]
+  (let [value #(BigInteger. 1 ^bytes %)
+        rest-bits (- (* 8 (alength octets)) (long bits))]
+    (and (= (alength octets) (alength address))
+         (= (.shiftRight ^BigInteger (value octets) (int rest-bits))
+            (.shiftRight ^BigInteger (value address) (int rest-bits))))))
+
+(defn from-network?
+  "Returns a predicate that is true for clients whose address is in one of the networks. For
+  `when-client`, `when-message` and `wrap-allow`. Throws :bad-options for what is no network.
+
+    (when-client (from-network? \"192.0.2.0/24\" \"2001:db8::/32\") filter)"
+  [& networks]
+  (let [networks (mapv network networks)]
+    (fn [context]
+      (let [address (some-> (client-address context) .getAddress)]
+        (boolean (and address (some #(includes? % address) networks)))))))
+
+;; ---- pretending
+
+(defn- verdict
+  "Returns what an action would do, a keyword, or nil for nothing."
+  [{:keys [action] :as given}]
+  (condp = (ActionCodec/type given)
+    ActionType/CONTINUE nil
+    ActionType/SKIP nil
+    ActionType/ACCEPT nil
+    ActionType/PROGRESS nil
+    ActionType/REPLY_CODE (if (= ActionType/REJECT (ActionCodec/verdict given)) :reject :temporary-failure)
+    action))
+
+(defn- field-name
+  [verdict]
+  (str "X-Would-" (string/join "-" (map string/capitalize (string/split (name verdict) #"-")))))
+
+(defn- field
+  [{:keys [verdict at title why]}]
+  (let [text (str "at " (name at) " by " (line/word title)
+                  (when (some? why) (str ": " (line/why-text why))))]
+    (act/add-header (field-name verdict)
+                    (string/replace text #"[^ -~]" "?"))))
+
+(def ^:private pretend-table
+  {:field? (conj keys/truth false)
+   :counts ["an atom" #(instance? clojure.lang.IAtom %)]})
+
+(defn pretend
+  "Returns the filter without its effect: it is asked, and what it says is noted and not done. The first
+  refusal, deferral or discarding of a message is what a real one would have ended with, so that the
+  filter sees no more of the message then. Asks the MTA for none of its actions. Each verdict and
+  modification is
+
+  * a line of the log, level info, logger temse;
+  * counted in an atom, a map such as {:reject 2 :add-header 1}, where :counts gives one;
+  * with :field? a header field of the message, such as X-Would-Reject: at mail by spf: no record.
+
+  Options:
+
+    :counts   ; an atom, to be incremented by action (default: none)
+    :field?   ; whether verdicts become header fields (default: false)
+
+    (pretend filter {:counts (atom {}) :field? true})"
+  ([filter]
+   (pretend filter {}))
+  ([filter given]
+   (let [{:keys [field? counts]} (keys/with-defaults "the options of pretend" given pretend-table)]
+     (around filter
+             {:adds (when field? #{:add-header})
+              :judged
+              (fn [{:keys [event actions title notes note! connection]}]
+                (let [new-notes (for [action actions
+                                      :let [verdict (verdict action)]
+                                      :when verdict]
+                                  {:verdict verdict :at (:event event) :title title
+                                   :why (:why action) :action action})]
+                  (doseq [{:keys [verdict at action] :as note} new-notes]
+                    (when counts (swap! counts update verdict (fnil inc 0)))
+                    (temse.impl.log/quietly
+                      (log/log "temse" :info nil
+                               (line/printable
+                                 (str title " would answer " (name at) " with " (line/action-text action)
+                                      " " (.mail ^temse.server.Connection connection)))))
+                    (note! note))
+                  (if (and field? (= :end-of-message (:event event)))
+                    (mapv field (concat notes new-notes))
+                    [])))}))))
+
+;; ---- wrappers
+
+(defn- exchange-of
+  [title exchange]
+  (assoc exchange :filter title))
+
+(defn- observed
+  [filter f]
+  (let [{:keys [title]} (node filter "filter")]
+    (around filter {:on-exchange #(f (exchange-of title %))})))
+
+(def ^:private log-table
+  {:log ["a function" options/callable?]
+   :level [":trace, :debug, :info, :warn or :error" #{:trace :debug :info :warn :error} :info]
+   :events ["a set of events" #(and (set? %) (every? options/event-names %))]})
+
+(defn wrap-log
+  "Returns the filter whose exchanges are logged: what it was told and what it answered.
+
+    :events   ; which events, a set (default: those that it answers with something else than continue)
+    :level    ; of the log lines (default: :info)
+    :log      ; a function of the exchange {:filter :id :peer :event :response :millis} in place of the
+              ; log; what it throws is logged
+
+    (wrap-log filter {:events #{:mail :end-of-message}})"
+  ([filter]
+   (wrap-log filter {}))
+  ([filter given]
+   (let [{:keys [events level] f :log} (keys/with-defaults "the options of wrap-log" given log-table)
+         shown? (if events
+                  #(events (:event (:event %)))
+                  #(some (comp (complement #{:continue}) :action) (:response %)))
+         f (or f
+               (fn [{:keys [event response millis] :as exchange}]
+                 (log/log "temse" level nil
+                          (line/printable
+                            (str (:filter exchange) " " (:id exchange) " " (line/event-text event) " <-- "
+                                 (string/join ", " (map line/action-text response))
+                                 " (" (Math/round (double millis)) " ms)")))))]
+     (observed filter #(when (and (shown? %) (not= :options (:event (:event %)))) (f %))))))
+
+(defn wrap-timing
+  "Returns the filter whose answers are timed: f is called after each with
+  {:filter NAME :event :end-of-message :millis 12.5}. The time includes that for which a value was
+  pending. What f throws is logged.
+
+    (wrap-timing filter (fn [{:keys [event millis]}] (.record histogram event millis)))"
+  [filter f]
+  (check-predicate "wrap-timing" f)
+  (observed filter (fn [{:keys [event millis] :as exchange}]
+                     (when-not (= :options (:event event))
+                       (f {:filter (:filter exchange) :event (:event event) :millis millis})))))
+
+(defn wrap-exceptions
+  "Returns the filter with an error policy: f, a function of exception, event and context, returns the
+  actions that answer an event whose handler has failed; nil stands for a temporary failure. The same
+  as :on-error of the filter, which must not have one.
+
+    (wrap-exceptions filter (fn [_ _ _] [(act/temporary-failure)]))"
+  [filter f]
+  (check-predicate "wrap-exceptions" f)
+  (let [filter (checked filter)]
+    (when (:on-error filter)
+      (throw (keys/bad-option :on-error (:on-error filter)
+                              "the filter has an :on-error already: give one of the two")))
+    (assoc filter :on-error f)))
+
+(def ^:private rate-table
+  {:limit ["a number, 1 or more" pos-int?]
+   :per (conj keys/milliseconds 60000)
+   :by ["a function" options/callable?]
+   :reply ["an action" map? (assoc (act/reply-code 451 "4.7.1" "Too much mail, try again later")
+                                   :why "rate limit")]
+   :max-keys ["a number, 1 or more" pos-int? 10000]
+   :clock ["a function that returns milliseconds" options/callable? #(quot (System/nanoTime) 1000000)]})
+
+(defn- least-recent-out
+  "Returns a map that forgets what was not asked for the longest."
+  ^LinkedHashMap [most]
+  (proxy [LinkedHashMap] [16 (float 0.75) true]
+    (removeEldestEntry [^Map$Entry _]
+      (< (long most) (.size ^LinkedHashMap this)))))
+
+(defn- limiter
+  "Returns a function of a key that returns whether one more is within the limit: a bucket of tokens."
+  [{:keys [limit per max-keys clock]}]
+  (let [buckets (least-recent-out max-keys)]
+    (fn [k]
+      (locking buckets
+        (let [now (long (clock))
+              [tokens since] (or (.get buckets k) [(double limit) now])
+              filled (min (double limit)
+                          (+ (double tokens) (/ (* (double limit) (- now (long since))) (double per))))
+              within? (<= 1.0 filled)]
+          (.put buckets k [(if within? (dec filled) filled) now])
+          within?)))))
+
+(defn wrap-rate-limit
+  "Returns the filter behind a limit of the messages that begin: those beyond it are answered at MAIL, and
+  the filter does not see them. Who has not sent for long may send :limit at once, and more as time goes
+  on.
+
+    :limit     ; messages for each key and :per (required)
+    :per       ; milliseconds (default: 60000)
+    :by        ; function of the :mail event and a map {:address ADDRESS-OF-CLIENT :context context} that
+               ; returns the key, or nil for no limit (default: the client's address)
+    :reply     ; what those beyond are answered (default: 451 4.7.1)
+    :max-keys  ; keys that are known; beyond, those that were not seen for the longest are forgotten
+               ; (default: 10000)
+    :clock     ; function that returns milliseconds (default: the time of the JVM)
+
+    (wrap-rate-limit filter {:limit 100 :per 3600000})"
+  [filter given]
+  (let [{:keys [by reply] :as options} (keys/with-defaults "the options of wrap-rate-limit" given rate-table)
+        _ (when-not (:limit options)
+            (throw (keys/bad-option :limit nil "wrap-rate-limit needs :limit, a number of messages")))
+        within? (limiter options)
+        key-of (or by (fn [_ {:keys [address]}] address))]
+    (in-sequence
+      {:name "rate-limit"
+       :actions #{}
+       :handlers {:connect (with-meta (fn [event context] (assoc context ::address (:address event)))
+                                      {:no-reply true})
+                  :mail (fn [event context]
+                          (let [k (key-of event {:address (::address context) :context context})]
+                            (when-not (or (nil? k) (within? k))
+                              [reply])))}}
+      filter)))
+
+(def ^:private allow-table
+  {:networks ["a sequence of networks" #(and (coll? %) (every? string? %))]
+   :senders ["a set of addresses" #(and (coll? %) (every? string? %))]
+   :authenticated? (conj keys/truth false)
+   :local? (conj keys/truth false)})
+
+(defn wrap-allow
+  "Returns the filter that is not there for messages that are allowed: those of which one of these is
+  true, asked at MAIL.
+
+    :networks        ; networks of clients, such as [\"192.0.2.0/24\"]
+    :authenticated?  ; true: clients that have used AUTH
+    :local?          ; true: clients of this machine
+    :senders         ; addresses such as [\"ann@example.org\"], whose case does not matter. Anybody can
+                     ; write them: only with what proves them is this a proof
+
+    (wrap-allow filter {:networks [\"192.0.2.0/24\"] :authenticated? true})"
+  [filter given]
+  (let [{:keys [networks senders local?] :as options}
+        (keys/with-defaults "the options of wrap-allow" given allow-table)
+        senders (into #{} (map string/lower-case) senders)
+        tests (cond-> []
+                (seq networks) (conj (apply from-network? networks))
+                (:authenticated? options) (conj authenticated?)
+                local? (conj local-client?)
+                (seq senders) (conj #(senders (string/lower-case (milter/bare-address (:sender %))))))]
+    (when (empty? tests)
+      (throw (keys/bad-option :networks given "wrap-allow allows nobody: give :networks, :authenticated?, :local? or :senders")))
+    (when-message (fn [context] (not-any? #(% context) tests)) filter)))
