@@ -451,9 +451,10 @@
     (received-fields session connection)))
 
 (defn- shown-body
-  ^Body [{:keys [state] :as session} connection]
-  (or (:body (:message @state))
-      (.body (collected session connection))))
+  ^InputStream [{:keys [state] :as session} connection]
+  (if-let [body (:body (:message @state))]
+    (.openLines ^Body body (Mta/of (.macros ^Connection connection)))
+    (.open (.body (collected session connection)))))
 
 (defn- value-for
   [{:keys [^Agreement agreement]} ^String raw]
@@ -507,7 +508,7 @@
             [(play-fields part (shown-fields session connection))])
           [(play-end-of-headers part)]
           (when (hears? part EventType/BODY)
-            [(play-body part (.open (shown-body session connection)))])
+            [(play-body part (shown-body session connection))])
           [(fn [session _] (refused? session part) nil)])))))
 
 ;; ---- the end of a message
@@ -557,14 +558,26 @@
             (map #(signed session part (with-new-body part connection %)))
             changes)))
 
+(defn- holds?
+  "Returns true if the MTA asks no further filter: so does Postfix when one has quarantined the message."
+  [^Connection connection changes]
+  (and (= Mta/POSTFIX (Mta/of (.macros connection)))
+       (some #(= :quarantine (:action %)) changes)))
+
+(defn- hold!
+  [{:keys [state]}]
+  (vswap! state assoc :final {:action :continue} :steps ())
+  nil)
+
 (defn- after-end
   [part event]
   (fn [session connection]
     (let [[changes reply own] (answers session part connection event)]
       (settle! part (or own {:action :continue}))
       (take-changes! session part connection changes)
-      (when (against (verdict reply))
-        (finish! session part reply)))))
+      (cond
+        (against (verdict reply)) (finish! session part reply)
+        (holds? connection changes) (hold! session)))))
 
 (defn- tell-end
   "Tells a part the end of the message. Where it is out already, what stands around it may add something."

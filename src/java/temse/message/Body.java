@@ -1,6 +1,7 @@
 package temse.message;
 
 import clojure.lang.Counted;
+import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -93,6 +94,16 @@ public final class Body implements Counted {
   public InputStream open() {
     checkLive();
     return new Stream(pieces);
+  }
+
+  /**
+   * Returns a stream as {@link #open} does, of the body as an MTA shows it to a filter when another
+   * one has put it in the place of the message's: each line ends in CR LF.
+   *
+   * @throws MilterException STALE_CONTEXT if the message is over
+   */
+  public InputStream openLines(Mta mta) {
+    return new BufferedInputStream(new WireLines(new BufferedInputStream(open()), mta));
   }
 
   /**

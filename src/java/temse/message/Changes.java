@@ -235,7 +235,7 @@ public final class Changes {
     if (bytes == null || !(message.content() instanceof Body body)) {
       return false;
     }
-    try (InputStream asked = new WireLines(new ByteArrayInputStream(bytes));
+    try (InputStream asked = new WireLines(new ByteArrayInputStream(bytes), Mta.POSTFIX);
         InputStream had = body.open()) {
       byte[] part = new byte[8192];
       for (int count; (count = had.readNBytes(part, 0, part.length)) > 0; ) {
@@ -248,29 +248,6 @@ public final class Changes {
       return asked.read() < 0;
     } catch (IOException e) {
       throw new UncheckedIOException(e);
-    }
-  }
-
-  /** A text as an MTA writes a body: each line ends in CR LF, the last as well. */
-  private static final class WireLines extends InputStream {
-    private final InputStream text;
-    private int previous = '\n';
-    private int pushed = -1;
-
-    WireLines(InputStream text) {
-      this.text = text;
-    }
-
-    @Override
-    public int read() throws IOException {
-      int next = pushed >= 0 ? pushed : text.read();
-      pushed = -1;
-      if (next < 0 && previous != '\n' || next == '\n' && previous != '\r') {
-        pushed = '\n';
-        next = '\r';
-      }
-      previous = next;
-      return next;
     }
   }
 

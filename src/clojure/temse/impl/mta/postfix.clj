@@ -73,10 +73,10 @@
   (into [(edit/made-field "Received" {})] fields))
 
 (defn shown-fields
-  "Returns those of a list of fields that Postfix shows to the next filter: all but the first, which it
-  takes for its own Received. That one is left out where it stands elsewhere, since its text is not known."
+  "Returns those of a list of fields that Postfix shows to the next filter: all but its own Received,
+  wherever that stands."
   [fields]
-  (into [] (remove :made) (rest fields)))
+  (filterv (complement :made) fields))
 
 (defn pass-on
   "Returns [fields actions] after the modifications of one of several filters: the list, and what has to

@@ -168,12 +168,21 @@
   (update fields place #(-> % (assoc :raw raw) (dissoc :made :gone))))
 
 (defn- pass-on-addition
-  [[fields actions] {:keys [name] :as given} raw]
-  (let [place (first-place (free? name) fields)]
-    (if (and place (:gone (nth fields place)))
+  "A field without a value cannot take a free place by a change, which would delete it."
+  [[fields actions] {:keys [name value] :as given} raw]
+  (let [place (first-place (free? name) fields)
+        {old-name :name :keys [gone]} (when place (nth fields place))]
+    (cond
+      (not gone)
+      [(add-header fields {:name name :raw raw}) (conj actions given)]
+
+      (= "" value)
       [(fill-free fields place raw)
-       (conj actions (assoc given :action :change-header, :index (index-at fields place name)))]
-      [(add-header fields {:name name :raw raw}) (conj actions given)])))
+       (conj actions (assoc given :name old-name, :position (max 0 (dec (long place)))))]
+
+      :else
+      [(fill-free fields place raw)
+       (conj actions (assoc given :action :change-header, :index (index-at fields place name)))])))
 
 (defn- pass-on-change
   [[fields actions] {:keys [name index value] :or {index 1} :as given} raw]
