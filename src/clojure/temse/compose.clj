@@ -21,7 +21,9 @@
    [temse.action :as act]
    [temse.impl.keys :as keys]
    [temse.impl.line :as line]
-   [temse.impl.log]
+   [temse.impl.log :as impl-log]
+   [temse.impl.member :as member]
+   [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.sequence :as sequence]
    [temse.impl.store :as store]
@@ -49,7 +51,9 @@
       (throw (keys/bad-option option value
                               (str option " is an option of the server, not of one filter of several:"
                                    " give it beside what the function returns, (assoc filter " option " …)"))))
-    (when-not (or (:handlers filter) (:init filter) (seq (:default-reply filter)))
+    (when-not (or (:init filter)
+                  (seq (:default-reply filter))
+                  (seq (dissoc (negotiation/handler-map (or (:handlers filter) {})) :options)))
       (throw (keys/bad-option :handlers filter
                               "a filter has nothing to do: give :handlers, or :init that returns them")))
     (milter/factory filter)
@@ -154,7 +158,8 @@
 (defn when-message
   "Returns the filter for those messages only for which the predicate is true. It is asked at MAIL, before
   any recipient is known, and what it says holds for the message and all its recipients: what concerns
-  a recipient belongs into a handler of :recipient. For other messages the filter is not there.
+  a recipient belongs into a handler of :recipient. For other messages the filter is not there; it sees
+  :connect and :hello of all clients, and decides about them.
 
     (when-message (complement authenticated?) filter)"
   [pred filter]
@@ -287,11 +292,11 @@
                                    :why (:why action) :action action})]
                   (doseq [{:keys [verdict at action] :as note} new-notes]
                     (when counts (swap! counts update verdict (fnil inc 0)))
-                    (temse.impl.log/quietly
+                    (impl-log/quietly
                       (log/log "temse" :info nil
                                (line/printable
                                  (str title " would answer " (name at) " with " (line/action-text action)
-                                      " " (.mail ^temse.server.Connection connection)))))
+                                      " " (member/mail connection)))))
                     (note! note))
                   (if (and field? (= :end-of-message (:event event)))
                     (mapv field (concat notes new-notes))

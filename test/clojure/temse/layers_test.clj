@@ -19,7 +19,7 @@
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
       temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
       temse.impl.command.load temse.impl.command.signals
-      temse.impl.mta.edit temse.impl.proxy.tap temse.impl.recording.file temse.impl.recording.weight}
+      temse.impl.mta.edit temse.impl.store temse.impl.proxy.tap temse.impl.recording.file temse.impl.recording.weight}
     #{temse.mail temse.test.expect
       temse.impl.class-path temse.impl.events temse.impl.filter-file temse.impl.log temse.impl.pending
       temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
@@ -28,16 +28,16 @@
       temse.impl.negotiation temse.impl.regression temse.impl.return-value
       temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
     #{temse.mta temse.proxy temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
-    #{temse.milter temse.impl.command.proxy}
-    #{temse.filter temse.replay temse.impl.command.run}
-    #{temse.test temse.impl.command.replay}
+    #{temse.milter temse.impl.member temse.impl.command.proxy}
+    #{temse.filter temse.impl.sequence temse.replay temse.impl.command.run}
+    #{temse.compose temse.test temse.impl.command.replay}
     #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
     #{temse.cli}])
 
 (def engine-room
   "The namespaces that may meet the Java server."
   '#{temse.milter temse.test temse.test.check
-     temse.impl.handler temse.impl.log temse.impl.options temse.impl.return-value})
+     temse.impl.handler temse.impl.member temse.impl.sequence temse.impl.log temse.impl.options temse.impl.return-value})
 
 (def production
   "What users require to write and serve filters."
@@ -112,6 +112,11 @@
   (is (= []
          (filter #(re-find #"^temse\.(mta|test|report|replay|proxy|cli|impl\.(mta|command|proxy|capture))\b" (name %))
                  (reached production)))))
+
+(deftest composing-loads-the-rules-of-modifications-and-nothing-else-of-the-simulator
+  (is (= '#{temse.impl.mta.edit temse.impl.mta.postfix temse.impl.mta.sendmail temse.impl.mta.rules}
+         (set (filter #(re-find #"^temse\.(mta|test|report|replay|proxy|cli|impl\.(mta|command|proxy|capture))\b" (name %))
+                      (reached '#{temse.compose}))))))
 
 (deftest core-async-is-required-by-its-own-namespace-only
   (is (= '#{temse.async}

@@ -290,6 +290,11 @@
       (throw (lost member)))
     (assoc member :request @request)))
 
+(defn mail
+  "Returns what a log calls the mail of a connection by."
+  [^Connection connection]
+  (.mail connection))
+
 (defn asks-to-change?
   "Returns true if, by an agreement, a filter may change what later ones see."
   [^Agreement agreement]

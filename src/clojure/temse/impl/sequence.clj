@@ -565,8 +565,8 @@
        (some #(= :quarantine (:action %)) changes)))
 
 (defn- hold!
-  [{:keys [state]}]
-  (vswap! state assoc :final {:action :continue} :steps ())
+  [{:keys [state]} reply]
+  (vswap! state assoc :final (or reply {:action :continue}) :steps ())
   nil)
 
 (defn- after-end
@@ -577,7 +577,12 @@
       (take-changes! session part connection changes)
       (cond
         (against (verdict reply)) (finish! session part reply)
-        (holds? connection changes) (hold! session)))))
+        (holds? connection changes) (hold! session reply)))))
+
+(defn- adds-at-end?
+  "Returns true if what stands around a filter may add something to the message, wherever that is."
+  [{:keys [node status]}]
+  (and (:adds node) (not (:absent? @status)) (not= :absent (:done @status))))
 
 (defn- tell-end
   "Tells a part the end of the message. Where it is out already, what stands around it may add something."
@@ -587,7 +592,7 @@
       (there? part true)
       [(tell part {:event :end-of-message} (after-end part event))]
 
-      (and (:adds (:node part)) (not= :absent (:done @(:status part))))
+      (adds-at-end? part)
       (do (take-changes! session part connection (judged session part connection event []))
           nil))))
 
@@ -660,7 +665,7 @@
 (defn- out?
   "Returns true if no part has to do with the message any more, or with the client."
   [session ^EventType type]
-  (not-any? #(there? % (.inMessage type)) (parts session)))
+  (not-any? #(or (there? % (.inMessage type)) (adds-at-end? %)) (parts session)))
 
 (defn- skips?
   [session ^EventType type]
@@ -668,17 +673,11 @@
        (not (contains? (:kept @(:state session)) type))
        (not-any? #(hears? % type) (parts session))))
 
-(defn- without-why
-  [{:keys [action]}]
-  {:action action})
-
-(defn- end-reply
-  "All have let the message go on, or accepted it."
-  [session]
-  (when (every? #(= ActionType/ACCEPT (let [done (:done @(:status %))]
-                                        (when (map? done) (verdict done))))
-                (parts session))
-    [(without-why {:action :accept})]))
+(defn- accepts?
+  "Returns true if a part has accepted the message, or has nothing to do with it."
+  [{:keys [status]}]
+  (let [{:keys [absent? client-done done]} @status]
+    (or absent? client-done (= :absent done) (and done (= ActionType/ACCEPT (verdict done))))))
 
 (defn- answer
   "Returns the actions that answer the event."
@@ -689,7 +688,9 @@
       (.close connection))
     (cond
       (not (.mayAnswer (.agreement connection) type)) nil
-      (= EventType/END_OF_MESSAGE type) (into (vec changes) (if final [final] (end-reply session)))
+      (= EventType/END_OF_MESSAGE type) (cond-> (vec changes)
+                                         final (conj final)
+                                         (and (not final) (every? accepts? (parts session))) (conj {:action :accept}))
       final [final]
       (= EventType/UNKNOWN type) nil
       (out? session type) [{:action :accept}]

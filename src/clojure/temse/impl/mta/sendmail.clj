@@ -168,7 +168,8 @@
   (update fields place #(-> % (assoc :raw raw) (dissoc :made :gone))))
 
 (defn- pass-on-addition
-  "A field without a value cannot take a free place by a change, which would delete it."
+  "A field without a value cannot take a free place by a change, which would delete it: it is inserted, and
+  the list has a surplus place then."
   [[fields actions] {:keys [name value] :as given} raw]
   (let [place (first-place (free? name) fields)
         {old-name :name :keys [gone]} (when place (nth fields place))]
@@ -177,16 +178,24 @@
       [(add-header fields {:name name :raw raw}) (conj actions given)]
 
       (= "" value)
-      [(fill-free fields place raw)
-       (conj actions (assoc given :name old-name, :position (max 0 (dec (long place)))))]
+      [(-> (update fields place #(-> % (dissoc :gone) (assoc :surplus true)))
+           (edit/insert-at place {:name old-name :raw raw}))
+       (conj actions (assoc given :name old-name, :position (dec (long place))))]
 
       :else
       [(fill-free fields place raw)
        (conj actions (assoc given :action :change-header, :index (index-at fields place name)))])))
 
+(defn- pass-on-insertion
+  [[fields actions] {:keys [name position] :as given} raw]
+  (let [places (vec (keep-indexed #(when-not (:surplus %2) %1) fields))
+        place (get places (inc (long position)) (count fields))]
+    [(edit/insert-at fields place {:name name :raw raw})
+     (conj actions (assoc given :position (if (some :surplus fields) (dec (long place)) position)))]))
+
 (defn- pass-on-change
   [[fields actions] {:keys [name index value] :or {index 1} :as given} raw]
-  (let [seen? #(and ((user-field? name) %) (not (:gone %)))
+  (let [seen? #(and ((user-field? name) %) (not (or (:gone %) (:surplus %))))
         seen (keep-indexed #(when (seen? %2) %1) fields)
         place (or (nth seen (dec (max 1 (long index))) nil)
                   (last (keep-indexed #(when ((free? name) %2) %1) fields)))
@@ -206,16 +215,15 @@
   was deleted counts, and keeps its place; for the next filter it does not, and its place is free for
   another of its name."
   [fields actions leading-space?]
-  (reduce (fn [state {:keys [action name value position] :as given}]
+  (reduce (fn [state {:keys [action value position] :as given}]
             (let [raw (when value (edit/raw-value value leading-space? " "))]
               (case action
                 :add-header (if position
-                              [(insert-header (first state) position {:name name :raw raw})
-                               (conj (second state) given)]
+                              (pass-on-insertion state given raw)
                               (pass-on-addition state given raw))
                 :change-header (pass-on-change state given raw)
                 (update state 1 conj given))))
-          [(mapv #(cond-> % (not (or (:made %) (:raw %))) (assoc :gone true)) fields) []]
+          [(mapv #(cond-> % (not (or (:made %) (:raw %) (:surplus %))) (assoc :gone true)) fields) []]
           actions))
 
 ;; ---- parameters
