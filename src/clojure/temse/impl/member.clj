@@ -12,8 +12,7 @@
    (java.util.concurrent CompletableFuture ConcurrentLinkedQueue)
    (java.util.function Function)
    (temse.message Collector MessageStore)
-   (temse.protocol ActionFlag ActionType Agreement EventCodec EventType MacroStage MacroTable
-                   MilterException MilterException$Category Offer Packet PacketDecoder Request)
+   (temse.protocol ActionFlag ActionType Agreement EventCodec EventType MacroStage MacroTable MilterException MilterException$Category Offer Packet PacketDecoder Request)
    (temse.server Connection ConnectionEngine EngineOptions MilterFactory MilterHandler ServerListener)
    (temse.transport Conversation$End Conversation$Wish Link Output)))
 

@@ -24,9 +24,7 @@
   (:import
    (java.io InputStream)
    (temse.message Body Collector HeaderField Message MessageStore Mta)
-   (temse.protocol ActionCodec ActionFlag ActionType Agreement EventCodec EventType MacroStage
-                   MilterException MilterException$Category Negotiation Offer ProtocolFlag Request
-                   Request$Builder)
+   (temse.protocol ActionCodec ActionFlag ActionType Agreement EventCodec EventType MacroStage MilterException MilterException$Category Negotiation Offer ProtocolFlag Request Request$Builder)
    (temse.server Connection)
    (temse.transport Conversation$End)))
 
@@ -335,7 +333,7 @@
           verdict (verdict reply)]
       (condp contains? type
         #{:connect :hello} (when (#{ActionType/ACCEPT ActionType/REJECT ActionType/TEMPORARY_FAILURE}
-                                   (temse.impl.sequence/verdict own))
+                                  (temse.impl.sequence/verdict own))
                              (vswap! (:status part) assoc :client-done own))
         #{:recipient} (when (#{ActionType/ACCEPT ActionType/DISCARD} (temse.impl.sequence/verdict own))
                         (settle! part own))
@@ -689,8 +687,8 @@
     (cond
       (not (.mayAnswer (.agreement connection) type)) nil
       (= EventType/END_OF_MESSAGE type) (cond-> (vec changes)
-                                         final (conj final)
-                                         (and (not final) (every? accepts? (parts session))) (conj {:action :accept}))
+                                          final (conj final)
+                                          (and (not final) (every? accepts? (parts session))) (conj {:action :accept}))
       final [final]
       (= EventType/UNKNOWN type) nil
       (out? session type) [{:action :accept}]

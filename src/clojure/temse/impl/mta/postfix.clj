@@ -202,15 +202,15 @@
 
 (defn- apply-action
   [{:keys [host] :as state} leading-space? {:keys [action] :as given}]
-    (case action
-      (:add-header :change-header) (apply-to-fields state leading-space? given)
-      :add-recipient (if-let [recipient (added-recipient host given)]
-                       (add-recipient state recipient)
-                       state)
-      :delete-recipient (delete-recipient state given)
-      :change-sender (change-sender state given)
-      :quarantine (assoc state :quarantine (:reason given))
-      state))
+  (case action
+    (:add-header :change-header) (apply-to-fields state leading-space? given)
+    :add-recipient (if-let [recipient (added-recipient host given)]
+                     (add-recipient state recipient)
+                     state)
+    :delete-recipient (delete-recipient state given)
+    :change-sender (change-sender state given)
+    :quarantine (assoc state :quarantine (:reason given))
+    state))
 
 (defn edited
   "Returns the message after the modifications among the actions, with the Received field of Postfix
