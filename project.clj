@@ -18,10 +18,14 @@
   :description ~(get-in deps [:temse/pom :description])
   :license ~(get-in deps [:temse/pom :license])
   ;; The POM names all but Maven Central, and others would have to ask there, too.
-  :repositories ^:replace ~(filterv (comp #{"central"} first) lein/default-repositories)
+  :repositories ~(with-meta (filterv (comp #{"central"} first) lein/default-repositories) {:replace true})
   ;; The jar is a library: without this, Leiningen makes it start Clojure's REPL.
   :main nil
   :manifest {"Automatic-Module-Name" "temse"}
+  :jar-exclusions [#"[.]java$"]
+  :pom-location "target/"
+  ;; Each `lein jar` cleans first. What bin/temse runs from, and the tests keep, is also below target.
+  :clean-targets ["target/classes" "target/classes.stamp"]
   :dependencies ~(dependency-vectors (:deps deps))
   :source-paths ["src/clojure"]
   :java-source-paths ["src/java"]
