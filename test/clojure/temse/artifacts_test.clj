@@ -116,16 +116,22 @@
         jars [(artifacts/installed ".jar") (artifacts/jar-of "clojure")]
         classes (compiled project
                           ["-cp" (apply artifacts/class-path jars)]
-                          ["src/main/java/app/Main.java"])]
-    (is (= "X-Count: 2 from the class path\n"
-           (artifacts/ran project
-                          (artifacts/tool "java")
-                          (str "-Xlog:class+load:file=" log)
-                          "-cp"
-                          (apply artifacts/class-path classes jars)
-                          "app.Main")))
-    (is (empty? (re-seq #"clojure\.(?:core|spec|tools)\S*" (slurp log)))
-        "none of Clojure's namespaces is loaded")))
+                          ["src/main/java/app/Main.java"])
+        run #(apply artifacts/ran
+                    project
+                    (artifacts/tool "java")
+                    (str "-Xlog:class+load:file=" log)
+                    "-cp"
+                    (apply artifacts/class-path classes jars)
+                    "app.Main"
+                    %&)]
+    (is (= "X-Count: 2 from the class path\n" (run)))
+    (is (string/includes? (slurp log) "temse.server.MilterServer"))
+    (testing "none of Clojure's namespaces is loaded"
+      (is (empty? (re-seq #"clojure\.(?:core|spec|tools)\S*" (slurp log)))))
+    (testing "also if it prints maps, for which they are loaded"
+      (is (= "X-Count: 2 from the class path\n{:action :add-header, :name \"X-Count\", :value \"2\"}\n"
+             (run "print"))))))
 
 (deftest a-module-needs-no-jar-but-clojures
   (let [project (artifacts/project "module" @java-sources)

@@ -19,7 +19,10 @@ import temse.server.ServerOptions;
 import temse.server.Step;
 import temse.transport.Endpoint;
 
-/** Serves a mail over TCP and prints the header field that was added and where temse is. */
+/**
+ * Serves a mail over TCP and prints the header field that was added and where temse is; with an
+ * argument, also the action as a map.
+ */
 final class Main {
   private Main() {}
 
@@ -47,6 +50,9 @@ final class Main {
               + added.valAt(Keys.VALUE)
               + " from "
               + (MilterServer.class.getModule().isNamed() ? "a module" : "the class path"));
+      if (args.length > 0) {
+        System.out.println(added);
+      }
     }
   }
 }
