@@ -6,8 +6,8 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
+   [temse.filter :refer [message-filter]]
    [temse.mail :as mail]
-   [temse.message :refer [message-filter]]
    [temse.support :refer [thrown]]
    [temse.test :as mt])
   (:import

@@ -3,8 +3,8 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments :refer [fail]]
    [temse.impl.class-path :as class-path]
+   [temse.impl.command.arguments :as arguments :refer [fail]]
    [temse.impl.filter-file :as filter-file]
    [temse.impl.options :as options]
    [temse.record :as record]
@@ -17,7 +17,7 @@
 (set! *warn-on-reflection* true)
 
 (def command
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   {:usage ["temse replay DIR|FILE... --filter FILE.clj [OPTIONS] [-- ARGS...]"
            "temse replay DIR|FILE... --to ADDRESS [OPTIONS]"]
    :about ["Plays recordings to a filter as the recorded MTA would, and shows what it"
