@@ -92,6 +92,18 @@
     (doseq [path [nil "" "/srv/mail.git" "../temse.git" "./temse" "file:///srv/example.org/temse"]]
       (is (nil? (web-address path)) path))))
 
+(deftest what-does-not-compile-stays-unprepared
+  (let [tree (artifacts/clone "broken")
+        deps (edn/read-string (slurp "deps.edn"))]
+    (spit (io/file tree "src/java/temse/Broken.java") "class Broken {")
+    (is (string/includes? (artifacts/ran tree (artifacts/tool "java") "-cp"
+                                         (artifacts/class-path "." (System/getProperty "java.class.path"))
+                                         "clojure.main" "-e"
+                                         "(require 'build)
+                                          (println (try (build/compile-java nil) (catch Exception e (ex-message e))))")
+                          "Cannot compile src/java"))
+    (is (not (.exists (io/file tree (:ensure (:deps/prep-lib deps))))))))
+
 ;; Programs in Java
 
 (def ^:private java-sources
