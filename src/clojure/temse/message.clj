@@ -51,7 +51,7 @@
   [message actions {:keys [mta leading-space? refused made]
                     :or {mta :postfix}
                     :as options}]
-  (keys/check "a message" message mail/message-table)
+  (mail/check-message "a message" message)
   (keys/check "the options of delivered" options delivery-table)
   (check-actions actions)
   (let [{:keys [edited in-sending-order]} (rules/of mta)]
@@ -73,7 +73,7 @@
   ([message actions]
    (apply-actions message actions {}))
   ([message actions {:keys [mta leading-space? refused] :or {mta :postfix} :as options}]
-   (keys/check "a message" message mail/message-table)
+   (mail/check-message "a message" message)
    (keys/check "the options of apply-actions" options application-table)
    (check-actions actions)
    (let [{:keys [edited]} (rules/of mta)]

@@ -45,7 +45,7 @@
 (defn- check
   [{:keys [message agreement session] :as given}]
   (keys/check "what outcome is given" given table)
-  (keys/check "a message" (or message {}) mail/message-table)
+  (mail/check-message "a message" (or message {}))
   (keys/check "the :session of outcome" (or session {}) session-table)
   (events/check-offer (or agreement {})))
 

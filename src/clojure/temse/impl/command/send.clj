@@ -247,6 +247,10 @@
 (defn- connect
   "Returns a session on which the client has introduced itself."
   ^MtaSession [{[address] :words :keys [connect-host connect-address connect-port helo] :as parsed}]
+  (doseq [[option value] {"--connect-host" connect-host, "--connect-address" connect-address, "--helo" helo}
+          :let [problem (some->> value (keys/unfit :line))]
+          :when problem]
+    (fail option " " problem))
   (let [session ^MtaSession (told address true #(mt/connect-to address (mta-options parsed)))
         ip (or connect-address "192.0.2.1")]
     (told address
