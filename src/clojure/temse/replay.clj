@@ -15,6 +15,7 @@
     :conversation  ; what was played of the message before, with today's answers"
   (:require
    [clojure.string :as string]
+   [temse.impl.exchange :as exchange]
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
@@ -24,6 +25,7 @@
    [temse.record :as record]
    [temse.report :as report])
   (:import
+   (clojure.lang ExceptionInfo)
    (java.io Closeable File IOException)
    (java.net SocketException)
    (java.util.function Predicate)
@@ -212,6 +214,15 @@
    :exact? keys/truth
    :timeout (conj keys/milliseconds 30000)})
 
+(defn- check-given
+  "Returns a recording. Throws an IllegalArgumentException that names what is wrong in it."
+  [number {:keys [conversation file] :as recording}]
+  (try
+    (doall (map-indexed exchange/check conversation))
+    recording
+    (catch ExceptionInfo e
+      (throw (IllegalArgumentException. (str (or file (str "recording " number)) ": " (ex-message e)) e)))))
+
 (defn- all-recordings
   [given]
   (let [recordings (cond
@@ -222,7 +233,7 @@
       (throw (IllegalArgumentException.
                (str "recordings are maps with a :conversation, or the path of some, not "
                     (keys/shown given)))))
-    recordings))
+    (doall (map-indexed check-given recordings))))
 
 (defn- play-all
   [^String address recordings options]
@@ -257,7 +268,9 @@
   today's filter has refused or accepted. Packets that could not be decoded are not played either. Of a
   redacted recording what was taken out is not compared.
 
-  Throws an IOException where the filter cannot be reached.
+  Throws an IOException where the filter cannot be reached, and ex-info or an IllegalArgumentException
+  that names the file or number, exchange, key and value of a recording that is damaged: nothing is
+  played then.
 
     (replay \"recordings\" {:handlers handlers} {:ignore [\"Date\"]})"
   ([recordings filter]

@@ -12,14 +12,18 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.keys temse.impl.text temse.impl.difference temse.impl.failure}
+  '[#{temse.impl.text}
+    #{temse.impl.keys temse.impl.difference temse.impl.failure}
     #{temse.address}
     #{temse.impl.brief temse.action temse.report temse.simulate.edit temse.impl.arguments
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp temse.impl.console
       temse.impl.document temse.impl.load temse.impl.options temse.impl.poller
-      temse.impl.recording temse.impl.signals temse.impl.tap temse.impl.weight}
+      temse.impl.signals temse.impl.tap temse.impl.weight}
+    #{temse.impl.events}
+    #{temse.impl.exchange}
+    #{temse.impl.recording}
     #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
-      temse.impl.class-path temse.impl.conversation temse.impl.events temse.impl.filter-file
+      temse.impl.class-path temse.impl.conversation temse.impl.filter-file
       temse.impl.log temse.impl.pending temse.impl.redaction temse.impl.store}
     #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch
       temse.impl.ear temse.impl.negotiation temse.impl.outcome temse.impl.passage

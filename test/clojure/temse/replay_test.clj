@@ -80,10 +80,20 @@
           (run! #(mt/run-message session %) mails))
         (is (= [] (replay/replay (record/recordings recorder) filter)))))))
 
-(deftest a-recorded-offer-that-is-none-is-told
-  (let [damaged (assoc-in (first @recordings) [:conversation 0 :event :version] "6")]
-    (is (= ["in an offer, :version must be a number, not \"6\""]
-           (map :problem (replay/replay damaged filter-options))))))
+(deftest a-recording-with-a-wrong-value-is-refused-before-anything-is-played
+  (let [heard (atom 0)
+        filter {:handlers {:mail (fn [_ _] (swap! heard inc) nil)}}
+        [recording] @recordings
+        problem (fn [path value]
+                  (:message (support/thrown (replay/replay [recording (assoc-in recording path value)] filter))))]
+    (are [path value expected] (string/starts-with? (str (problem path value)) expected)
+      [:conversation 0 :event :version] "6"
+      "recording 1: exchange 1 is damaged: in the event :options, :version must be a number, not \"6\""
+      [:conversation 2 :event] {:event :nonsense}
+      "recording 1: exchange 3 is damaged: :event: there is no event :nonsense. The events are :abort :body"
+      [:conversation 1 :response] [{:action :quarantine, :reason 5}]
+      "recording 1: exchange 2 is damaged: in the action :quarantine, :reason must be a string, not 5")
+    (is (= 0 @heard))))
 
 (deftest every-mta-connection-is-played-with-its-macros
   (let [needs-macro {:handlers {:mail (fn [_ context]
