@@ -218,6 +218,22 @@
               (is (= {:event :unasked} event))
               (is (= [:surplus-reply :surplus-reply] (map :remark remarks))))))))))
 
+(deftest a-reply-that-is-missing-when-the-connection-ends-is-remarked-upon
+  (let [exchanges (LinkedBlockingQueue.)
+        next-one #(.poll exchanges 10 TimeUnit/SECONDS)]
+    (with-open [milter (ServerSocket. 0)]
+      (with-proxy [proxy (str (.getLocalPort milter)) {:on-exchange #(.put exchanges %)}]
+        (with-open [socket (support/dial (port proxy))]
+          (support/write-packet socket \M 60 62 0)
+          (with-open [accepted (.accept milter)]
+            (.readNBytes (.getInputStream accepted) 8))
+          (is (= -1 (.read (.getInputStream socket)))))
+        (let [{:keys [event response remarks]} (next-one)]
+          (is (= [:mail nil] [(:event event) response]))
+          (is (= [[:no-reply :mail "the milter sent no reply at :mail; Postfix defers by 451 4.7.1 and does without the milter from then on"]
+                  [:no-reply :mail "the milter sent no reply at :mail; Sendmail defers by 451 4.3.2 and does without the milter from then on"]]
+                 (map (juxt :remark :event :text) remarks))))))))
+
 (deftest an-on-exchange-that-throws-is-logged-and-disturbs-nothing
   (support/with-logs logs
     (milter/with-milter [server (assoc adding :port 0)]
