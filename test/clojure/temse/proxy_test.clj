@@ -6,6 +6,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.differential.peers :as peers]
+   [temse.impl.ear :as ear]
    [temse.milter :as milter]
    [temse.proxy :as proxy]
    [temse.record :as record]
@@ -233,6 +234,43 @@
           (is (= [[:no-reply :mail "the milter sent no reply at :mail; Postfix defers by 451 4.7.1 and does without the milter from then on"]
                   [:no-reply :mail "the milter sent no reply at :mail; Sendmail defers by 451 4.3.2 and does without the milter from then on"]]
                  (map (juxt :remark :event :text) remarks))))))))
+
+(deftest what-waits-for-replies-on-all-connections-together-is-bounded
+  (support/with-logs logs
+    (with-redefs [ear/most-held 1000000]
+      (let [told (atom [])
+            holdings (ear/holdings)
+            new-ear (fn [title]
+                      (ear/ear {:title title
+                                :tell (fn [task _] (task) true)
+                                :holdings holdings
+                                :on-exchange (fn [{:keys [event response]}]
+                                               (swap! told conj [title (:event event) response (:reason event)]))}))
+            body (concat [0 0 0xEA 0x61 (int \B)] (repeat 60000 65))
+            [a b] (map new-ear ["a" "b"])
+            hear (fn [{:keys [hear]} n] (dotimes [_ n] (hear :mta (byte-array (map unchecked-byte body)))))]
+        (hear a 10)
+        (hear b 6)
+        (is (= [] @told))
+        (testing "by cutting the one that holds the most"
+          (hear b 1)
+          (is (= {["a" :body nil nil] 10} (frequencies @told)))
+          (is (= ["a passes on, but is not decoded any more: together with others it holds too many bytes without replies"]
+                 (support/messages logs :warn))))
+        (testing "of which no more is decoded"
+          (reset! told [])
+          (hear a 1)
+          ((:end a))
+          (is (= [["a" :disconnect [] :cut]] @told)))
+        (testing "while the others go on, and room is there again"
+          (reset! told [])
+          ((:hear b) :milter (byte-array [0 0 0 1 (int \c)]))
+          (is (= [["b" :body [{:action :continue}] nil]] @told))
+          (hear b 9)
+          (is (= 1 (count @told)))
+          ((:end b))
+          (is (= ["b" :disconnect [] :connection-lost] (peek @told)))
+          (is (= 0 (aget ^longs (:total holdings) 0))))))))
 
 (deftest an-on-exchange-that-throws-is-logged-and-disturbs-nothing
   (support/with-logs logs
