@@ -6,6 +6,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.cli :as cli]
+   [temse.impl.arguments :as arguments]
    [temse.impl.filter-file :as filter-file]
    [temse.support :as support]
    [temse.test :as mt])
@@ -406,14 +407,39 @@
   (is (= 0 (with-address (fn [_process address]
                            (is (= {:accept 300} (play address 300))))))))
 
+(defn- start-in-shell
+  "Starts a script of sh with the command line of temse as its arguments."
+  ^Process [script & args]
+  (.start (ProcessBuilder. ^java.util.List
+                           (into ["sh" "-c" script "sh"
+                                  (str (System/getProperty "java.home") "/bin/java")
+                                  "-cp" (System/getProperty "java.class.path") "clojure.main" "-m" "temse.cli"]
+                                 args))))
+
 (deftest output-that-cannot-be-written-is-an-error
-  (let [command (into ["sh" "-c" "exec \"$@\" >/dev/full" "sh"]
-                      [(str (System/getProperty "java.home") "/bin/java") "-cp" (System/getProperty "java.class.path")
-                       "clojure.main" "-m" "temse.cli" "help"])
-        process (.start (ProcessBuilder. ^java.util.List command))
+  (let [process (start-in-shell "exec \"$@\" >/dev/full" "help")
         errors (slurp (.getErrorStream process))]
     (is (= [2 "temse: the output could not be written, or not all of it\n"]
            [(exit-code process) errors]))))
+
+(deftest a-reader-that-stops-is-no-error
+  (let [process (start-in-shell "exec \"$@\"" "help")]
+    (.close (.getInputStream process))
+    (is (= "" (slurp (.getErrorStream process))))
+    (is (= 0 (exit-code process)))))
+
+(deftest a-name-that-is-no-text-says-why-it-cannot-be-read
+  (let [problem "cannot be read: it has bytes that are no text in the locale's encoding, "
+        process (start-in-shell "exec \"$@\" \"$(printf 'm\\351')\"" "decode")]
+    (is (string/includes? (slurp (.getErrorStream process)) problem))
+    (is (= 2 (exit-code process)))
+    (with-directory {}
+      (fn [^File directory]
+        (let [shell #(.waitFor (.start (ProcessBuilder. ^"[Ljava.lang.String;" (into-array ["sh" "-c" % (str directory)]))))]
+          (is (= 0 (shell "echo > \"$0/$(printf 'm\\351')\"")))
+          (is (string/includes? (str (arguments/unreadable (first (.listFiles directory)))) problem))
+          (is (= 0 (shell "rm \"$0\"/m*"))))))
+    (is (= "there is no such file" (arguments/unreadable "/no/such")))))
 
 (deftest a-filter-whose-output-is-closed-serves-on
   (is (= 0 (with-address (fn [^Process process address]

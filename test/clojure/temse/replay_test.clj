@@ -5,6 +5,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.impl.command.replay :as command]
+   [temse.impl.console :as console]
    [temse.milter :as milter]
    [temse.record :as record]
    [temse.replay :as replay]
@@ -320,11 +321,26 @@
   (let [code (volatile! nil)
         output (support/printed
                  (vreset! code (try
-                                 (command/run args)
+                                 (with-redefs [console/log-briefly! (fn [_])]
+                                   (command/run args))
                                  (catch ExceptionInfo e
                                    (println (ex-message e))
                                    (:temse.cli/exit (ex-data e))))))]
     [@code output]))
+
+(deftest the-command-logs-problems-of-the-filter-in-one-line-each
+  (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))
+        file (File/createTempFile "filter_" ".clj")]
+    (spit file "{:mail (fn [_ _] (throw (Exception. \"no luck\")))}")
+    (with-open [recorder (record/recorder {:directory directory})]
+      (mt/run-message (record/record {:handlers {:mail (fn [_ _] nil)}} recorder) {}))
+    (let [process (support/process ["-m" "temse.cli" "replay" directory "--filter" (str file)])
+          lines (string/split-lines (slurp (.getInputStream process)))
+          logged (take-while #(not (re-find #"differs in" %)) lines)]
+      (is (= 1 (.waitFor process)))
+      (is (some #{"1 difference in 1 of 1 recording"} lines))
+      (is (= 1 (count (filter #(re-find #"SEVERE.*the handler of :mail failed: no luck" %) lines))))
+      (is (not-any? #(re-find #"(?i)java.util.logging|clojure.tools.logging" %) logged)))))
 
 (deftest the-command-tells-differences-and-its-exit-code-whether-there-are-any
   (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))

@@ -237,7 +237,8 @@ public final class MtaSession implements AutoCloseable {
    * response holds what the MTA makes of the answer. The {@code :remark} is {@code :mixed-body},
    * {@code :carriage-return}, {@code :early-quarantine}, {@code :not-agreed}, {@code
    * :malformed-reply}, {@code :surplus-reply}, {@code :bogus-answer} or {@code :no-reply}; after
-   * some of them the MTA defers the mail and does without the milter: the connection is closed then.
+   * some of them the MTA defers the mail and does without the milter: the connection is closed
+   * then.
    *
    * <p>Where the options ask for faults, a connection that dies is no exception: {@code :verdict}
    * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} tells how.

@@ -13,6 +13,7 @@
   (:import
    (java.io Closeable)
    (java.util.concurrent CountDownLatch)
+   (java.util.logging Level)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
@@ -82,7 +83,7 @@
         redact (redact/of-parsed command parsed)]
     (when (and redact (not record))
       (arguments/misused command "--redact goes with --record"))
-    (console/log-briefly!)
+    (console/log-briefly! Level/FINE)
     (if record
       (serve-recording options record redact)
       (serve options))
