@@ -15,7 +15,7 @@
    [temse.support :as support])
   (:import
    (clojure.lang ExceptionInfo)
-   (java.io ByteArrayInputStream DataInputStream File StringWriter)
+   (java.io ByteArrayInputStream DataInputStream File IOException OutputStream StringWriter)
    (java.lang ProcessHandle)
    (java.net InetAddress ServerSocket Socket)
    (java.nio.file Files)
@@ -424,6 +424,34 @@
                      (for [{:keys [headers]} (mail/read-mbox several)]
                        (map (into {} headers) ["Subject" "X-Seen"])))))
             two-mails))))))
+
+(deftest a-mail-that-cannot-be-written-is-an-error-and-nothing-is-left-of-it
+  (with-directory
+    (fn [directory]
+      (let [file (io/file directory "one.eml")
+            filling-up (fn [^OutputStream out _]
+                         (fn [_]
+                           (.write out (.getBytes "Subject: A"))
+                           (.flush out)
+                           (throw (IOException. "No space left on device"))))]
+        (with-filter [address {:mail (fn [_ _] nil)}]
+          (with-redefs-fn {#'send/message-writer filling-up}
+            (fn []
+              (let [{:keys [code error]} (run address "--output-message" file)]
+                (is (= 2 code))
+                (is (= (str "--output-message: " file " could not be written: No space left on device;"
+                            " what was written of it is deleted")
+                       error))
+                (is (not (.exists file))))))
+          (testing "on a device that is full"
+            (let [{:keys [code error]} (run address "--output-message" "/dev/full")]
+              (is (= 2 code))
+              (is (string/starts-with? (str error) "--output-message: /dev/full could not be written: "))
+              (is (.exists (io/file "/dev/full")))))
+          (testing "where no file can be made"
+            (let [{:keys [code error]} (run address "--output-message" (io/file directory "none" "a.eml"))]
+              (is (= 2 code))
+              (is (string/starts-with? (str error) (str "--output-message: " directory))))))))))
 
 ;; What is told, and the exit code
 

@@ -417,6 +417,22 @@
     #(mail/write-mbox out [%])
     #(.write out (mail/message-bytes %))))
 
+(defn- with-output-to
+  "Calls f with an output to the file. Of a file that cannot be written to its end nothing is left."
+  [path f]
+  (let [file (io/file path)
+        out (try
+              (io/output-stream file)
+              (catch IOException e
+                (fail "--output-message: " (ex-message e))))]
+    (try
+      (with-open [^OutputStream out out]
+        (f out))
+      (catch IOException e
+        (fail "--output-message: " path " could not be written: " (ex-message e)
+              (when (and (.isFile file) (.delete file))
+                "; what was written of it is deleted"))))))
+
 (defn- play-one-by-one
   [{:keys [output-message] :as parsed} entries]
   (let [{:keys [play close]} (conversations parsed)
@@ -432,8 +448,7 @@
                            (:verdict report :error))))))]
     (try
       (if output-message
-        (with-open [out (io/output-stream (io/file output-message))]
-          (play-all (message-writer out several?)))
+        (with-output-to output-message #(play-all (message-writer % several?)))
         (play-all identity))
       (finally
         (close)))))
