@@ -371,6 +371,32 @@
           (is (= 0 (.waitFor process)))
           (is (= [] (replay/replay recordings server))))))))
 
+(deftest a-command-that-cannot-write-its-recordings-passes-mail-on-and-ends-with-an-error
+  (milter/with-milter [server (assoc adding :port 0)]
+    (let [recordings (directory)
+          program `(do (require 'temse.impl.command.proxy 'temse.impl.recording)
+                       (with-redefs-fn {(resolve 'temse.impl.recording/write)
+                                        (fn [& _#] (throw (java.io.IOException. "No space left on device")))}
+                         (fn []
+                           (try
+                             ((resolve 'temse.impl.command.proxy/run)
+                              ["--listen" "inet:0@127.0.0.1" "--milter" ~(milter/milter-address server)
+                               "--record" ~recordings])
+                             (catch clojure.lang.ExceptionInfo e#
+                               (println (:temse.cli/exit (ex-data e#)) (ex-message e#)))))))
+          process (support/process ["-e" (pr-str program)])]
+      (with-open [output (io/reader (.getInputStream process))]
+        (let [next-line #(.readLine ^java.io.BufferedReader output)
+              [_ address] (re-find #"proxy listens on (\S+) for the milter at" (next-line))]
+          (is (= :accept (:verdict (mt/run-message address {}))))
+          (let [served (doall (take-while #(not (string/includes? % "connection closed")) (repeatedly next-line)))
+                _ (.destroy (.toHandle process))
+                lines (into (vec served) (take-while some?) (repeatedly next-line))]
+            (is (some #(re-find #"SEVERE a conversation could not be recorded.*No space left on device" %) lines))
+            (is (some #{(str "2 " recordings ": 1 conversation is missing, which could not be written; the log says why")}
+                      lines)))
+          (is (empty? (.list (File. ^String recordings)))))))))
+
 (deftest a-command-whose-output-nobody-reads-passes-mail-on
   (milter/with-milter [server (assoc adding :port 0)]
     (let [process (support/process ["-e" (pr-str `((requiring-resolve 'temse.impl.command.proxy/run)
