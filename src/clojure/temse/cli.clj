@@ -38,7 +38,7 @@ deferred or discarded, or something differs; 2 after an error.")
 (def ^:private plain-commands
   "Commands without options: what --help says of them, and what they do."
   {"demo" ["Plays three mails through an example filter and shows what happens."
-           #((requiring-resolve 'temse.demo/run))]
+           #((requiring-resolve 'temse.impl.command.demo/run))]
    "version" ["Prints the version." #(println "temse" (version))]})
 
 (def ^:private other-commands
@@ -48,8 +48,8 @@ deferred or discarded, or something differs; 2 after an error.")
   [title args]
   (let [[about f] (plain-commands title)
         command {:usage [(str "temse " title)], :about [about]}
-        misused (requiring-resolve 'temse.impl.arguments/misused)]
-    ((requiring-resolve 'temse.impl.arguments/run)
+        misused (requiring-resolve 'temse.impl.command.arguments/misused)]
+    ((requiring-resolve 'temse.impl.command.arguments/run)
      command
      args
      (fn [{:keys [words]}]
@@ -62,7 +62,7 @@ deferred or discarded, or something differs; 2 after an error.")
   [title]
   (let [meant ((requiring-resolve 'temse.impl.keys/closest)
                title (into other-commands (keys plain-commands)))]
-    ((requiring-resolve 'temse.impl.arguments/fail)
+    ((requiring-resolve 'temse.impl.command.arguments/fail)
      "there is no command " title (when meant (str ", did you mean " meant "?"))
      "; temse help shows all")))
 
@@ -95,7 +95,7 @@ deferred or discarded, or something differs; 2 after an error.")
   [args]
   (when-let [argument (some #(when (string/includes? % "\uFFFD") %) args)]
     (throw (ex-info (str "the argument " argument " cannot be read: "
-                         ((requiring-resolve 'temse.impl.arguments/undecodable) argument))
+                         ((requiring-resolve 'temse.impl.command.arguments/undecodable) argument))
                     {::exit 2}))))
 
 (def ^:private serving

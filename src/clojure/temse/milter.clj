@@ -1,5 +1,5 @@
 (ns temse.milter
-  "The public API.
+  "Milters: start and stop servers, write handlers, answer events, read macros.
 
   The building blocks are
   * an event map: what the MTA told us,
@@ -34,11 +34,11 @@
   (:require
    [clojure.string :as string]
    [clojure.tools.logging :as log]
+   [temse.impl.handler :as handler]
    [temse.impl.keys :as keys]
    [temse.impl.log]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.server :as server]
    [temse.impl.text :as text])
   (:import
    (java.io Closeable)
@@ -311,7 +311,7 @@
   (let [options (checked given)
         server-options (options/server options)]
     (check-use given options)
-    (doto (->Milter (MilterServer/start (server/factory options) server-options (listener options))
+    (doto (->Milter (MilterServer/start (handler/factory options) server-options (listener options))
                     (atom options))
       (as-> milter (swap! running conj milter)))))
 
@@ -413,7 +413,7 @@
                                  (str option " cannot change while the milter serves, from "
                                       (keys/shown before) " to " (keys/shown after)
                                       "; stop it and start it again"))))
-    (.replace server (server/factory options) (options/engine options) (listener options))
+    (.replace server (handler/factory options) (options/engine options) (listener options))
     (reset! options-now options)
     nil))
 
@@ -509,7 +509,7 @@
   "Returns a Java MilterFactory made of the same options as start-milter, for MilterServer and
   MtaClient. Where to listen is not needed."
   ^MilterFactory [options]
-  (server/factory (checked options)))
+  (handler/factory (checked options)))
 
 ;; ---- reference
 

@@ -8,11 +8,11 @@
       …)"
   (:require
    [clojure.tools.logging :as log]
-   [temse.impl.ear :as ear]
    [temse.impl.keys :as keys]
    [temse.impl.log :as log-text]
    [temse.impl.options :as options]
-   [temse.impl.passage :as passage]
+   [temse.impl.proxy.decoder :as decoder]
+   [temse.impl.proxy.passage :as passage]
    [temse.record :as record])
   (:import
    (java.io Closeable IOException)
@@ -118,16 +118,16 @@
         listen (endpoint :listen options)
         hearers (keep identity [(some-> recorder record/hearer) on-exchange])
         on-exchange (apply juxt (map #(log-text/guarded name %) (or (seq hearers) [identity])))
-        {:keys [tell say stop]} (ear/teller name)
+        {:keys [tell say stop]} (decoder/teller name)
         {:keys [passage unreachable stop-passages]} (passage/passages name milter)
-        holdings (ear/holdings)
+        holdings (decoder/holdings)
         ids (AtomicLong.)
         converse (fn [^Link link]
                    (let [id (.incrementAndGet ids)]
-                     (passage id link (ear/ear {:title (str name " " id " " (.peer link))
-                                                :tell tell
-                                                :holdings holdings
-                                                :on-exchange #(on-exchange (assoc % :id id, :peer (.peer link)))}))))
+                     (passage id link (decoder/ear {:title (str name " " id " " (.peer link))
+                                                    :tell tell
+                                                    :holdings holdings
+                                                    :on-exchange #(on-exchange (assoc % :id id, :peer (.peer link)))}))))
         sockets (try
                   (SocketServer/start [listen]
                                       (transport-options options)

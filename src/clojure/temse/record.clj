@@ -25,12 +25,12 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [clojure.tools.logging :as log]
-   [temse.impl.conversation :as conversation]
    [temse.impl.keys :as keys]
-   [temse.impl.recording :as recording]
-   [temse.impl.redaction :as redaction]
-   [temse.impl.store :as store]
-   [temse.impl.weight :as weight])
+   [temse.impl.recording.conversation :as conversation]
+   [temse.impl.recording.file :as recording-file]
+   [temse.impl.recording.redaction :as redaction]
+   [temse.impl.recording.store :as store]
+   [temse.impl.recording.weight :as weight])
   (:import
    (java.io Closeable File)
    (java.time Instant)
@@ -359,7 +359,7 @@
 
   Throws ex-info that names the file where it holds none."
   [file]
-  (recording/read-file (io/file file)))
+  (recording-file/read-file (io/file file)))
 
 (defn read-recordings
   "Returns the recordings in a file, or in a directory, the oldest first.
@@ -369,9 +369,9 @@
   (let [file (io/file file-or-directory)]
     (if (.isDirectory file)
       (store/read-all file)
-      [(recording/read-file file)])))
+      [(recording-file/read-file file)])))
 
 (defn recording-text
   "Returns the text of a recording as it stands in a file, with all bodies in it."
   [recording]
-  (recording/text recording (constantly nil)))
+  (recording-file/text recording (constantly nil)))

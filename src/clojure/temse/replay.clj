@@ -1,5 +1,5 @@
 (ns temse.replay
-  "Recordings, played to today's filter as the recorded MTA would: what does it answer differently?
+  "Plays recordings to today's filter, as the recorded MTA would, and reports what it answers differently.
 
     (print-differences (replay \"recordings\" options))
 
@@ -15,12 +15,13 @@
     :conversation  ; what was played of the message before, with today's answers"
   (:require
    [clojure.string :as string]
-   [temse.impl.exchange :as exchange]
    [temse.impl.keys :as keys]
+   [temse.impl.line :as line]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.outcome :as outcome]
-   [temse.impl.tap :as tap]
+   [temse.impl.recording.conversation :as conversation]
+   [temse.impl.recording.exchange :as exchange]
+   [temse.impl.regression :as regression]
    [temse.milter :as milter]
    [temse.record :as record]
    [temse.report :as report])
@@ -59,7 +60,7 @@
   "Returns the difference between the recorded answer and today's, nil for none."
   [{:keys [played message spaces]} [number {:keys [event] expected :response}] actual
    {:keys [name] :as options} problem]
-  (let [differs (outcome/differs event expected actual (merge options spaces))]
+  (let [differs (regression/differs event expected actual (merge options spaces))]
     (when (seq differs)
       (cond-> {:recording name
                :exchange number
@@ -88,7 +89,7 @@
          (content? event)
          (not= :end-of-message (:event event))
          (= #{:verdict} differs)
-         (outcome/lets-pass? expected))
+         (regression/lets-pass? expected))
     (assoc state :pending difference)
 
     :else
@@ -105,7 +106,7 @@
   [state [_ {:keys [event]} :as numbered] actual nanos options problem]
   (-> state
       (update :played conj {:event event, :response actual, :nanos nanos})
-      (cond-> (not (:stage event)) (assoc :passes? (and (some? actual) (outcome/lets-pass? actual))))
+      (cond-> (not (:stage event)) (assoc :passes? (and (some? actual) (regression/lets-pass? actual))))
       (reported (difference state numbered actual options problem) options)))
 
 (defn- settled-before
@@ -116,12 +117,12 @@
     (or exact? (not (.owesReply (EventType/ofKeyword (:event event)))))
     state
 
-    (and pending (outcome/lets-pass? response) (not= :end-of-message (:event event)))
+    (and pending (regression/lets-pass? response) (not= :end-of-message (:event event)))
     state
 
     pending
     (cond-> state
-      (seq (outcome/differs event response [(peek (:actual pending))] (merge options spaces))) with-pending
+      (seq (regression/differs event response [(peek (:actual pending))] (merge options spaces))) with-pending
       true (dissoc :pending))
 
     passes?
@@ -177,7 +178,7 @@
     (vreset! heard nil)
     (.say script [(with-space event spaces)])
     (if-let [{:keys [response nanos remarks]} @heard]
-      (cond-> (exchanged state numbered (tap/joined response) (or nanos 0) options nil)
+      (cond-> (exchanged state numbered (conversation/joined response) (or nanos 0) options nil)
         remarks (with-remarks state remarks))
       (settled-before state numbered options))))
 
@@ -243,7 +244,7 @@
                                (play endpoint recording (-> options
                                                             (assoc :name (or file number)
                                                                    :redacted? (boolean redacted))
-                                                            (update :ignore outcome/ignoring)))))
+                                                            (update :ignore regression/ignoring)))))
                 cat)
           recordings)))
 
@@ -293,11 +294,11 @@
   (cond
     (nil? actions) [(if problem (str "no answer: " problem) "no answer")]
     (= [] actions) ["continue"]
-    :else (mapv report/action-text actions)))
+    :else (mapv line/action-text actions)))
 
 (defn- agreement-lines
   [[answer]]
-  (for [k outcome/agreed-keys
+  (for [k regression/agreed-keys
         :let [value (get answer k)]
         :when value]
     (str (name k) " " (string/join " " (if (set? value) (map name (sort value)) [value])))))
@@ -316,10 +317,10 @@
 (defn- difference-lines
   [{:keys [recording exchange differs event conversation remarks] :as difference}]
   (concat
-    [(str recording ", exchange " exchange ", " (report/event-text event) ": differs in "
+    [(str recording ", exchange " exchange ", " (line/event-text event) ": differs in "
           (string/join ", " (map name (sort differs))))]
     (report/ladder {:conversation (remove #(= :define-macro (:event (:event %))) conversation)})
-    [(str "  MTA  --> " (report/event-text event))]
+    [(str "  MTA  --> " (line/event-text event))]
     (map #(str "     " (subs % 0 2) "<-- " (subs % 2)) (compared-lines difference))
     (map #(str "        !  " (report/remark-text %)) remarks)))
 

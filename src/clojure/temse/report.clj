@@ -5,119 +5,12 @@
    [clojure.string :as string]
    [temse.impl.difference :as difference]
    [temse.impl.keys :as keys]
+   [temse.impl.line :as line]
    [temse.impl.text :as text])
   (:import
    (temse.protocol Printable Text)))
 
 (set! *warn-on-reflection* true)
-
-(def ^:private widest-text 60)
-
-(def ^:private widest-word 320)
-
-(def ^:private widest-line 2000)
-
-(def ^:private most-words 20)
-
-(defn- plain
-  "Returns the text of a value, of one that is no text or name its class: printing it may be a user's
-  code, or have no end."
-  ^String [value]
-  (cond
-    (nil? value) ""
-    (string? value) value
-    (keyword? value) (name value)
-    (or (int? value) (double? value) (symbol? value) (char? value) (boolean? value)) (str value)
-    :else (str "(" (.getName (class value)) ")")))
-
-(defn- shortened
-  [value]
-  (let [text (plain value)
-        beginning (subs text 0 (min (count text) (* 2 (long widest-text))))]
-    (Printable/of ^String (string/replace beginning #"\r?\n" "\\\\n") (int widest-text))))
-
-(defn- word
-  [value]
-  (Printable/of (plain value) (int widest-word)))
-
-(defn- words
-  "Returns the values that are there and, one by one, those of a collection in one text."
-  [values more]
-  (let [more (if (sequential? more) more (when (some? more) [more]))
-        shown (take most-words more)]
-    (string/join " " (concat (map word (remove nil? values))
-                             (map word shown)
-                             (when (seq (drop most-words more)) ["..."])))))
-
-(defmacro ^:private line
-  "Returns what the body returns, a text, as a printable line, whatever goes wrong."
-  [what & body]
-  `(try
-     (Printable/of ^String (do ~@body) (int widest-line))
-     (catch Throwable problem#
-       (str ~what " that cannot be shown: " (.getName (class problem#))))))
-
-(defn- body-text
-  [body]
-  (cond
-    (string? body) (str (count body) " characters")
-    (bytes? body) (str (alength ^bytes body) " bytes")
-    :else "new body"))
-
-(defn- undecodable-text
-  [{:keys [code data problem]}]
-  (str "packet " (if (<= 33 (long code) 126) (str "'" (char code) "'") (text/formatted "0x%02x" code))
-       " of " (alength ^bytes data) " bytes, not decoded: " (plain problem)))
-
-(defn event-text
-  "Returns an event in one printable line, in the words of SMTP where there are some. Takes any map."
-  [event-map]
-  (let [field #(get event-map %)
-        event (field :event)]
-    (line "an event"
-          (case event
-            :options (str "options version " (word (field :version)))
-            :connect (words ["connect" (field :host-name) (field :address) (field :port)] nil)
-            :hello (str "hello " (word (field :greeting)))
-            :mail (words ["mail" (field :sender)] (field :options))
-            :recipient (words ["recipient" (field :address)] (field :options))
-            :header (str "header " (word (field :name)) ": " (shortened (field :value)))
-            :body (str "body, " (body-text (or (field :data) (byte-array 0))))
-            :unknown (str "unknown " (shortened (field :command)))
-            :undecodable (undecodable-text event-map)
-            :define-macro (str "define-macro " (word (or (field :stage) :unknown)) " "
-                               (string/join " " (map (fn [[k v]] (str (word k) "=" (word v)))
-                                                     (take most-words (field :definitions)))))
-            (:message-end :disconnect) (str (name event) " (" (word (field :reason)) ")")
-            (word event)))))
-
-(defn action-text
-  "Returns an action in one printable line. Takes any map."
-  [action-map]
-  (let [field #(get action-map %)
-        action (field :action)]
-    (line "an action"
-          (case action
-            :reply-code (str (word (field :smtp-code)) " "
-                             (when-let [code (field :enhanced-code)] (str (word code) " "))
-                             (shortened (field :text)))
-            (:add-header :insert-header)
-            (str (name action) " " (when-let [p (field :position)] (str "at " (word p) " "))
-                 (word (field :name)) ": " (shortened (field :value)))
-            (:change-header :delete-header)
-            (let [which (str (word (field :name)) " " (word (or (field :index) 1)))]
-              (if (and (= :change-header action) (some? (field :value)))
-                (str "change-header " which ": " (shortened (field :value)))
-                (str "delete-header " which)))
-            (:change-body :replace-body) (str "change-body, " (body-text (field :body)))
-            (:add-recipient :delete-recipient :change-sender)
-            (words [action (field :address)] (field :parameters))
-            :quarantine (str "quarantine " (shortened (field :reason)))
-            :options (str "options version " (word (field :version)))
-            :undecodable (undecodable-text action-map)
-            (if (and (nil? action) (= :options (field :event)))
-              (event-text action-map)
-              (word (or action (field :event))))))))
 
 (defn- flags-text
   "Returns an offer or the answer to it with its flags."
@@ -148,13 +41,13 @@
 (defn error-lines
   "Returns an error of a result as lines: what failed, and the filter's own lines in its stack trace."
   [{:keys [explanation trace]}]
-  (cons (str "       !!! " (Printable/of ^String (plain explanation) (int widest-line)))
-        (map #(str "           at " (Printable/of ^String (plain %) (int widest-line))) trace)))
+  (cons (str "       !!! " (line/printable explanation))
+        (map #(str "           at " (line/printable %)) trace)))
 
 (defn remark-text
   "Returns in one printable line what an MTA makes of an answer, one of the :remarks of a result."
   [{:keys [text]}]
-  (Printable/of ^String (plain text) (int widest-line)))
+  (line/printable text))
 
 (defn- time-text
   [{:keys [nanos millis]}]
@@ -172,20 +65,20 @@
       (when (and (nil? response) (contains? exchange :response))
         ["no answer"])
       (when problem
-        [(word problem)]))))
+        [(line/word problem)]))))
 
 (defn- step-lines
   "Returns the lines of an exchange, which a number of its connection or a mark may precede."
   [{:keys [id event pass? errors remarks] ::keys [below] :as exchange} flags?]
-  (let [text #(if (and flags? (= :options (:event %))) (line "options" (flags-text %)) (%2 %))
+  (let [text #(if (and flags? (= :options (:event %))) (line/line "options" (flags-text %)) (%2 %))
         mark (cond
                id (text/formatted "%4d  " id)
                (false? pass?) "! "
                :else "  ")]
     (concat
       (when-not (= :unasked (:event event))
-        [(str mark "MTA  --> " (text event event-text))])
-      (map #(str mark "     <-- " %) (answer-lines exchange #(text % action-text)))
+        [(str mark "MTA  --> " (text event line/event-text))])
+      (map #(str mark "     <-- " %) (answer-lines exchange #(text % line/action-text)))
       (map #(str mark "      !  " (remark-text %)) remarks)
       (mapcat error-lines errors)
       below)))
@@ -208,7 +101,7 @@
   [[{:keys [event errors]} :as run]]
   (let [shown (if (seq errors) 1 8)]
     (mapcat #(if (string? %) [%] (step-lines % false))
-            (left-out run shown 3 #(str "       ... " % " more " (word (:event event)) " events, answered alike")))))
+            (left-out run shown 3 #(str "       ... " % " more " (line/word (:event event)) " events, answered alike")))))
 
 (defn- with-errors
   "Returns the exchanges of a result, each with its own :errors, and the errors of none of them."
@@ -250,7 +143,7 @@
   [before after]
   (mapcat (fn [[mark lines]]
             (let [[start end what] (if (= "  " mark) [3 3 "unchanged"] [50 10 "more"])]
-              (map #(str mark (Printable/of ^String % (int widest-line)))
+              (map #(str mark (line/printable %))
                    (left-out lines start end #(str "... " % " " what " lines")))))
           (difference/runs before after)))
 
@@ -266,9 +159,9 @@
          (name verdict))
        " at " (name at)
        (when (= :reply-code (:action reply))
-         (str ": " (action-text reply)))
+         (str ": " (line/action-text reply)))
        (when problem
-         (str ": " (word problem)))))
+         (str ": " (line/word problem)))))
 
 (defn print-report
   "Prints a report of temse.test/run-message: the ladder, the verdict, and the mail before and after

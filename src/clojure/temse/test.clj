@@ -20,20 +20,19 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.brief]
-   [temse.impl.dispatch :as dispatch]
    [temse.impl.events :as events]
    [temse.impl.failure :as failure]
    [temse.impl.keys :as keys]
    [temse.impl.log]
+   [temse.impl.mta.rules :as rules]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.pending :as pending]
+   [temse.impl.return-value :as return-value]
    [temse.mail :as mail]
-   [temse.message :as message]
    [temse.milter :as milter]
+   [temse.mta :as mta]
    [temse.report :as report]
-   [temse.simulate :as simulate]
-   [temse.simulate.rules :as rules]
    [temse.test.expect :as expect])
   (:import
    (java.io Closeable IOException)
@@ -398,7 +397,7 @@
 
     :else
     (let [mta (mta session)
-          {:keys [smtp fate]} (simulate/outcome {:mta mta
+          {:keys [smtp fate]} (mta/outcome {:mta mta
                                                  :message sent
                                                  :conversation conversation
                                                  :agreement (agreement session)})
@@ -408,11 +407,11 @@
              :smtp smtp
              :fate fate
              :message (when (#{:delivered :held} fate)
-                        (message/apply-actions ((:received (rules/of mta)) sent) modifications
-                                               {:mta mta
-                                                :refused refused
-                                                :read? true
-                                                :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))))
+                        (mta/apply-actions ((:received (rules/of mta)) sent) modifications
+                          {:mta mta
+                           :refused refused
+                           :read? true
+                           :leading-space? (.agreed session ProtocolFlag/LEADING_SPACE)}))))))
 
 (defn- greeted
   "Returns a session whose SMTP client has said hello."
@@ -508,7 +507,7 @@
     :responses     ; vector of [event actions]
     :conversation  ; vector of {:event :response :nanos}
     :sent          ; the message as it was, a map
-    :smtp          ; what the SMTP client hears at each stage, see temse.simulate/outcome
+    :smtp          ; what the SMTP client hears at each stage, see temse.mta/outcome
     :fate          ; :delivered, :held, :refused, :deferred, :discarded or :no-recipients
     :message       ; the message as the MTA would deliver it, nil if it does not
     :agreement     ; the filter's answer to the offer
@@ -869,7 +868,7 @@
   (doseq [k (keys given)]
     (when-let [option (misspelt k)]
       (throw (keys/no-such k k (str "there is no key " k " in the options of context") [option] nil))))
-  (dispatch/check-context "temse.test/context" (assoc given :milter/connection nil) nil))
+  (return-value/check-context "temse.test/context" (assoc given :milter/connection nil) nil))
 
 (defn- progress?
   [{:keys [action]}]
@@ -997,12 +996,12 @@
         sent (::sent before)
         _ (some-> sent (reset! {:actions [], :checked? true}))
         returned (awaited (when handler (handler e before)))
-        actions (dispatch/actions-of e returned)]
+        actions (return-value/actions-of e returned)]
     (when sent
       (check-answer type handler (:milter/connection before) (into (:actions @sent) actions)))
     (cond-> (if (map? returned)
-              (-> (dispatch/next-context before returned)
-                  (dispatch/at-event (:milter/connection before))
+              (-> (return-value/next-context before returned)
+                  (return-value/at-event (:milter/connection before))
                   (merge (select-keys before [::sent])))
               before)
       actions (assoc :milter/response (vec actions))

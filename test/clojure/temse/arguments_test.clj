@@ -3,7 +3,7 @@
   (:require
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
-   [temse.impl.arguments :as arguments]
+   [temse.impl.command.arguments :as arguments]
    [temse.impl.command.decode :as decode]
    [temse.impl.command.proxy :as proxy]
    [temse.impl.command.replay :as replay]

@@ -5,10 +5,10 @@
    [clojure.test :refer [deftest is testing]]
    [temse.action :as act]
    [temse.async]
-   [temse.check :as check]
    [temse.milter :as milter :refer [respond]]
    [temse.support :as support :refer [with-handler with-logs]]
-   [temse.test :as mt]))
+   [temse.test :as mt]
+   [temse.test.check :as check]))
 
 (set! *warn-on-reflection* true)
 

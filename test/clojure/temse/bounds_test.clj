@@ -4,7 +4,7 @@
   (:require
    [clojure.test :refer [deftest is testing]]
    [temse.action :as act]
-   [temse.message :as message]
+   [temse.filter :as filter]
    [temse.milter :as milter]
    [temse.support :as support]
    [temse.test :as mt])
@@ -290,10 +290,10 @@
                                                    [(act/accept)]
                                                    [(act/discard)])))}}
                  "a filter that gets whole messages"
-                 {:handlers (message/message-filter (fn [{:keys [headers]} _]
-                                                      (if (= 9000 (count headers))
-                                                        [(act/accept)]
-                                                        [(act/discard)])))}}]
+                 {:handlers (filter/message-filter (fn [{:keys [headers]} _]
+                                                     (if (= 9000 (count headers))
+                                                       [(act/accept)]
+                                                       [(act/discard)])))}}]
     (doseq [[what options] filters]
       (testing what
         (milter/with-milter [server (assoc options :port 0)]

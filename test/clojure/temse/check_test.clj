@@ -4,11 +4,11 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
-   [temse.check :as check]
    [temse.impl.filter-file :as filter-file]
    [temse.milter :as milter :refer [message respond update-message]]
    [temse.support :refer [thrown with-logs]]
-   [temse.test :as mt]))
+   [temse.test :as mt]
+   [temse.test.check :as check]))
 (set! *warn-on-reflection* true)
 
 (defn- checked

@@ -6,7 +6,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.cli :as cli]
-   [temse.impl.arguments :as arguments]
+   [temse.impl.command.arguments :as arguments]
    [temse.impl.filter-file :as filter-file]
    [temse.support :as support]
    [temse.test :as mt])

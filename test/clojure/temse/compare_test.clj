@@ -3,8 +3,8 @@
    [clojure.string :as string]
    [clojure.test :refer [deftest is]]
    [temse.action :as act]
-   [temse.compare :refer [compare-mtas print-comparison]]
-   [temse.milter :refer [respond]]))
+   [temse.milter :refer [respond]]
+   [temse.test.compare :refer [compare-mtas print-comparison]]))
 
 (set! *warn-on-reflection* true)
 

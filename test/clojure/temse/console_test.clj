@@ -3,7 +3,7 @@
   (:require
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
-   [temse.impl.console :as console])
+   [temse.impl.command.console :as console])
   (:import
    (java.io ByteArrayOutputStream IOException OutputStream)
    (java.util.logging Level LogRecord)))

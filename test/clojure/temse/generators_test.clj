@@ -7,13 +7,13 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
-   [temse.check :as check]
-   [temse.generators :as generators]
+   [temse.impl.mta.edit :as edit]
    [temse.mail :as mail]
    [temse.milter :as milter]
-   [temse.simulate.edit :as edit]
    [temse.support :as support]
-   [temse.test :as mt])
+   [temse.test :as mt]
+   [temse.test.check :as check]
+   [temse.test.generators :as generators])
   (:import
    (temse.protocol Text)))
 
@@ -195,7 +195,7 @@
                         (remove #(string/includes? % "test.check"))
                         (string/join ":"))
         {:keys [exit err]} (shell/sh java "-cp" class-path "clojure.main"
-                                     "-e" "(set! *e nil) (require 'temse.check)")]
+                                     "-e" "(set! *e nil) (require 'temse.test.check)")]
     (testing err
       (is (pos? (long exit)))
-      (is (string/includes? err "temse.generators requires test.check")))))
+      (is (string/includes? err "temse.test.generators requires test.check")))))

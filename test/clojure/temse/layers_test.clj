@@ -14,31 +14,38 @@
   "Namespaces from bottom to top. Those of one layer do not require each other."
   '[#{temse.impl.text}
     #{temse.impl.keys temse.impl.difference temse.impl.failure}
-    #{temse.address}
-    #{temse.impl.brief temse.action temse.report temse.simulate.edit temse.impl.arguments
-      temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp temse.impl.console
-      temse.impl.document temse.impl.load temse.impl.options temse.impl.poller
-      temse.impl.signals temse.impl.tap temse.impl.weight}
+    #{temse.address temse.impl.line}
+    #{temse.action temse.report
+      temse.impl.brief temse.impl.options temse.impl.poller
+      temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
+      temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
+      temse.impl.command.load temse.impl.command.signals
+      temse.impl.mta.edit temse.impl.proxy.tap temse.impl.recording.weight}
     #{temse.impl.events}
-    #{temse.impl.exchange}
-    #{temse.impl.recording}
-    #{temse.impl.capture.frames temse.mail temse.simulate.postfix temse.simulate.sendmail temse.test.expect
-      temse.impl.class-path temse.impl.conversation temse.impl.filter-file
-      temse.impl.log temse.impl.pending temse.impl.redaction temse.impl.store}
-    #{temse.async temse.generators temse.record temse.simulate.rules temse.impl.dispatch
-      temse.impl.ear temse.impl.negotiation temse.impl.outcome temse.impl.passage
-      temse.impl.command.redact}
-    #{temse.proxy temse.impl.command.decode temse.impl.command.mails temse.impl.server}
+    #{temse.impl.recording.exchange}
+    #{temse.impl.recording.file}
+    #{temse.mail temse.test.expect
+      temse.impl.class-path temse.impl.filter-file temse.impl.log temse.impl.pending
+      temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
+      temse.impl.recording.conversation temse.impl.recording.redaction temse.impl.recording.store}
+    #{temse.async temse.record temse.test.generators
+      temse.impl.negotiation temse.impl.regression temse.impl.return-value
+      temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
+    #{temse.mta temse.proxy temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
     #{temse.milter temse.impl.command.proxy}
-    #{temse.message temse.replay temse.impl.command.run}
-    #{temse.simulate temse.impl.command.replay}
-    #{temse.test}
-    #{temse.check temse.compare temse.demo temse.impl.command.send}
+    #{temse.filter temse.replay temse.impl.command.run}
+    #{temse.test temse.impl.command.replay}
+    #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
     #{temse.cli}])
 
 (def engine-room
   "The namespaces that may meet the Java server."
-  '#{temse.impl.server temse.impl.options temse.impl.log temse.impl.dispatch temse.milter temse.test temse.check})
+  '#{temse.milter temse.test temse.test.check
+     temse.impl.handler temse.impl.log temse.impl.options temse.impl.return-value})
+
+(def production
+  "What users require to write and serve filters."
+  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.address temse.record})
 
 (defn- read-forms
   [^File file]
@@ -96,6 +103,19 @@
   (doseq [[namespace [ns-form]] @sources
           :when (contains? (imported-packages ns-form) 'temse.server)]
     (is (contains? engine-room namespace))))
+
+(defn- reached
+  "Returns the namespaces of the library that are loaded with some of them."
+  [namespaces]
+  (let [ours (set (keys @sources))]
+    (loop [found (set namespaces)]
+      (let [more (into found (comp (mapcat #(required (first (@sources %)))) (filter ours)) found)]
+        (if (= found more) found (recur more))))))
+
+(deftest serving-loads-no-simulator-no-test-partner-no-printer-and-no-command
+  (is (= []
+         (filter #(re-find #"^temse\.(mta|test|report|replay|proxy|cli|impl\.(mta|command|proxy|capture))\b" (name %))
+                 (reached production)))))
 
 (deftest core-async-is-required-by-its-own-namespace-only
   (is (= '#{temse.async}

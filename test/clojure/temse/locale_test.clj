@@ -8,8 +8,8 @@
    [temse.action :as act]
    [temse.impl.text :as text]
    [temse.milter :as milter]
+   [temse.mta :as mta]
    [temse.report :as report]
-   [temse.simulate :as simulate]
    [temse.test :as mt])
   (:import
    (java.io File)
@@ -48,7 +48,7 @@
          [verdict modifications (report/mail-lines message)]))
     (doseq [mta [:postfix :sendmail]]
       (in-every-locale #(let [{:keys [sent conversation]} (mt/run-message filter mail)]
-                          (-> (simulate/outcome {:mta mta, :message sent, :conversation conversation})
+                          (-> (mta/outcome {:mta mta, :message sent, :conversation conversation})
                               (update :message report/mail-lines)))))))
 
 (deftest a-ladder-is-the-same

@@ -6,9 +6,9 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
+   [temse.filter :refer [message-filter]]
    [temse.mail :as mail]
-   [temse.message :as message :refer [message-filter]]
-   [temse.simulate :as simulate]
+   [temse.mta :as mta]
    [temse.support :refer [thrown]]
    [temse.test :as mt])
   (:import
@@ -372,8 +372,8 @@
     (doseq [[given expected] cases
             [taker take] {"message" mail/message
                           "run-message" #(mt/run-message {:handlers {:mail (fn [_ context] context)}} %)
-                          "apply-actions" #(message/apply-actions % [])
-                          "outcome" #(simulate/outcome {:message %, :conversation []})
+                          "apply-actions" #(mta/apply-actions % [])
+                          "outcome" #(mta/outcome {:message %, :conversation []})
                           "write-mbox" #(mail/write-mbox (ByteArrayOutputStream.) [%])}]
       (is (string/includes? (str (message #(take given))) expected) taker))
     (is (= "in an envelope, :sender must be one line without NUL, CR and LF, not \"<\\u0000>\", which holds U+0000"

@@ -3,7 +3,7 @@
    [clojure.string :as string]
    [clojure.test :refer [deftest is]]
    [temse.action :as act]
-   [temse.message :refer [message-filter]]
+   [temse.filter :refer [message-filter]]
    [temse.milter :as milter]
    [temse.support :refer [thrown with-logs]]
    [temse.test :as mt])

@@ -3,7 +3,7 @@
    [clojure.java.io :as io]
    [clojure.test :refer [are deftest is]]
    [temse.action :as act]
-   [temse.message :as message])
+   [temse.mta :as mta])
   (:import
    (java.io ByteArrayInputStream)))
 
@@ -17,11 +17,11 @@
 
 (defn- headers
   [& actions]
-  (:headers (message/apply-actions mail actions)))
+  (:headers (mta/apply-actions mail actions)))
 
 (deftest replies-change-nothing
-  (is (= mail (message/apply-actions mail [(act/accept) (act/progress) (act/reject)])))
-  (is (= mail (message/apply-actions mail []))))
+  (is (= mail (mta/apply-actions mail [(act/accept) (act/progress) (act/reject)])))
+  (is (= mail (mta/apply-actions mail []))))
 
 (deftest added-fields-come-last
   (is (= (conj (:headers mail) ["A" "1"] ["B" "2"])
@@ -68,7 +68,7 @@
 
 (deftest a-body-is-replaced-by-each-kind-of-body
   (are [body] (= "new\r\ntext\r\n"
-                 (String. ^bytes (:body (message/apply-actions mail [(act/change-body body)]))))
+                 (String. ^bytes (:body (mta/apply-actions mail [(act/change-body body)]))))
     "new\r\ntext\r\n"
     "new\ntext\n"
     "new\ntext"
@@ -81,24 +81,24 @@
     (try
       (spit file "from a file\n")
       (is (= "from a file\r\n"
-             (String. ^bytes (:body (message/apply-actions mail [(act/change-body file)])))))
+             (String. ^bytes (:body (mta/apply-actions mail [(act/change-body file)])))))
       (finally
         (io/delete-file file)))))
 
 (deftest the-envelope-is-changed
-  (is (= "<x@y>" (:sender (message/apply-actions mail [(act/change-sender "<x@y>")]))))
-  (is (= "<x@y>" (:sender (message/apply-actions mail [(act/change-sender "x@y")]))))
+  (is (= "<x@y>" (:sender (mta/apply-actions mail [(act/change-sender "<x@y>")]))))
+  (is (= "<x@y>" (:sender (mta/apply-actions mail [(act/change-sender "x@y")]))))
   (is (= ["<b@example.com>" "<c@example.com>" "<d@example.com>" "<e@example.com>"]
-         (:recipients (message/apply-actions mail [(act/add-recipient "<d@example.com>")
-                                                   (act/add-recipient "e@example.com" ["X=1"])]))))
+         (:recipients (mta/apply-actions mail [(act/add-recipient "<d@example.com>")
+                                               (act/add-recipient "e@example.com" ["X=1"])]))))
   (is (= ["<c@example.com>"]
-         (:recipients (message/apply-actions mail [(act/delete-recipient "b@example.com")
-                                                   (act/delete-recipient "<z@example.com>")]))))
-  (is (= "why" (:quarantine (message/apply-actions mail [(act/quarantine "why")])))))
+         (:recipients (mta/apply-actions mail [(act/delete-recipient "b@example.com")
+                                               (act/delete-recipient "<z@example.com>")]))))
+  (is (= "why" (:quarantine (mta/apply-actions mail [(act/quarantine "why")])))))
 
 (deftest aliases-are-understood
   (is (= (headers (act/insert-header 0 "A" "1"))
          (headers {:action :insert-header, :name "A", :value "1"})))
   (is (= (headers (act/delete-header "From")) (headers {:action :delete-header, :name "From"})))
-  (is (= "x\r\n" (String. ^bytes (:body (message/apply-actions
+  (is (= "x\r\n" (String. ^bytes (:body (mta/apply-actions
                                           mail [{:action :replace-body, :body "x"}]))))))

@@ -7,7 +7,7 @@
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
    [temse.action :as act]
-   [temse.simulate :as simulate]
+   [temse.mta :as mta]
    [temse.test :as mt])
   (:import
    (temse.client MtaSession)
@@ -172,7 +172,7 @@
                  last-answer legal-answer
                  mta (gen/elements mtas)]
     (contains? #{:delivered :held :refused :deferred :discarded :no-recipients}
-               (:fate (simulate/outcome
+               (:fate (mta/outcome
                         {:mta mta
                          :message message
                          :conversation [{:event {:event event, :address (first (:recipients message))}

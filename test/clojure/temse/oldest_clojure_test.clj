@@ -44,7 +44,7 @@
           :simulated ["From" "To" "Subject" "X-Seen"]
           :filtered :discard}
          (evaluated
-           '(do (require '[temse.action :as act] '[temse.message :as message] '[temse.milter :as milter]
+           '(do (require '[temse.action :as act] '[temse.filter :as filter] '[temse.milter :as milter]
                          '[temse.test :as mt])
                 (let [handlers {:header (fn [{:keys [name value]} context]
                                           (cond-> context
@@ -59,7 +59,7 @@
                                                        {:handlers {:mail (fn [_ _] (future [(act/reject)]))}} mail))
                                   :simulated (map first (:headers (:message (mt/run-message {:handlers handlers} mail))))
                                   :filtered (:verdict (mt/run-message
-                                                        {:handlers (message/message-filter (fn [_ _] [(act/discard)]))}
+                                                        {:handlers (filter/message-filter (fn [_ _] [(act/discard)]))}
                                                         mail))}))
                   (shutdown-agents)))))))
 

@@ -4,9 +4,9 @@
   (:require
    [clojure.string :as string]
    [clojure.test :refer [deftest is testing]]
-   [temse.impl.ear :as ear]
-   [temse.impl.passage :as passage]
-   [temse.impl.tap :as tap]
+   [temse.impl.proxy.decoder :as decoder]
+   [temse.impl.proxy.passage :as passage]
+   [temse.impl.proxy.tap :as tap]
    [temse.milter :as milter]
    [temse.proxy :as proxy]
    [temse.support :as support])
@@ -240,10 +240,10 @@
 
 (deftest a-connection-that-is-not-decoded-in-time-is-told-once
   (support/with-logs logs
-    (let [{:keys [tell stop]} (ear/teller "proxy")
+    (let [{:keys [tell stop]} (decoder/teller "proxy")
           go-on (CountDownLatch. 1)
           _ (tell #(.await go-on) 0)
-          {:keys [hear end]} (ear/ear {:title "proxy 1", :tell tell, :holdings (ear/holdings), :on-exchange (fn [_])})
+          {:keys [hear end]} (decoder/ear {:title "proxy 1", :tell tell, :holdings (decoder/holdings), :on-exchange (fn [_])})
           piece (byte-array 1000000)]
       (testing "small pieces count, too"
         (is (< (count (take-while true? (repeatedly 1000000 #(tell (fn []) 1)))) 400000)))

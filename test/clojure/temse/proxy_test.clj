@@ -6,7 +6,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.differential.peers :as peers]
-   [temse.impl.ear :as ear]
+   [temse.impl.proxy.decoder :as decoder]
    [temse.milter :as milter]
    [temse.proxy :as proxy]
    [temse.record :as record]
@@ -237,15 +237,15 @@
 
 (deftest what-waits-for-replies-on-all-connections-together-is-bounded
   (support/with-logs logs
-    (with-redefs [ear/most-held 1000000]
+    (with-redefs [decoder/most-held 1000000]
       (let [told (atom [])
-            holdings (ear/holdings)
+            holdings (decoder/holdings)
             new-ear (fn [title]
-                      (ear/ear {:title title
-                                :tell (fn [task _] (task) true)
-                                :holdings holdings
-                                :on-exchange (fn [{:keys [event response]}]
-                                               (swap! told conj [title (:event event) response (:reason event)]))}))
+                      (decoder/ear {:title title
+                                    :tell (fn [task _] (task) true)
+                                    :holdings holdings
+                                    :on-exchange (fn [{:keys [event response]}]
+                                                   (swap! told conj [title (:event event) response (:reason event)]))}))
             body (concat [0 0 0xEA 0x61 (int \B)] (repeat 60000 65))
             [a b] (map new-ear ["a" "b"])
             hear (fn [{:keys [hear]} n] (dotimes [_ n] (hear :mta (byte-array (map unchecked-byte body)))))]
@@ -374,8 +374,8 @@
 (deftest a-command-that-cannot-write-its-recordings-passes-mail-on-and-ends-with-an-error
   (milter/with-milter [server (assoc adding :port 0)]
     (let [recordings (directory)
-          program `(do (require 'temse.impl.command.proxy 'temse.impl.recording)
-                       (with-redefs-fn {(resolve 'temse.impl.recording/write)
+          program `(do (require 'temse.impl.command.proxy 'temse.impl.recording.file)
+                       (with-redefs-fn {(resolve 'temse.impl.recording.file/write)
                                         (fn [& _#] (throw (java.io.IOException. "No space left on device")))}
                          (fn []
                            (try

@@ -4,7 +4,7 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [clojure.test :refer [deftest is testing]]
-   [temse.impl.recording :as recording]
+   [temse.impl.recording.file :as recording-file]
    [temse.record :as record]
    [temse.record-test :refer [events names recorded watching with-directory]]
    [temse.runner :as runner]
@@ -173,10 +173,10 @@
 (deftest conversations-are-dropped-and-counted-where-the-disk-is-too-slow
   (with-directory directory
     (let [go-on (CountDownLatch. 1)
-          write recording/write]
-      (with-redefs [recording/write (fn [& args]
-                                      (.await go-on)
-                                      (apply write args))]
+          write recording-file/write]
+      (with-redefs [recording-file/write (fn [& args]
+                                           (.await go-on)
+                                           (apply write args))]
         (with-open [recorder (record/recorder {:directory directory, :max-memory 40000})]
           (dotimes [_ 10]
             (is (= :accept (:verdict (mt/run-message (record/record watching recorder) {})))))
@@ -202,7 +202,7 @@
 (deftest where-permissions-are-not-kept-it-is-said-once
   (with-directory directory
     (support/with-logs logs
-      (with-redefs [recording/private? (constantly false)]
+      (with-redefs [recording-file/private? (constantly false)]
         (recorded {:directory directory} watching {} {}))
       (is (= [(str "recordings in " directory " may be read by other users: its file system keeps no permissions")]
              (support/messages logs :warn)))
@@ -210,12 +210,12 @@
       (is (= 1 (count (support/messages logs :warn))))))
   (testing "which is found out with a file"
     (with-directory directory
-      (is (true? (recording/private? directory)))
-      (with-redefs-fn {#'recording/new-file (fn [^File file]
-                                              (Files/createFile (.toPath file) (make-array FileAttribute 0))
-                                              (.setReadable file true false)
-                                              (java.io.ByteArrayOutputStream.))}
-        #(is (false? (recording/private? directory))))
+      (is (true? (recording-file/private? directory)))
+      (with-redefs-fn {#'recording-file/new-file (fn [^File file]
+                                                   (Files/createFile (.toPath file) (make-array FileAttribute 0))
+                                                   (.setReadable file true false)
+                                                   (java.io.ByteArrayOutputStream.))}
+        #(is (false? (recording-file/private? directory))))
       (is (= [] (names directory))))))
 
 (defn- filling-up
@@ -237,11 +237,11 @@
             (operate)))))))
 
 (deftest at-whatever-write-the-disk-is-full-nothing-is-left
-  (let [new-file @#'recording/new-file
+  (let [new-file @#'recording-file/new-file
         outcome (fn [n]
                   (with-directory directory
                     (with-open [recorder (record/recorder {:directory directory, :max-body 1})]
-                      (with-redefs-fn {#'recording/new-file (filling-up new-file n)}
+                      (with-redefs-fn {#'recording-file/new-file (filling-up new-file n)}
                         (fn []
                           (mt/run-message (record/record watching recorder) {:body (repeat 3 (.getBytes "body"))})
                           (record/recordings recorder)))
@@ -252,7 +252,7 @@
         (is (= #{[1 0]} (set outcomes)))))))
 
 (deftest where-a-recording-cannot-be-written-nothing-of-it-is-left
-  (doseq [failing [#'recording/exchange-form #'recording/unfinished-name]]
+  (doseq [failing [#'recording-file/exchange-form #'recording-file/unfinished-name]]
     (with-directory directory
       (let [calls (atom 0)
             f @failing]

@@ -6,15 +6,15 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
-   [temse.generators :as generators]
-   [temse.report :as report])
+   [temse.impl.line :as line]
+   [temse.test.generators :as generators])
   (:import
    (java.io ByteArrayInputStream File)))
 
 (set! *warn-on-reflection* true)
 
 (deftest texts-say-what-there-is
-  (are [action text] (= text (report/action-text action))
+  (are [action text] (= text (line/action-text action))
     {:action :reply-code, :smtp-code 550, :enhanced-code "5.7.1", :text nil} "550 5.7.1 "
     {:action :reply-code, :smtp-code 550, :text "a\r\nb"} "550 a\\nb"
     {:action :add-header, :name "X", :value "y", :position 0} "add-header at 0 X: y"
@@ -29,7 +29,7 @@
     {} ""
     nil ""
     42 "")
-  (are [event text] (= text (report/event-text event))
+  (are [event text] (= text (line/event-text event))
     {:event :header, :name "Subject", :value "a\u202eb"} "header Subject: a\\u202eb"
     {:event :body, :data (byte-array 3)} "body, 3 bytes"
     {:event :body} "body, 0 bytes"
@@ -73,9 +73,9 @@
 
 (defspec every-map-has-a-printable-line 500
   (prop/for-all [odd odd-map]
-    (and (printable-line? (report/action-text odd))
-         (printable-line? (report/event-text odd)))))
+    (and (printable-line? (line/action-text odd))
+         (printable-line? (line/event-text odd)))))
 
 (defspec every-event-of-an-mta-has-a-printable-line 50
   (prop/for-all [conversation generators/nasty-conversation]
-    (every? (comp printable-line? report/event-text) conversation)))
+    (every? (comp printable-line? line/event-text) conversation)))

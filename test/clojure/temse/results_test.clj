@@ -5,10 +5,10 @@
    [clojure.string :as string]
    [clojure.test :as test :refer [are deftest is testing]]
    [temse.action :as act]
-   [temse.check :as check]
    [temse.milter :as milter :refer [respond]]
    [temse.support :as support :refer [thrown with-logs]]
-   [temse.test :as mt])
+   [temse.test :as mt]
+   [temse.test.check :as check])
   (:import
    (temse.client BriefMap)))
 

@@ -5,9 +5,8 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
-   [temse.message :as message]
-   [temse.simulate :as simulate]
-   [temse.simulate.edit :as edit]
+   [temse.impl.mta.edit :as edit]
+   [temse.mta :as mta]
    [temse.simulate.limits :as limits])
   (:import
    (temse.protocol MilterException)))
@@ -28,12 +27,12 @@
 
 (defn- outcome
   [mta & exchanges]
-  (simulate/outcome {:mta mta :message mail :conversation exchanges}))
+  (mta/outcome {:mta mta :message mail :conversation exchanges}))
 
 (defn- after
   "Returns the message that goes on after the modifications."
   [mta mail & actions]
-  (:message (simulate/outcome {:mta mta
+  (:message (mta/outcome {:mta mta
                                :message mail
                                :conversation [(apply exchange :end-of-message actions)]})))
 
@@ -152,10 +151,10 @@
 
 (deftest a-filter-that-sees-the-leading-space-gives-it-too
   (let [changed (fn [value]
-                  (-> (simulate/outcome {:message mail
-                                         :agreement {:protocol #{:leading-space}}
-                                         :conversation [(exchange :end-of-message
-                                                                  (act/add-header "X-B" value))]})
+                  (-> (mta/outcome {:message mail
+                                    :agreement {:protocol #{:leading-space}}
+                                    :conversation [(exchange :end-of-message
+                                                             (act/add-header "X-B" value))]})
                       :message :headers peek))]
     (is (= ["X-B" "1"] (changed " 1")))
     (is (= ["X-B" "1" "1"] (changed "1")))))
@@ -507,29 +506,29 @@
 
 (deftest the-session-appears-in-texts
   (let [session {:host-name "mail.example.net" :queue-id "Q1" :hello "me.example.org" :date "today"}
-        {:keys [smtp message]} (simulate/outcome {:mta :sendmail :message mail :session session})]
+        {:keys [smtp message]} (mta/outcome {:mta :sendmail :message mail :session session})]
     (is (= [220 nil "mail.example.net ESMTP Sendmail"] (spelled (:greeting smtp))))
     (is (= [250 "2.0.0" "Q1 Message accepted for delivery"] (spelled (:message smtp))))
     (is (= [["Received" "from me.example.org by mail.example.net with ESMTP id Q1; today"]
             ["Date" "today"]]
            (take 2 (:headers message))))))
 
-;; ---- what is shared with temse.message
+;; ---- what is shared with temse.mta
 
 (deftest actions-are-applied-by-the-rules-of-either-mta-without-the-fields-that-it-makes
   (let [actions [(act/add-header "Date" "today") (act/add-recipient "<a@example.org>")]]
-    (is (= (conj (:headers mail) ["Date" "today"]) (:headers (message/apply-actions mail actions))))
+    (is (= (conj (:headers mail) ["Date" "today"]) (:headers (mta/apply-actions mail actions))))
     (is (= (into [["Date" "today"]] (:headers mail))
-           (:headers (message/apply-actions mail actions {:mta :sendmail}))))
+           (:headers (mta/apply-actions mail actions {:mta :sendmail}))))
     (is (= (conj (:recipients mail) "<a@example.org>")
-           (:recipients (message/apply-actions mail actions {:mta :sendmail})))
+           (:recipients (mta/apply-actions mail actions {:mta :sendmail})))
         "in the order of the message")))
 
 (deftest an-mta-that-is-not-simulated-is-refused
   (is (thrown-with-msg? MilterException #":mta must be :postfix or :sendmail, not :exim"
-        (simulate/outcome {:mta :exim :message mail})))
+        (mta/outcome {:mta :exim :message mail})))
   (is (thrown-with-msg? MilterException #"not :exim"
-        (message/apply-actions mail [] {:mta :exim}))))
+        (mta/apply-actions mail [] {:mta :exim}))))
 
 (deftest the-list-of-what-is-not-simulated-is-up-to-date
   (is (string/ends-with? (slurp limits/page) (limits/section))

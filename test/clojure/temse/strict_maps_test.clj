@@ -7,17 +7,17 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
-   [temse.check :as check]
-   [temse.compare :as compare]
+   [temse.filter :as filter]
    [temse.impl.keys :as keys]
    [temse.mail :as mail]
-   [temse.message :as message]
    [temse.milter :as milter]
+   [temse.mta :as mta]
    [temse.replay :as replay]
    [temse.report :as report]
-   [temse.simulate :as simulate]
    [temse.support :refer [thrown]]
-   [temse.test :as mt]))
+   [temse.test :as mt]
+   [temse.test.check :as check]
+   [temse.test.compare :as compare]))
 
 (set! *warn-on-reflection* true)
 
@@ -63,16 +63,16 @@
                         :run :runs {:runs -1} {:timeout 0} {:seed "x"} {:mta :exim} {:client-state? nil}]
    `check/check-filter-offer [#(check/check-filter filter-options {:offer %}) :protocoll :protocol {:version nil}]
    `compare/compare-mtas [#(compare/compare-mtas filter-options {} %) :client-name nil {:mta :postfix}]
-   `simulate/outcome [simulate/outcome :mesage :message {:mta :exim} {:conversation [{}]}]
-   `simulate/outcome-session [#(simulate/outcome {:session %}) :hostname :host-name {:hello 1}]
-   `simulate/outcome-message [#(simulate/outcome {:message %}) :header :headers {:headers [["a"]]}]
-   `simulate/outcome-agreement [#(simulate/outcome {:agreement %}) :protocl :protocol {:protocol 1}]
-   `message/message-filter [#(message/message-filter (fn [_ _] nil) %)
-                            :max-bdy :max-body {:body? 1} {:max-body -1} {:when-exceeded :rejct}]
-   `message/apply-actions [#(message/apply-actions {:headers []} [] %)
-                           :leading-space :leading-space? {:mta nil} {:leading-space? 1}]
-   `message/apply-actions-message [#(message/apply-actions % []) :header :headers {:headers 1}]
-   `message/delivered [#(message/delivered {:headers []} [] %) :refuse :refused {:refused true} {:made []}]
+   `mta/outcome [mta/outcome :mesage :message {:mta :exim} {:conversation [{}]}]
+   `mta/outcome-session [#(mta/outcome {:session %}) :hostname :host-name {:hello 1}]
+   `mta/outcome-message [#(mta/outcome {:message %}) :header :headers {:headers [["a"]]}]
+   `mta/outcome-agreement [#(mta/outcome {:agreement %}) :protocl :protocol {:protocol 1}]
+   `filter/message-filter [#(filter/message-filter (fn [_ _] nil) %)
+                           :max-bdy :max-body {:body? 1} {:max-body -1} {:when-exceeded :rejct}]
+   `mta/apply-actions [#(mta/apply-actions {:headers []} [] %)
+                       :leading-space :leading-space? {:mta nil} {:leading-space? 1}]
+   `mta/apply-actions-message [#(mta/apply-actions % []) :header :headers {:headers 1}]
+   `mta/delivered [#(mta/delivered {:headers []} [] %) :refuse :refused {:refused true} {:made []}]
    `mail/->mail [mail/->mail :subject nil {:recipients "<a@b.example>"}]
    `mail/message [mail/message :boddy :body {:body 1} {:recipient-options [1]}]
    `mail/read-eml [#(mail/read-eml "Subject: a\n\n" %) :to nil {:recipients [:a]}]
@@ -104,7 +104,7 @@
   (doseq [[function call] {`mt/connect-to #(mt/connect-to filter-options %)
                            `mt/run-many #(mt/run-many filter-options [] %)
                            `replay/replay #(replay/replay [] filter-options %)
-                           `message/message-filter #(message/message-filter (fn [_ _]) %)
+                           `filter/message-filter #(filter/message-filter (fn [_ _]) %)
                            `mail/read-eml #(mail/read-eml "" %)
                            `check/check-filter #(check/check-filter filter-options %)
                            `mt/context mt/context}

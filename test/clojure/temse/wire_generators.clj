@@ -6,7 +6,7 @@
   (:require
    [clojure.string :as str]
    [clojure.test.check.generators :as gen]
-   [temse.generators :refer [header-value line text]])
+   [temse.test.generators :refer [header-value line text]])
   (:import
    (temse.protocol ActionFlag EventType MacroStage ProtocolFlag Text)))
 

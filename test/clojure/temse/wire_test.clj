@@ -13,7 +13,7 @@
    (java.io ByteArrayOutputStream)
    (java.nio ByteBuffer)
    (java.util Arrays Collection List Random)
-   (temse.protocol ActionCodec ActionFlag Agreement EventCodec EventType MacroStage MilterException Negotiation Offer Packet PacketDecoder PacketSink Request Session Text)))
+   (temse.protocol ActionCodec ActionFlag Agreement EventCodec EventType MacroStage MilterException Negotiation Offer Packet PacketDecoder PacketSink Phase Request Text)))
 
 (set! *warn-on-reflection* true)
 
@@ -245,10 +245,10 @@
   1000
   (prop/for-all [types (gen/vector (gen/elements (EventType/values)))
                  mail-suppressed gen/boolean]
-    (reduce (fn [^Session session type]
+    (reduce (fn [^Phase session type]
               (let [next-session (refusal-or-value #(.after session type mail-suppressed))]
                 (if (keyword? next-session)
                   (if (= :unexpected-event next-session) session (reduced false))
                   next-session)))
-            Session/START
+            Phase/START
             types)))

@@ -6,7 +6,7 @@
    [clojure.java.io :as io]
    [clojure.java.shell :as shell]
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments :refer [fail]])
+   [temse.impl.command.arguments :as arguments :refer [fail]])
   (:import
    (java.io File IOException)
    (java.nio.file Files)

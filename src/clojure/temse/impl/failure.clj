@@ -28,7 +28,7 @@
   "Returns true for what calls handlers."
   [^StackTraceElement frame]
   (or (= ["temse.server.Settlement" "run"] [(.getClassName frame) (.getMethodName frame)])
-      (string/starts-with? (.getClassName frame) "temse.impl.server")))
+      (string/starts-with? (.getClassName frame) "temse.impl.handler")))
 
 (defn own-frames
   "Returns the topmost lines of a stack trace that are the filter's."

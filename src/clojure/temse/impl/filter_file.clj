@@ -5,7 +5,7 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments :refer [fail]])
+   [temse.impl.command.arguments :as arguments :refer [fail]])
   (:import
    (clojure.lang Compiler DynamicClassLoader LineNumberingPushbackReader Namespace RT)
    (java.io File)

@@ -6,7 +6,7 @@
   {:no-doc true}
   (:require
    [clojure.tools.logging :as log]
-   [temse.report :as report])
+   [temse.impl.line :as line])
   (:import
    (java.io IOException)
    (temse.protocol EventType Printable)
@@ -84,7 +84,7 @@
        (when event " at ")
        (when event (.getName (.-keyword ^EventType event)))
        (when (and event (not= :continue (:action reply)))
-         (str ": " (report/action-text reply)))))
+         (str ": " (line/action-text reply)))))
 
 ;; ---- functions of users
 

@@ -25,7 +25,7 @@ public final class Dialogue implements Cloneable {
 
   private final boolean postfix;
   private boolean mailSuppressed;
-  private Session state = Session.NEGOTIATED;
+  private Phase state = Phase.NEGOTIATED;
   private EventType skipped;
   private boolean recipientTold;
   private boolean recipientTaken;
@@ -71,7 +71,7 @@ public final class Dialogue implements Cloneable {
 
   /** Returns true if a reply has settled all that the SMTP client may still send. */
   public boolean isSettled() {
-    return state == Session.CONNECTION_SETTLED || state == Session.CLOSED;
+    return state == Phase.CONNECTION_SETTLED || state == Phase.CLOSED;
   }
 
   /**
@@ -79,7 +79,7 @@ public final class Dialogue implements Cloneable {
    * connection or on its greeting.
    */
   public boolean isOver() {
-    return state == Session.CLOSED;
+    return state == Phase.CLOSED;
   }
 
   /** Returns true if the MTA says ABORT when its client has nothing to add to the message. */
@@ -156,7 +156,7 @@ public final class Dialogue implements Cloneable {
 
   /** Returns true if the MTA hangs up on its client, as at a 421. */
   public boolean hangsUp() {
-    return state == Session.CONNECTION_SETTLED && hangsUp(decision.at, decision.reply);
+    return state == Phase.CONNECTION_SETTLED && hangsUp(decision.at, decision.reply);
   }
 
   /** Returns the dialogue without the verdict on the message before, if that was all it settled. */
@@ -169,7 +169,7 @@ public final class Dialogue implements Cloneable {
   /** Returns the dialogue after the connection has ended. */
   public Dialogue closed() {
     Dialogue next = copy();
-    next.state = Session.CLOSED;
+    next.state = Phase.CLOSED;
     return next;
   }
 
@@ -197,7 +197,7 @@ public final class Dialogue implements Cloneable {
 
   private void answered(EventType type, IPersistentMap reply) {
     ActionType verdict = ActionCodec.verdict(reply);
-    Session before = state;
+    Phase before = state;
     boolean ends = type == EventType.END_OF_MESSAGE && before.inMessage();
     state = before.settle(type, verdict);
     if (type == EventType.RECIPIENT) {
@@ -205,15 +205,15 @@ public final class Dialogue implements Cloneable {
     }
     if (verdict == ActionType.SKIP) {
       skip(type);
-    } else if (before != Session.CONNECTION_SETTLED && hangsUp(type, reply)) {
-      state = Session.CONNECTION_SETTLED;
+    } else if (before != Phase.CONNECTION_SETTLED && hangsUp(type, reply)) {
+      state = Phase.CONNECTION_SETTLED;
     }
     if (state != before || ends) {
       decision = new Decision(type, verdict == ActionType.SKIP ? Actions.proceed() : reply);
     }
     boolean greeting = type == EventType.CONNECT || type == EventType.HELLO;
-    if (postfix && greeting && state == Session.CONNECTION_SETTLED) {
-      state = Session.CLOSED;
+    if (postfix && greeting && state == Phase.CONNECTION_SETTLED) {
+      state = Phase.CLOSED;
     }
   }
 
@@ -239,7 +239,7 @@ public final class Dialogue implements Cloneable {
     if (postfix || type.compareTo(EventType.HEADER) >= 0) {
       skipped = postfix ? type : EventType.BODY;
     } else {
-      state = Session.CONNECTION_SETTLED;
+      state = Phase.CONNECTION_SETTLED;
     }
   }
 

@@ -16,7 +16,7 @@ import temse.protocol.Keys;
 import temse.protocol.MacroTable;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
-import temse.protocol.Session;
+import temse.protocol.Phase;
 import temse.server.Entry.Way;
 
 /**
@@ -43,7 +43,7 @@ final class Ledger {
 
   private Envelope envelope = new Envelope();
   private Envelope endedEnvelope;
-  private Session session = Session.START;
+  private Phase phase = Phase.START;
   private MacroTable macros = MacroTable.EMPTY;
   private Agreement agreement;
   private Set<EventType> asked = Set.of();
@@ -90,12 +90,12 @@ final class Ledger {
    */
   void packet(Packet packet) {
     EventType type = EventCodec.type(packet);
-    Session next = session.after(type, agreement != null && agreement.suppresses(EventType.MAIL));
-    if (session.aborts(type)) {
+    Phase next = phase.after(type, agreement != null && agreement.suppresses(EventType.MAIL));
+    if (phase.aborts(type)) {
       announceAbort(Names.ABORTED);
     }
-    Session before = session;
-    session = next;
+    Phase before = phase;
+    phase = next;
     macros = macrosAfter(type, packet);
     switch (type) {
       case OPTIONS -> add(type, Way.CALL, EventCodec.decode(packet), null, null);
@@ -112,11 +112,11 @@ final class Ledger {
       case DISCONNECT -> announceDisconnect(Names.NEW_CONNECTION);
       default -> {
         clientOpen = true;
-        if (session.inMessage() && !before.inMessage() || type == EventType.MAIL) {
+        if (phase.inMessage() && !before.inMessage() || type == EventType.MAIL) {
           beginMessage();
         }
         envelope.add(type, packet);
-        if (type.inMessage() ? !session.inMessage() : session == Session.CONNECTION_SETTLED) {
+        if (type.inMessage() ? !phase.inMessage() : phase == Phase.CONNECTION_SETTLED) {
           IPersistentMap reply = type == EventType.UNKNOWN ? Actions.proceed() : settledReply;
           add(type, Way.REPEAT, null, null, reply);
         } else if (type == EventType.END_OF_MESSAGE && packet.payload().length > 0) {
@@ -218,12 +218,12 @@ final class Ledger {
 
   /** Notes why the filter has not seen the event as it should have: see {@link Faults}. */
   void fault(EventType type, Throwable error) {
-    faults.add(type, error, session.inMessage());
+    faults.add(type, error, phase.inMessage());
   }
 
   /** Returns what the error policy has to decide at the event, or null. */
   Throwable fault(EventType type) {
-    return faults.at(type, session.inMessage());
+    return faults.at(type, phase.inMessage());
   }
 
   /** The error policy has answered the event in view of the fault. */
@@ -243,9 +243,9 @@ final class Ledger {
     if (verdict == ActionType.SKIP) {
       skipped |= 1 << type.ordinal();
     }
-    Session before = session;
-    session = session.settle(type, verdict);
-    if (session == before) {
+    Phase before = phase;
+    phase = phase.settle(type, verdict);
+    if (phase == before) {
       return null;
     }
     settledReply = reply;
@@ -262,13 +262,13 @@ final class Ledger {
     if (type == EventType.DISCONNECT) {
       macros = MacroTable.EMPTY;
       faults.clientEnds();
-    } else if (type == EventType.MESSAGE_END && !session.inMessage()) {
+    } else if (type == EventType.MESSAGE_END && !phase.inMessage()) {
       if (macros.octets() > MACROS_KEPT) {
         macros = macros.after(EventType.HELLO);
       }
       limits.messageBegins();
       endedEnvelope = null;
-      settledReply = session == Session.CONNECTED ? null : settledReply;
+      settledReply = phase == Phase.CONNECTED ? null : settledReply;
     }
   }
 
@@ -280,7 +280,7 @@ final class Ledger {
     agenda.removeIf(entry -> entry.type().owesReply() || entry.type() == EventType.OPTIONS);
     announceAbort(Names.LOST);
     announceDisconnect(reason);
-    session = Session.CLOSED;
+    phase = Phase.CLOSED;
   }
 
   private void announceAbort(Keyword reason) {
@@ -332,15 +332,15 @@ final class Ledger {
   }
 
   boolean inMessage() {
-    return session.inMessage();
+    return phase.inMessage();
   }
 
   boolean isOver() {
-    return session == Session.CLOSED;
+    return phase == Phase.CLOSED;
   }
 
   /** Returns true if nothing is due and no message is in progress. */
   boolean isIdle() {
-    return agenda.isEmpty() && !session.inMessage();
+    return agenda.isEmpty() && !phase.inMessage();
   }
 }

@@ -16,8 +16,8 @@
    [temse.action :as act]
    [temse.harness.sink :as sink]
    [temse.harness.smtp :as smtp]
+   [temse.mta :as mta]
    [temse.runner :as runner]
-   [temse.simulate :as simulate]
    [temse.simulate.lab :as lab]
    [temse.simulate.limits :as limits])
   (:import
@@ -353,7 +353,7 @@
         mail (marked mail mark)
         {:keys [smtp conversation]} (lab/run lab mail script)
         {:keys [fate message] :as outcome}
-        (simulate/outcome {:mta mta
+        (mta/outcome {:mta mta
                            :message (update mail :body #(.getBytes ^String % "UTF-8"))
                            :conversation conversation
                            :agreement (when @leading-space? {:protocol #{:leading-space}})})
@@ -478,7 +478,7 @@
   "Checks n cases of a filter that asked for the leading space or did not."
   [n leading-space?]
   (reset! (:leading-space? *lab*) leading-space?)
-  (println (str "  " n " cases of " (name (:mta *lab*)) ", TEMSE_SEED=" @seed))
+  (runner/say (str "  " n " cases of " (name (:mta *lab*)) ", TEMSE_SEED=" @seed))
   (is (= nil (report n (differences *lab* n @seed)))))
 
 (def ^:private cases

@@ -131,7 +131,7 @@ class PurityTest {
       macros.get("i");
       for (EventType type : EventType.values()) {
         try {
-          Session.CONNECTED.after(type, false).settle(type, ActionType.REJECT);
+          Phase.CONNECTED.after(type, false).settle(type, ActionType.REJECT);
         } catch (MilterException e) {
           refused += e.getData().count();
         }

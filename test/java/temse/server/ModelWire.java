@@ -8,7 +8,7 @@ import temse.protocol.ActionType;
 import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
-import temse.protocol.Session;
+import temse.protocol.Phase;
 
 /**
  * What an MTA expects: it follows what was sent and what came back, packet by packet, and counts
@@ -20,7 +20,7 @@ final class ModelWire {
   private final Deque<String> sent = new ArrayDeque<>();
   private final Deque<String> replies = new ArrayDeque<>();
   private final List<String> changes = new ArrayList<>();
-  private Session session = Session.START.after(EventType.OPTIONS, false);
+  private Phase session = Phase.START.after(EventType.OPTIONS, false);
   private String settledReply;
 
   /** The final replies that were read; the first answers the offer. */
@@ -55,7 +55,7 @@ final class ModelWire {
   }
 
   boolean isOver() {
-    return session == Session.CLOSED;
+    return session == Phase.CLOSED;
   }
 
   /** Returns true if all that was sent has been answered, and nothing else. */
@@ -79,7 +79,7 @@ final class ModelWire {
 
   private boolean understand(String packet) {
     EventType type = EventType.ofCode((byte) packet.charAt(0));
-    Session next = after(type);
+    Phase next = after(type);
     if (next == null) {
       violated = true;
       return false;
@@ -103,14 +103,14 @@ final class ModelWire {
     last = type;
     lastReply = reply;
     lastInMessage = session.inMessage();
-    lastRepeated = type.inMessage() ? !lastInMessage : session == Session.CONNECTION_SETTLED;
+    lastRepeated = type.inMessage() ? !lastInMessage : session == Phase.CONNECTION_SETTLED;
     if (reply != null) {
       answered(type, reply);
     }
     return true;
   }
 
-  private Session after(EventType type) {
+  private Phase after(EventType type) {
     try {
       return type == null ? null : session.after(type, agreement.suppresses(EventType.MAIL));
     } catch (MilterException e) {
@@ -146,7 +146,7 @@ final class ModelWire {
       chaos.check(reply.equals(repeated), "a settled " + type + " is answered by " + reply);
       return;
     }
-    Session settled = session.settle(type, verdict(reply));
+    Phase settled = session.settle(type, verdict(reply));
     if (settled != session) {
       settledReply = reply;
       if (session.inMessage()) {

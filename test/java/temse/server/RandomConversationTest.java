@@ -22,8 +22,8 @@ import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
+import temse.protocol.Phase;
 import temse.protocol.Request;
-import temse.protocol.Session;
 import temse.transport.Conversation.Wish;
 
 /**
@@ -110,7 +110,7 @@ class RandomConversationTest {
     private final List<String> said = new ArrayList<>();
     private final List<String> messageEnds = new ArrayList<>();
     private final List<String> clientEnds = new ArrayList<>();
-    private Session session = Session.START;
+    private Phase session = Phase.START;
     private Agreement agreement;
     private boolean clientOpen;
     private boolean stopped;
@@ -156,7 +156,7 @@ class RandomConversationTest {
     private void exchange(String packet) {
       said.add(packet);
       EventType type = EventType.ofCode((byte) packet.charAt(0));
-      Session next = after(type);
+      Phase next = after(type);
       boolean owed = next != null && agreement.owesReply(type);
       if (next != null) {
         follow(type, next);
@@ -177,7 +177,7 @@ class RandomConversationTest {
       checkClosed(type, next);
     }
 
-    private Session after(EventType type) {
+    private Phase after(EventType type) {
       try {
         return type == null ? null : session.after(type, agreement.suppresses(EventType.MAIL));
       } catch (MilterException e) {
@@ -185,7 +185,7 @@ class RandomConversationTest {
       }
     }
 
-    private void follow(EventType type, Session next) {
+    private void follow(EventType type, Phase next) {
       if (session.aborts(type)) {
         endMessage("aborted");
       }
@@ -260,7 +260,7 @@ class RandomConversationTest {
             default -> ActionType.CONTINUE;
           };
       boolean inMessage = session.inMessage();
-      Session settled = session.settle(type, verdict);
+      Phase settled = session.settle(type, verdict);
       if (inMessage && settled != session) {
         endMessage(
             switch (verdict) {
@@ -273,7 +273,7 @@ class RandomConversationTest {
       session = settled;
     }
 
-    private void checkClosed(EventType type, Session next) {
+    private void checkClosed(EventType type, Phase next) {
       boolean quit = type == EventType.QUIT;
       boolean due = next == null || quit || handler.hasClosed() || stopped && !session.inMessage();
       assertEquals(due, mta.isClosed(), "the connection is closed after " + type);

@@ -3,13 +3,13 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
-   [temse.impl.arguments :as arguments :refer [fail]]
    [temse.impl.capture.frames :as frames]
    [temse.impl.capture.hex :as hex]
    [temse.impl.capture.input :as input]
    [temse.impl.capture.tcp :as tcp]
+   [temse.impl.command.arguments :as arguments :refer [fail]]
    [temse.impl.command.redact :as redact]
-   [temse.impl.tap :as tap]
+   [temse.impl.proxy.tap :as tap]
    [temse.record :as record]
    [temse.report :as report])
   (:import
@@ -21,7 +21,7 @@
 (set! *warn-on-reflection* true)
 
 (def command
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   {:usage ["temse decode FILE [OPTIONS]"]
    :about ["Shows what went over a milter's connection as events and actions."
            ""

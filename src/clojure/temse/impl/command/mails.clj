@@ -6,7 +6,7 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
-   [temse.impl.arguments :as arguments]
+   [temse.impl.command.arguments :as arguments]
    [temse.mail :as mail])
   (:import
    (java.io File IOException)

@@ -2,10 +2,10 @@
   "The command proxy: shows the live conversation of an MTA and a milter."
   {:no-doc true}
   (:require
-   [temse.impl.arguments :as arguments]
+   [temse.impl.command.arguments :as arguments]
+   [temse.impl.command.console :as console]
    [temse.impl.command.redact :as redact]
-   [temse.impl.console :as console]
-   [temse.impl.signals :as signals]
+   [temse.impl.command.signals :as signals]
    [temse.impl.text :as text]
    [temse.proxy :as proxy]
    [temse.record :as record]
@@ -19,7 +19,7 @@
 (set! *warn-on-reflection* true)
 
 (def command
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   {:usage ["temse proxy --listen ADDRESS --milter ADDRESS [OPTIONS]"]
    :about ["Stands between an MTA and any milter, passes everything on unchanged, and shows"
            "what is said. Each line begins with the number of its connection. The"

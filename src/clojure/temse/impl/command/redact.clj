@@ -3,8 +3,8 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments]
-   [temse.impl.redaction :as redaction])
+   [temse.impl.command.arguments :as arguments]
+   [temse.impl.recording.redaction :as redaction])
   (:import
    (java.io IOException)))
 
@@ -14,7 +14,7 @@
   (into {} (map (juxt name identity)) redaction/kinds))
 
 (def options
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   ["Recordings are redacted by:"
    ["--redact" "takes out all that tells about people and their mail"]
    ["--keep KIND" (str "but keeps these: " (string/join ", " (sort (keys kinds))) "; may be repeated, as the next two")

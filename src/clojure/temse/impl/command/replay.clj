@@ -3,9 +3,9 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments :refer [fail]]
    [temse.impl.class-path :as class-path]
-   [temse.impl.console :as console]
+   [temse.impl.command.arguments :as arguments :refer [fail]]
+   [temse.impl.command.console :as console]
    [temse.impl.filter-file :as filter-file]
    [temse.impl.options :as options]
    [temse.record :as record]
@@ -19,7 +19,7 @@
 (set! *warn-on-reflection* true)
 
 (def command
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   {:usage ["temse replay DIR|FILE... --filter FILE.clj [OPTIONS] [-- ARGS...]"
            "temse replay DIR|FILE... --to ADDRESS [OPTIONS]"]
    :about ["Plays recordings to a filter as the recorded MTA would, and shows what it"

@@ -5,15 +5,15 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [clojure.tools.logging :as log]
-   [temse.impl.arguments :as arguments :refer [fail]]
    [temse.impl.class-path :as class-path]
-   [temse.impl.console :as console]
+   [temse.impl.command.arguments :as arguments :refer [fail]]
+   [temse.impl.command.console :as console]
+   [temse.impl.command.signals :as signals]
    [temse.impl.filter-file :as filter-file]
+   [temse.impl.line :as line]
    [temse.impl.options :as options]
-   [temse.impl.signals :as signals]
    [temse.impl.text :as text]
-   [temse.milter :as milter]
-   [temse.report :as report])
+   [temse.milter :as milter])
   (:import
    (java.util.concurrent CountDownLatch)
    (java.util.logging Level)
@@ -22,7 +22,7 @@
 (set! *warn-on-reflection* true)
 
 (def command
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   {:usage ["temse run FILE.clj --listen ADDRESS [OPTIONS] [-- ARGS...]"]
    :about ["Serves the filter of a Clojure file: its var `filter` or `milter`, or else its"
            "last value, which is a map of handlers, a map of options, or a function of ARGS"
@@ -52,8 +52,8 @@
                   id
                   (if (= :options (:event event))
                     (str "connection from " peer)
-                    (report/event-text event))
-                  (string/join ", " (concat (map report/action-text (take most-actions response))
+                    (line/event-text event))
+                  (string/join ", " (concat (map line/action-text (take most-actions response))
                                             (when (seq (drop most-actions response)) ["..."])))
                   (double millis)))
 

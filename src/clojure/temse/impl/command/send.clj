@@ -4,11 +4,12 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
-   [temse.impl.arguments :as arguments :refer [fail say]]
+   [temse.impl.command.arguments :as arguments :refer [fail say]]
+   [temse.impl.command.document :as document]
+   [temse.impl.command.load :as load]
    [temse.impl.command.mails :as mails]
-   [temse.impl.document :as document]
    [temse.impl.keys :as keys]
-   [temse.impl.load :as load]
+   [temse.impl.line :as line]
    [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.report :as report]
@@ -67,7 +68,7 @@
     (fail option " needs an address such as 192.0.2.1 or 2001:db8::1, not " (pr-str text))))
 
 (def command
-  "See temse.impl.arguments."
+  "See temse.impl.command.arguments."
   {:usage ["temse send ADDRESS [OPTIONS] [FILE...]"]
    :about ["Plays mails to any milter as an MTA would, all on one connection, and reports"
            "what happened to them."
@@ -293,15 +294,15 @@
   "Prints a report for people."
   [{:keys [reply modifications recipients unknown remarks] :as report} verbose]
   (doseq [[command reply] unknown]
-    (say "unknown:" command (report/action-text reply)))
+    (say "unknown:" command (line/action-text reply)))
   (say "status:" (report/verdict-text (dissoc report :reply)))
-  (say "reply:" (report/action-text reply))
+  (say "reply:" (line/action-text reply))
   (say "elapsed:" (print-millis (load/message-nanos report)) "ms")
   (doseq [[recipient reply] recipients
           :when (refused? reply)]
-    (say "recipient:" recipient (report/action-text reply)))
+    (say "recipient:" recipient (line/action-text reply)))
   (doseq [action modifications]
-    (say "modification:" (report/action-text action)))
+    (say "modification:" (line/action-text action)))
   (doseq [remark remarks]
     (say "remark:" (report/remark-text remark)))
   (when verbose
