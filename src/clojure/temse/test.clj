@@ -385,7 +385,7 @@
    :deferred :temporary-failure, :discarded :discard})
 
 (defn- with-outcome
-  "Returns the report with what the SMTP client hears and what becomes of the mail, unless a fault
+  "Returns the report with what the SMTP client receives and how the mail ends, unless a fault
   ended it, or the MTA has hung up before."
   [^MtaSession session sent {:keys [verdict conversation modifications] :as report}]
   (cond
@@ -444,7 +444,7 @@
 
 (defn- unstarted
   "Returns the report of a mail to a filter that has failed before it answered the offer, or nil if the
-  exception tells of something else."
+  exception is about something else."
   [options ^Mail mail e]
   (when-let [errors (start-errors e)]
     (BriefMap/of
@@ -497,7 +497,7 @@
         (recur (drop (count more) mails) (into reports more))))))
 
 (defn run-message
-  "Plays one message to a filter and returns what became of it:
+  "Plays one message to a filter and returns a report:
 
     :verdict       ; :accept, :reject, :temporary-failure or :discard
     :at            ; the event that settled it
@@ -507,7 +507,7 @@
     :responses     ; vector of [event actions]
     :conversation  ; vector of {:event :response :nanos}
     :sent          ; the message as it was, a map
-    :smtp          ; what the SMTP client hears at each stage, see temse.mta/outcome
+    :smtp          ; what the SMTP client receives at each stage, see temse.mta/outcome
     :fate          ; :delivered, :held, :refused, :deferred, :discarded or :no-recipients
     :message       ; the message as the MTA would deliver it, nil if it does not
     :agreement     ; the filter's answer to the offer
@@ -529,7 +529,7 @@
 
   `mail` is what temse.mail/->mail takes: a map {:sender :recipients :headers :body} of which all
   keys may be missing, or a File, Path, URL or string in the Internet message format, or a map with
-  such a thing under :message and an envelope beside it. Options are those of `connect-to` and
+  one of these under :message and an envelope beside it. Options are those of `connect-to` and
     :client        ; {:host-name :address :port} of the SMTP client
     :hello         ; its greeting (default: \"client.example.org\")
 
@@ -573,7 +573,7 @@
 (defn run-many
   "Plays messages to a filter over many connections at once and returns their reports in order.
   Options are those of `run-message` and
-    :connections ; how many; each takes every so many-th message (default: 10)
+    :connections ; how many; each takes every n-th message (default: 10)
 
   Throws what one of them has thrown.
 
@@ -639,7 +639,7 @@
     (and stage (not command)) (assoc :command (macro-letter stage))))
 
 (defn- closed-text
-  "Returns how the connection has ended, where an exception tells of that and not of a wrong event."
+  "Returns how the connection has ended, where an exception is about that and not about a wrong event."
   [^MtaSession session e]
   (if (.isOpen session)
     (throw e)
@@ -695,7 +695,7 @@
 (defn run-conversation
   "Plays a whole conversation, one connection of an MTA, to a filter and compares the answers with
   those expected. A conversation is a vector of exchanges, what recordings and reports hold under
-  :conversation, or such a map, or a source of `read-conversation`:
+  :conversation, or a map with that key, or a source of `read-conversation`:
 
     [{:event {:event :options :version 6}}
      {:event {:event :mail :sender \"<a@example.org>\"} :response [:continue]}
@@ -766,7 +766,7 @@
 ;; ---- checks for clojure.test
 
 (defn- report-check
-  "Tells clojure.test of the outcome of a check; `text` prints what is to be said of a failure."
+  "Reports the outcome of a check to clojure.test; `text` prints the description of a failure."
   [place pass? text expected actual]
   ((requiring-resolve 'clojure.test/do-report)
    (merge place
@@ -813,7 +813,7 @@
   {:file (some-> *file* io/file .getName), :line (:line (meta form))})
 
 (defmacro check-conversation
-  "Runs a conversation as `run-conversation` does and tells clojure.test whether all was as
+  "Runs a conversation as `run-conversation` does and reports to clojure.test whether all was as
   expected: a failure shows the conversation as a ladder with the difference in its place. Returns
   the result.
 
@@ -825,7 +825,7 @@
    `(checked-conversation ~(place &form) ~filter ~conversation ~options)))
 
 (defmacro check-message
-  "Plays a message as `run-message` does and tells clojure.test whether the keys of the report that
+  "Plays a message as `run-message` does and reports to clojure.test whether the keys of the report that
   are given have values as expected, see temse.test.expect: a failure shows the conversation and the
   differences. Returns the report.
 
