@@ -12,9 +12,9 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.text}
+  '[#{temse.impl.text temse.idna}
     #{temse.impl.keys temse.impl.difference temse.impl.failure}
-    #{temse.address temse.impl.line}
+    #{temse.address temse.network temse.impl.line}
     #{temse.action temse.report
       temse.impl.brief temse.impl.options temse.impl.poller
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
@@ -47,7 +47,7 @@
 
 (def production
   "What users require to write and serve filters."
-  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.address temse.record})
+  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.address temse.envelope temse.idna temse.network temse.record})
 
 (defn- read-forms
   [^File file]
