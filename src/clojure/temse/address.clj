@@ -349,8 +349,8 @@
     (canonical (parse-path \"<\\\"ann\\\"@Example.ORG.>\"))   ;=> \"ann@example.org\""
   [address]
   (written (cond-> (checked address)
-          (:domain address) (update :domain #(-> (.toLowerCase ^String % Locale/ROOT)
-                                                 (string/replace #"\.$" ""))))))
+             (:domain address) (update :domain #(-> (.toLowerCase ^String % Locale/ROOT)
+                                                    (string/replace #"\.$" ""))))))
 
 ;; ---- parts
 

@@ -18,6 +18,7 @@
   (:require
    [clojure.java.io :as io]
    [temse.impl.direct-call :as direct-call]
+   [temse.impl.envelope :as envelope]
    [temse.impl.events :as events]
    [temse.impl.keys :as keys]
    [temse.impl.mta.rules :as rules]
@@ -492,10 +493,12 @@
 
   :actions    ; agreed actions (default: all)
   :macros     ; map of stage to {name value}
+  :envelope   ; what temse.envelope knows by events: :client-address :client-name :client-port
+              ; :hello-name :sender :recipients :smtputf8? :receive-time
   Other keys are put into the context; one that looks like a misspelt option is refused."
   ([]
    (context {}))
-  ([{:keys [actions macros] :as given}]
+  ([{:keys [actions macros envelope] :as given}]
    (direct-call/check-context given)
    (let [sent (atom {:actions []})
          request (negotiation/request {:handlers {:end-of-message identity} :actions actions})
@@ -510,11 +513,12 @@
          connection (direct-call/sending agreement table sent)
          agreed (negotiation/agreement-map agreement)]
      (BriefMap/of
-       (merge (dissoc given :actions :macros)
+       (merge (dissoc given :actions :macros :envelope)
               {:milter/connection connection
                :socket connection
                :milter/info {:id 0 :peer "test" :name "test"}
                :milter/agreement agreed
+               :milter/envelope (merge (envelope/beginning (keys envelope/needs)) envelope)
                :events (:events agreed)
                :actions (:actions agreed)
                ::sent sent})))))

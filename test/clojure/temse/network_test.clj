@@ -119,4 +119,4 @@
 (deftest a-set-of-networks-prints-briefly
   (testing "whatever its size"
     (is (re-find #"^#<networks \[\"10.0.0.0\"" (pr-str (network/networks (map #(str "10.0." (quot % 256) "." (mod % 256))
-                                                                         (range 10000))))))))
+                                                                           (range 10000))))))))

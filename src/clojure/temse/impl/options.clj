@@ -3,6 +3,7 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
+   [temse.impl.envelope :as envelope]
    [temse.impl.keys :as keys])
   (:import
    (clojure.lang MultiFn)
@@ -136,6 +137,7 @@
    :optional-events ["a set of events" keywords? nil]
    :no-reply-events ["a set of events" keywords? nil]
    :request-macros ["a map of stage to names, such as {:mail [\"{auth_authen}\"]}" names-by-stage? nil]
+   :wants ["a set of words of temse.envelope, such as #{:sender}" envelope/words? nil]
    :rejected-recipients? ["true or false" boolean? nil]
    :leading-space? ["true or false" boolean? nil]
    :default-reply ["a map of event to reply, such as {:unknown {:action :reject}}"
