@@ -117,10 +117,15 @@
                                 "rwxrwxrwx")))
     mode))
 
+(defn- macro-name?
+  "Returns true for a name that Sendmail can read: it answers others with an error, to the client."
+  [x]
+  (and (string? x) (re-matches #"\w+|\{\w+\}" x)))
+
 (defn- names-by-stage?
   [x]
   (and (map? x)
-       (every? #(and (sequential? %) (every? string? %)) (vals x))))
+       (every? #(and (sequential? %) (every? macro-name? %)) (vals x))))
 
 (def table
   "Every option: what it must be, in words and as a predicate, and its default."
