@@ -145,6 +145,11 @@
                              :macros {:mail {"auth_authen" "ann"}}})]
     (is (= ["<a@example.org>" ["<b@example.com>"] "ann" nil]
            ((juxt envelope/sender envelope/recipients envelope/authenticated-user envelope/client-address) context))))
+  (let [handlers {:end-of-message (fn [_ context] [{:action :quarantine, :reason (envelope/sender context)}])}
+        after-mail (mt/fire handlers {:event :mail, :sender "<a@example.org>", :options []} (mt/context))
+        after-end (mt/fire handlers {:event :message-end, :reason :accepted} after-mail)]
+    (is (= "<a@example.org>" (:reason (first (mt/response (mt/fire handlers {:event :end-of-message} after-mail))))))
+    (is (nil? (envelope/sender after-end))))
   (is (re-find #"did you mean :sender\?" (:message (thrown (mt/context {:envelope {:sendr "x"}}))))))
 
 ;; ---- the Received field
