@@ -169,11 +169,17 @@
   (when-let [address (client-address context)]
     (str "[" (when (string/includes? address ":") "IPv6:") address "]")))
 
+(defn- neutered
+  "Returns a greeting as Postfix writes it."
+  [text]
+  (some-> text (string/replace #"[ <>()\\\";@]" "?")))
+
 (defn- postfix-protocol
   [context]
-  (if (smtputf8? context)
-    "UTF8SMTP"
-    (str "ESMTP" (when (tls-version context) "S") (when (authenticated-user context) "A"))))
+  (cond
+    (smtputf8? context) "UTF8SMTP"
+    (nil? (hello-name context)) "SMTP"
+    :else (str "ESMTP" (when (tls-version context) "S") (when (authenticated-user context) "A"))))
 
 (defn- postfix-lines
   [context {:keys [tls? authenticated?]}]
@@ -183,7 +189,7 @@
         user (authenticated-user context)
         to (for-clause context)
         stamp (date context "EEE, ppd MMM yyyy HH:mm:ss xx '('z')'")]
-    (concat [(str "from " (or (hello-name context) host) " (" host " " (address-literal context) ")")]
+    (concat [(str "from " (or (neutered (hello-name context)) host) " (" host " " (address-literal context) ")")]
             (when (and tls? (tls-version context))
               [(str "(using " (tls-version context) " with cipher " (cipher context)
                     " (" bits "/" bits " bits))")

@@ -192,6 +192,8 @@
                                 ["login" (comp greeted logged-in greeted) {}]
                                 ["TLS and login" (comp greeted logged-in encrypted) {}]
                                 ["SMTPUTF8" greeted {:sender (smtp/utf-8 "<jörg@example.org> SMTPUTF8")}]
+                                ["no greeting" identity {}]
+                                ["an odd greeting" #(do (smtp/command % "EHLO a(b)<c>\";\\@d") %) {}]
                                 ["quoted" greeted {:recipients ["<\"b c\"@example.org>"]}]]]
     (testing title
       (let [[_ expected actual] (noted-mail :postfix prepare mail (constantly nil))]
@@ -200,6 +202,8 @@
 (deftest the-received-field-of-sendmail-is-foreseen
   (doseq [[title prepare mail] [["plain" greeted {}]
                                 ["HELO" #(do (smtp/command % "HELO client.example.org") %) {}]
+                                ["an odd greeting" #(do (smtp/command % "EHLO [a_b]") %) {}]
+                                ["a quoted recipient" greeted {:recipients ["<\"b c\"@example.org>"]}]
                                 ["several recipients" greeted two-recipients]
                                 ["TLS" encrypted {}]
                                 ["TLS and several recipients" encrypted two-recipients]]]
