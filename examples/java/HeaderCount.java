@@ -1,6 +1,6 @@
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
+import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.MilterServer;
 import temse.server.ServerOptions;
@@ -24,14 +24,14 @@ final class HeaderCount {
 
   /** Returns the milter. Its state is the number of header fields of the mail so far. */
   static Milter<Integer> milter() {
-    return Milter.startingWith(() -> 0)
+    return Milter.perMessage(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
-        .watch(EventType.HEADER, (event, count) -> Step.next(count + 1))
+        .watch(Event.Header.class, (event, count) -> Step.next(count + 1))
         .on(
-            EventType.END_OF_MESSAGE,
+            Event.EndOfMessage.class,
             (event, count) ->
-                Step.next(count).respond(Actions.addHeader("X-Header-Count", count.toString())))
-        .on(EventType.MESSAGE_END, (event, count) -> Step.next(0))
+                Step.next(count).respond(Action.addHeader("X-Header-Count", count.toString())))
+        .on(Event.MessageEnd.class, (event, count) -> Step.next(0))
         .build();
   }
 

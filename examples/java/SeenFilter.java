@@ -1,7 +1,8 @@
 import java.time.Duration;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.server.EngineOptions;
 import temse.server.Milter;
@@ -31,24 +32,24 @@ final class SeenFilter {
   /** Returns the milter. Its state is what was seen of the mail so far. */
   static Milter<Seen> milter() {
     Milter.Builder<Seen> milter =
-        Milter.startingWith(() -> Seen.NOTHING)
+        Milter.perMessage(() -> Seen.NOTHING)
             .requires(ActionFlag.ADD_HEADER)
             .on(
-                EventType.HEADER,
+                Event.Header.class,
                 (event, seen) ->
                     event.name().equalsIgnoreCase("X-Seen")
                         ? Step.next(seen)
                         : Step.next(new Seen(seen.headers() + 1, seen.bytes())))
             .on(
-                EventType.BODY,
+                Event.Body.class,
                 (event, seen) ->
                     Step.next(new Seen(seen.headers(), seen.bytes() + event.data().length)))
             .on(
-                EventType.END_OF_MESSAGE,
+                Event.EndOfMessage.class,
                 (event, seen) ->
                     Step.next(seen)
-                        .respond(Actions.addHeader("X-Seen", seen.headers() + " " + seen.bytes())))
-            .on(EventType.MESSAGE_END, (event, seen) -> Step.next(Seen.NOTHING));
+                        .respond(Action.addHeader("X-Seen", seen.headers() + " " + seen.bytes())))
+            .on(Event.MessageEnd.class, (event, seen) -> Step.next(Seen.NOTHING));
     for (EventType type :
         List.of(
             EventType.CONNECT,

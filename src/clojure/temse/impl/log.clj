@@ -9,7 +9,7 @@
    [temse.impl.line :as line])
   (:import
    (java.io IOException)
-   (temse.protocol EventType Printable)
+   (temse.protocol EventType MessageEndReason Printable)
    (temse.server ConnectionInfo LastResort ServerListener)))
 
 (set! *warn-on-reflection* true)
@@ -80,7 +80,7 @@
 (defn- verdict-text
   [event reply ended]
   (str (when ended " message ")
-       (when ended (name ended))
+       (when ended (name (.-keyword ^MessageEndReason ended)))
        (when event " at ")
        (when event (.getName (.-keyword ^EventType event)))
        (when (and event (not= :continue (:action reply)))

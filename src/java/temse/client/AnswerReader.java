@@ -7,10 +7,10 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionFlag;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
@@ -24,7 +24,6 @@ import temse.protocol.Text;
  * this MTA makes of it, and {@code :action} where one is concerned.
  */
 final class AnswerReader {
-  private static final Keyword REMARK = Keyword.intern("remark");
 
   /**
    * What answers an event.
@@ -214,7 +213,7 @@ final class AnswerReader {
     }
     if (!postfix && (action == null || !codeOf(text) || singlePercent(Text.decode(text)))) {
       remark("malformed-reply", event, action, problem + "; Sendmail rejects with its own text");
-      actions.add(Actions.reject());
+      actions.add(Action.reject().map());
       return new Answer(actions, null);
     }
     if (action == null) {
@@ -314,7 +313,7 @@ final class AnswerReader {
             + " and does without the milter from then on";
     remark(remark, event, action, text);
     boolean passes = !postfix && event.compareTo(EventType.DATA) <= 0;
-    actions.add(passes ? Actions.proceed() : reply);
+    actions.add(passes ? Action.proceed().map() : reply);
     return new Answer(
         actions, new MilterException(category, text, Keys.ACTION, action, Keys.REPLY, reply));
   }
@@ -323,7 +322,7 @@ final class AnswerReader {
     IPersistentMap remark =
         new PersistentArrayMap(
             new Object[] {
-              REMARK, Keyword.intern(kind), Keys.EVENT, event.keyword, Keys.TEXT, text
+              Keys.REMARK, Keyword.intern(kind), Keys.EVENT, event.keyword, Keys.TEXT, text
             });
     remarks.add(action == null ? remark : remark.assoc(Keys.ACTION, action));
   }

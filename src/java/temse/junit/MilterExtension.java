@@ -52,7 +52,7 @@ import temse.transport.Endpoint;
  * void countsHeaders(MtaSession mta) throws IOException {
  *   MessageReport report =
  *       mta.sendMessage("<a@example.org>", List.of("<b@example.com>"), "Subject: hi\n\nhello\n");
- *   assertEquals(List.of(Actions.addHeader("X-Header-Count", "1")), report.modifications());
+ *   assertEquals(List.of(Action.addHeader("X-Header-Count", "1")), report.modifications());
  * }
  * }</pre>
  *

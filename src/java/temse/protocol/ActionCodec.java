@@ -63,7 +63,7 @@ public final class ActionCodec {
    * 4 and the two reserved replies are temporary failures.
    */
   public static ActionType verdict(IPersistentMap reply) {
-    if (reply == Actions.proceed()) {
+    if (reply == Action.proceed().map()) {
       return ActionType.CONTINUE;
     }
     ActionType type = type(reply);

@@ -8,7 +8,7 @@ import clojure.lang.IPersistentMap;
  *
  * <pre>{@code
  * Dialogue dialogue = Dialogue.SENDMAIL.after(EventType.CONNECT, null);
- * dialogue = dialogue.after(EventType.MAIL, Actions.reject());
+ * dialogue = dialogue.after(EventType.MAIL, Action.reject());
  * dialogue.may(EventType.RECIPIENT); // false
  * dialogue.verdict(); // REJECT
  * }</pre>
@@ -132,7 +132,7 @@ public final class Dialogue implements Cloneable {
   public Dialogue after(EventType type, IPersistentMap reply) {
     Dialogue next = copy();
     next.said(type);
-    next.answered(type, reply == null ? Actions.proceed() : reply);
+    next.answered(type, reply == null ? Action.proceed().map() : reply);
     return next;
   }
 
@@ -209,7 +209,7 @@ public final class Dialogue implements Cloneable {
       state = Phase.CONNECTION_SETTLED;
     }
     if (state != before || ends) {
-      decision = new Decision(type, verdict == ActionType.SKIP ? Actions.proceed() : reply);
+      decision = new Decision(type, verdict == ActionType.SKIP ? Action.proceed().map() : reply);
     }
     boolean greeting = type == EventType.CONNECT || type == EventType.HELLO;
     if (postfix && greeting && state == Phase.CONNECTION_SETTLED) {

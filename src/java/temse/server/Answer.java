@@ -3,9 +3,9 @@ package temse.server;
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.BodyPieces;
 import temse.server.Entry.Way;
 
@@ -36,7 +36,8 @@ final class Answer {
   /** Answers by what the handler's call has collected, or by the default reply. */
   void give(EventCall call) {
     Response response = call.response();
-    IPersistentMap reply = state.mayAnswer(entry.type()) ? chosen(response) : Actions.proceed();
+    IPersistentMap reply =
+        state.mayAnswer(entry.type()) ? chosen(response) : Action.proceed().map();
     write(reply, response.modifications(), response.newBody());
   }
 
@@ -103,7 +104,7 @@ final class Answer {
       state.report(entry, e);
       writer.close();
       modifications = List.of();
-      reply = Actions.temporaryFailure();
+      reply = Action.temporaryFailure().map();
       ResponseWriter.write(
           entry.answered(), List.of(), reply, state.agreement(), state.link.output());
     }

@@ -1,9 +1,9 @@
 package temse.server;
 
-import clojure.lang.Keyword;
 import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.function.LongSupplier;
+import temse.protocol.DisconnectReason;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
@@ -335,11 +335,13 @@ public final class ConnectionEngine implements Conversation {
     }
   }
 
-  private Keyword reason(End how) {
+  private DisconnectReason reason(End how) {
     if (state.failure() != null) {
-      return Names.ERROR;
+      return DisconnectReason.ERROR;
     }
-    return how == End.STOPPED || stopping ? Names.STOPPING : Names.CONNECTION_LOST;
+    return how == End.STOPPED || stopping
+        ? DisconnectReason.STOPPING
+        : DisconnectReason.CONNECTION_LOST;
   }
 
   private boolean isPending() {

@@ -7,8 +7,8 @@ import java.util.EnumSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import temse.protocol.Action;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.Legality;
@@ -53,7 +53,7 @@ public final class EngineOptions {
   }
 
   IPersistentMap defaultReply(EventType type) {
-    return defaultReplies.getOrDefault(type, Actions.proceed());
+    return defaultReplies.getOrDefault(type, Action.proceed().map());
   }
 
   long handlerTimeout(EventType type) {

@@ -2,18 +2,19 @@ package temse.server;
 
 import clojure.lang.IObj;
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import java.util.ArrayDeque;
 import java.util.Set;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.Agreement;
+import temse.protocol.DisconnectReason;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MacroTable;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.Phase;
@@ -92,7 +93,7 @@ final class Ledger {
     EventType type = EventCodec.type(packet);
     Phase next = phase.after(type, agreement != null && agreement.suppresses(EventType.MAIL));
     if (phase.aborts(type)) {
-      announceAbort(Names.ABORTED);
+      announceAbort(MessageEndReason.ABORTED);
     }
     Phase before = phase;
     phase = next;
@@ -107,9 +108,9 @@ final class Ledger {
       case ABORT -> {}
       case QUIT -> {
         schedule(type, packet);
-        announceDisconnect(Names.QUIT);
+        announceDisconnect(DisconnectReason.QUIT);
       }
-      case DISCONNECT -> announceDisconnect(Names.NEW_CONNECTION);
+      case DISCONNECT -> announceDisconnect(DisconnectReason.NEW_CONNECTION);
       default -> {
         clientOpen = true;
         if (phase.inMessage() && !before.inMessage() || type == EventType.MAIL) {
@@ -117,7 +118,7 @@ final class Ledger {
         }
         envelope.add(type, packet);
         if (type.inMessage() ? !phase.inMessage() : phase == Phase.CONNECTION_SETTLED) {
-          IPersistentMap reply = type == EventType.UNKNOWN ? Actions.proceed() : settledReply;
+          IPersistentMap reply = type == EventType.UNKNOWN ? Action.proceed().map() : settledReply;
           add(type, Way.REPEAT, null, null, reply);
         } else if (type == EventType.END_OF_MESSAGE && packet.payload().length > 0) {
           scheduleWithLastPiece(packet);
@@ -155,7 +156,7 @@ final class Ledger {
         agenda.add(new Entry(type, Way.EXCEED, EventCodec.decode(packet), packet, null, excess));
       }
     } else {
-      IPersistentMap reply = skips(type) ? Actions.proceed() : options.defaultReply(type);
+      IPersistentMap reply = skips(type) ? Action.proceed().map() : options.defaultReply(type);
       add(type, Way.DEFAULT, observed ? decode(type, packet) : null, packet, reply);
     }
   }
@@ -238,7 +239,7 @@ final class Ledger {
    *
    * @return how the message ended by it, or null if none has
    */
-  Keyword replied(EventType type, IPersistentMap reply) {
+  MessageEndReason replied(EventType type, IPersistentMap reply) {
     ActionType verdict = ActionCodec.verdict(reply);
     if (verdict == ActionType.SKIP) {
       skipped |= 1 << type.ordinal();
@@ -252,7 +253,7 @@ final class Ledger {
     if (!before.inMessage()) {
       return null;
     }
-    Keyword ended = Names.ofVerdict(verdict);
+    MessageEndReason ended = MessageEndReason.of(verdict);
     announceMessageEnd(ended);
     return ended;
   }
@@ -276,34 +277,37 @@ final class Ledger {
    * The connection is over: what still owes a reply is dropped, and the ends of message and client
    * are due.
    */
-  void ended(Keyword reason) {
+  void ended(DisconnectReason reason) {
     agenda.removeIf(entry -> entry.type().owesReply() || entry.type() == EventType.OPTIONS);
-    announceAbort(Names.LOST);
+    announceAbort(MessageEndReason.LOST);
     announceDisconnect(reason);
     phase = Phase.CLOSED;
   }
 
-  private void announceAbort(Keyword reason) {
+  private void announceAbort(MessageEndReason reason) {
     if (messageOpen) {
       announce(EventType.ABORT, EventCodec.event(EventType.ABORT, Keys.AT, reached.keyword));
       announceMessageEnd(reason);
     }
   }
 
-  private void announceMessageEnd(Keyword reason) {
+  private void announceMessageEnd(MessageEndReason reason) {
     messageOpen = false;
     envelope.named(macros.get(QUEUE_ID));
     endedEnvelope = envelope;
     envelope = envelope.next();
     announce(
         EventType.MESSAGE_END,
-        EventCodec.event(EventType.MESSAGE_END, Keys.REASON, reason, Keys.AT, reached.keyword));
+        EventCodec.event(
+            EventType.MESSAGE_END, Keys.REASON, reason.keyword, Keys.AT, reached.keyword));
   }
 
-  private void announceDisconnect(Keyword reason) {
+  private void announceDisconnect(DisconnectReason reason) {
     if (clientOpen) {
       clientOpen = false;
-      announce(EventType.DISCONNECT, EventCodec.event(EventType.DISCONNECT, Keys.REASON, reason));
+      announce(
+          EventType.DISCONNECT,
+          EventCodec.event(EventType.DISCONNECT, Keys.REASON, reason.keyword));
     }
   }
 

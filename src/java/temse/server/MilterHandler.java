@@ -2,7 +2,7 @@ package temse.server;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
-import temse.protocol.Actions;
+import temse.protocol.Action;
 import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Request;
@@ -36,7 +36,7 @@ public interface MilterHandler {
    */
   default List<IPersistentMap> onError(
       Connection connection, Throwable error, EventType type, IPersistentMap event) {
-    return List.of(Actions.temporaryFailure());
+    return List.of(Action.temporaryFailure().map());
   }
 
   /**

@@ -1,13 +1,13 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.util.ArrayDeque;
 import java.util.List;
 import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MacroTable;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 
 /**
@@ -72,7 +72,7 @@ final class Reports {
     add(() -> listener.exchanged(connection, event, response, nanos));
   }
 
-  void verdict(EventType event, IPersistentMap reply, Keyword ended) {
+  void verdict(EventType event, IPersistentMap reply, MessageEndReason ended) {
     ConnectionInfo about = about(ended != null);
     add(() -> listener.verdict(about, event, reply, ended));
   }
@@ -114,9 +114,9 @@ final class Reports {
    */
   void told(Entry entry) {
     if (entry.type() == EventType.MESSAGE_END) {
-      Object reason = entry.event().valAt(Keys.REASON);
-      if (reason == Names.ABORTED || reason == Names.LOST) {
-        verdict(null, null, (Keyword) reason);
+      MessageEndReason reason = MessageEndReason.ofKeyword(entry.event().valAt(Keys.REASON));
+      if (reason == MessageEndReason.ABORTED || reason == MessageEndReason.LOST) {
+        verdict(null, null, reason);
       }
     }
   }

@@ -2,9 +2,9 @@ package temse.server;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.Agreement;
 import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
@@ -29,7 +29,7 @@ final class ResponseWriter implements AutoCloseable {
   private static final byte[] CONTINUE = new Packet('c').toBytes();
   private static final byte[] PROGRESS = new Packet('p').toBytes();
   private static final IPersistentMap CLOSING =
-      Actions.replyCode(421, "4.7.0", "Service not available, closing transmission channel");
+      Action.replyCode(421, "4.7.0", "Service not available, closing transmission channel").map();
 
   private final EventType event;
   private final List<IPersistentMap> modifications;
@@ -149,7 +149,7 @@ final class ResponseWriter implements AutoCloseable {
     ActionType type = ActionCodec.type(reply);
     boolean emulated =
         type == ActionType.SKIP && !(event == EventType.BODY && agreement.has(ProtocolFlag.SKIP));
-    if (reply == Actions.proceed()) {
+    if (reply == Action.proceed().map()) {
       output.put(CONTINUE);
       return;
     }

@@ -1,9 +1,9 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.util.List;
 import temse.protocol.EventType;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 
 /**
@@ -26,11 +26,10 @@ public interface ServerListener {
    *
    * @param event what the reply answered; null where no reply ended the message
    * @param reply the reply, or null
-   * @param ended how the message ended by it ({@code :accepted}, {@code :rejected}, {@code
-   *     :deferred}, {@code :discarded}, {@code :aborted} or {@code :lost}), or null if none has
+   * @param ended how the message ended by it, or null if none has
    */
   default void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {}
+      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {}
 
   /**
    * A connection was closed because the peer broke the protocol or wanted what is not to be had.

@@ -1,14 +1,14 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.util.List;
 import java.util.Objects;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.server.Entry.Way;
 
@@ -60,7 +60,7 @@ final class Settlement {
       } else if (decides) {
         decide(fault);
       } else {
-        answer.give(refused ? Actions.temporaryFailure() : unheard());
+        answer.give(refused ? Action.temporaryFailure().map() : unheard());
         state.endScope(entry);
       }
     } finally {
@@ -73,7 +73,7 @@ final class Settlement {
   }
 
   private IPersistentMap unheard() {
-    return fault != null || entry.reply() == null ? Actions.proceed() : entry.reply();
+    return fault != null || entry.reply() == null ? Action.proceed().map() : entry.reply();
   }
 
   private boolean isCall() {
@@ -190,7 +190,7 @@ final class Settlement {
       decide(error);
     } else {
       state.ledger.fault(type, error);
-      answer.give(Actions.proceed());
+      answer.give(Action.proceed().map());
       state.endScope(entry);
     }
   }
@@ -209,7 +209,7 @@ final class Settlement {
       deciding.end();
       ForeignActions.discard(deciding.response().newBody(), actions);
       state.report(entry, e);
-      answer.give(Actions.temporaryFailure());
+      answer.give(Action.temporaryFailure().map());
     } finally {
       deciding.returned();
     }
@@ -229,10 +229,10 @@ final class Settlement {
     }
     state.report(entry, error);
     if (state.mayDecide(type)) {
-      answer.give(Actions.temporaryFailure());
+      answer.give(Action.temporaryFailure().map());
     } else {
       state.ledger.fault(type, error);
-      answer.give(Actions.proceed());
+      answer.give(Action.proceed().map());
     }
     settle();
   }
@@ -274,7 +274,7 @@ final class Settlement {
       if (entry.way() == Way.CALL_BEFORE_END) {
         state.ledger.dropEnd();
       }
-      Keyword ended = state.ledger.replied(entry.answered(), reply);
+      MessageEndReason ended = state.ledger.replied(entry.answered(), reply);
       ActionType verdict = ActionCodec.verdict(reply);
       if (ended != null || verdict != ActionType.CONTINUE && verdict != ActionType.SKIP) {
         state.reports.verdict(entry.answered(), reply, ended);

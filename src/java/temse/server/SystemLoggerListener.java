@@ -10,6 +10,7 @@ import java.util.function.Supplier;
 import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.protocol.Printable;
 
@@ -63,13 +64,13 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {
+      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
     log(
         Level.DEBUG,
         null,
         () ->
             mail(connection)
-                + (ended == null ? "" : " message " + ended.getName())
+                + (ended == null ? "" : " message " + ended.keyword.getName())
                 + (event == null ? "" : " at " + event.keyword.getName())
                 + (reply == null ? "" : ": " + replyText(reply)));
   }
@@ -160,7 +161,7 @@ public final class SystemLoggerListener implements ServerListener {
 
   private static String description(EventType type, IPersistentMap event) {
     try {
-      return (type == null ? Event.of(event) : Event.of(type, event)).toString();
+      return (type == null ? Event.of(event) : Event.view(type, event)).toString();
     } catch (Throwable problem) {
       return type == null ? "an unknown event" : type.keyword.getName();
     }

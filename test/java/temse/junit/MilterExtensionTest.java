@@ -26,10 +26,10 @@ import org.opentest4j.TestAbortedException;
 import temse.client.MessageReport;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
+import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.Step;
 
@@ -38,13 +38,13 @@ class MilterExtensionTest {
   private static final List<String> RECIPIENTS = List.of("<b@example.com>");
 
   private static Milter<Integer> counter() {
-    return Milter.startingWith(() -> 0)
+    return Milter.perClient(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
-        .on(EventType.HEADER, (event, count) -> Step.next(count + 1))
+        .on(Event.Header.class, (event, count) -> Step.next(count + 1))
         .on(
-            EventType.END_OF_MESSAGE,
+            Event.EndOfMessage.class,
             (event, count) ->
-                Step.next(count).respond(Actions.addHeader("X-Count", String.valueOf(count))))
+                Step.next(count).respond(Action.addHeader("X-Count", String.valueOf(count))))
         .build();
   }
 
@@ -67,7 +67,7 @@ class MilterExtensionTest {
     GIVEN.add(mta);
     MessageReport report = send(mta);
     assertEquals(ActionType.ACCEPT, report.verdict());
-    assertEquals(List.of(Actions.addHeader("X-Count", "2")), report.modifications());
+    assertEquals(List.of(Action.addHeader("X-Count", "2")), report.modifications());
   }
 
   @Test
@@ -76,7 +76,7 @@ class MilterExtensionTest {
     assertNotSame(mta, other);
     assertTrue(mta.isOpen());
     assertEquals(send(mta), send(other));
-    assertEquals("4", send(mta).modifications().get(0).valAt(Clojure.read(":value")));
+    assertEquals("4", ((Action.AddHeader) send(mta).modifications().get(0)).value());
   }
 
   @Test
@@ -104,7 +104,7 @@ class MilterExtensionTest {
       assertTrue(served.endpoint().toString().matches("inet:[1-9]\\d*@127\\.0\\.0\\.1"));
       try (MtaSession mta = served.connect()) {
         assertEquals(MtaOptions.SENDMAIL, mta.options());
-        assertEquals("2", send(mta).modifications().get(0).valAt(Clojure.read(":value")));
+        assertEquals("2", ((Action.AddHeader) send(mta).modifications().get(0)).value());
       }
     }
   }
@@ -132,9 +132,9 @@ class MilterExtensionTest {
     @RegisterExtension
     static final MilterExtension BROKEN =
         MilterExtension.of(
-                Milter.startingWith(() -> 0)
+                Milter.perClient(() -> 0)
                     .on(
-                        EventType.MAIL,
+                        Event.Mail.class,
                         (event, state) -> {
                           throw new IllegalStateException("no luck");
                         })

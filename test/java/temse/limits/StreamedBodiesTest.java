@@ -17,8 +17,9 @@ import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
@@ -93,17 +94,17 @@ class StreamedBodiesTest {
 
   private RawMta serve(Function<String, Object> body, ActionFlag flag) throws IOException {
     Milter<String> milter =
-        Milter.startingWith(() -> "")
+        Milter.perClient(() -> "")
             .requires(flag)
-            .on(EventType.MAIL, (event, state) -> Step.next(event.sender()))
+            .on(Event.Mail.class, (event, state) -> Step.next(event.sender()))
             .on(
-                EventType.END_OF_MESSAGE,
+                Event.EndOfMessage.class,
                 (event, sender) -> {
                   Object given = body.apply(sender);
                   Step<String> next = Step.next(sender);
                   return given == null
-                      ? next.respond(Actions.accept())
-                      : next.respond(Actions.changeBody(given), Actions.accept());
+                      ? next.respond(Action.accept())
+                      : next.respond(Action.changeBody(given), Action.accept());
                 })
             .build();
     ServerListener listener =

@@ -33,6 +33,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import temse.protocol.Actions;
 import temse.protocol.Agreement;
+import temse.protocol.DisconnectReason;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -453,7 +454,7 @@ class LedgerTest {
     say(CONNECT);
     say(MAIL);
     ledger.packet(packet(RCPT));
-    ledger.ended(Names.CONNECTION_LOST);
+    ledger.ended(DisconnectReason.CONNECTION_LOST);
     assertEquals(
         List.of("abort mail", "message-end lost mail", "disconnect connection-lost"),
         settle(Actions.proceed()));
@@ -465,7 +466,7 @@ class LedgerTest {
     agreeOnAll();
     say(CONNECT);
     ledger.packet(packet(MAIL));
-    ledger.ended(Names.STOPPING);
+    ledger.ended(DisconnectReason.STOPPING);
     assertEquals(List.of("disconnect stopping"), settle(Actions.proceed()));
   }
 
@@ -474,7 +475,7 @@ class LedgerTest {
     agreeOnAll();
     say(MAIL);
     ledger.packet(packet(MAIL));
-    ledger.ended(Names.CONNECTION_LOST);
+    ledger.ended(DisconnectReason.CONNECTION_LOST);
     assertEquals(
         List.of("abort mail", "message-end aborted mail", "disconnect connection-lost"),
         settle(Actions.proceed()));

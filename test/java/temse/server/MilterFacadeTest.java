@@ -1,13 +1,11 @@
 package temse.server;
 
-import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import clojure.lang.Keyword;
-import clojure.lang.PersistentVector;
+import clojure.lang.PersistentArrayMap;
 import clojure.lang.RT;
 import java.io.File;
 import java.io.IOException;
@@ -16,7 +14,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.OptionalInt;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -28,14 +25,14 @@ import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
 import temse.client.MtaStyle;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
+import temse.protocol.DisconnectReason;
 import temse.protocol.Event;
-import temse.protocol.EventCodec;
 import temse.protocol.EventType;
-import temse.protocol.Keys;
 import temse.protocol.MacroStage;
+import temse.protocol.MessageEndReason;
 import temse.protocol.Offer;
 import temse.protocol.ProtocolFlag;
 
@@ -57,26 +54,25 @@ class MilterFacadeTest {
   }
 
   private static Milter.Builder<Integer> counting() {
-    return marking().on(EventType.HEADER, (event, count) -> Step.next(count + 1));
+    return marking().on(Event.Header.class, (event, count) -> Step.next(count + 1));
   }
 
   private static Milter.Builder<Integer> marking() {
-    return Milter.startingWith(() -> 0)
+    return Milter.perClient(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
         .on(
-            EventType.END_OF_MESSAGE,
-            (event, count) -> Step.next(count).respond(Actions.addHeader("X-Count", "" + count)));
+            Event.EndOfMessage.class,
+            (event, count) -> Step.next(count).respond(Action.addHeader("X-Count", "" + count)));
   }
 
   @Test
   void aHandlerIsTestedByCallingIt() throws Exception {
-    Milter.Handler<Integer> handler = (event, count) -> Step.next(count + event.name().length());
-    Step<Integer> step =
-        handler.handle(
-            Event.of(EventCodec.event(EventType.HEADER, Keys.NAME, "X-A", Keys.VALUE, "1")), 4);
+    Milter.Handler<Event.Header, Integer> handler =
+        (header, count) -> Step.next(count + header.name().length());
+    Step<? extends Integer> step = handler.handle(new Event.Header("X-A", "1", 1), 4);
     assertEquals(7, step.state());
     assertEquals(List.of(), step.actions());
-    assertEquals(List.of(Actions.accept()), step.respond(Actions.accept()).actions());
+    assertEquals(List.of(Action.accept()), step.respond(Action.accept()).actions());
   }
 
   @ParameterizedTest
@@ -88,8 +84,8 @@ class MilterFacadeTest {
         MessageReport report = send(mta);
         assertEquals(ActionType.ACCEPT, report.verdict());
         assertEquals(EventType.END_OF_MESSAGE, report.at());
-        assertEquals(Actions.proceed(), report.reply());
-        assertEquals(List.of(Actions.addHeader("X-Count", count)), report.modifications());
+        assertEquals(Action.proceed(), report.reply());
+        assertEquals(List.of(Action.addHeader("X-Count", count)), report.modifications());
         assertEquals(RECIPIENTS, List.copyOf(report.recipients().keySet()));
       }
     }
@@ -100,7 +96,7 @@ class MilterFacadeTest {
     Milter<Integer> milter = counting().build();
     for (int i = 0; i < 2; i++) {
       try (MtaSession mta = connect(milter)) {
-        assertEquals(List.of(Actions.addHeader("X-Count", "2")), send(mta).modifications());
+        assertEquals(List.of(Action.addHeader("X-Count", "2")), send(mta).modifications());
       }
     }
     DrivenEngine mta = new DrivenEngine(milter, EngineOptions.DEFAULTS);
@@ -120,31 +116,31 @@ class MilterFacadeTest {
   @Test
   void aReplyAtARecipientConcernsThatRecipient() throws IOException {
     Milter<Integer> milter =
-        Milter.startingWith(() -> 0)
+        Milter.perClient(() -> 0)
             .on(
-                EventType.RECIPIENT,
+                Event.Recipient.class,
                 (event, count) ->
                     event.address().endsWith("@example.net>")
-                        ? Step.next(count).respond(Actions.replyCode(550, "5.1.2", "Not here"))
+                        ? Step.next(count).respond(Action.replyCode(550, "5.1.2", "Not here"))
                         : Step.next(count))
             .build();
     try (MtaSession mta = connect(milter)) {
       MessageReport report = send(mta);
       assertEquals(ActionType.ACCEPT, report.verdict());
-      assertEquals(Actions.proceed(), report.recipients().get("<b@example.com>"));
+      assertEquals(Action.proceed(), report.recipients().get("<b@example.com>"));
       assertEquals(
-          Actions.replyCode(550, "5.1.2", "Not here"), report.recipients().get("<c@example.net>"));
+          Action.replyCode(550, "5.1.2", "Not here"), report.recipients().get("<c@example.net>"));
     }
   }
 
   @Test
   void whatIsOnlyWatchedIsNotWaitedFor() throws IOException {
     Milter<Integer> milter =
-        marking().watch(EventType.HEADER, (event, count) -> Step.next(count + 10)).build();
+        marking().watch(Event.Header.class, (event, count) -> Step.next(count + 10)).build();
     try (MtaSession mta = connect(milter)) {
       assertTrue(mta.agreed(ProtocolFlag.NO_REPLY_HEADERS));
       assertFalse(mta.owesReply(EventType.HEADER));
-      assertEquals(List.of(Actions.addHeader("X-Count", "20")), send(mta).modifications());
+      assertEquals(List.of(Action.addHeader("X-Count", "20")), send(mta).modifications());
     }
   }
 
@@ -154,32 +150,32 @@ class MilterFacadeTest {
     Milter<Integer> milter =
         counting()
             .on(
-                EventType.END_OF_HEADERS,
+                Event.EndOfHeaders.class,
                 (event, count) -> {
                   later.completeAsync(() -> Step.next(count + 100));
                   return Step.later(later);
                 })
             .build();
     try (MtaSession mta = connect(milter)) {
-      assertEquals(List.of(Actions.addHeader("X-Count", "102")), send(mta).modifications());
+      assertEquals(List.of(Action.addHeader("X-Count", "102")), send(mta).modifications());
     }
   }
 
   @Test
   void theConnectionTellsMacrosThatWereAskedFor() throws IOException {
     Milter<String> milter =
-        Milter.startingWith(() -> "")
+        Milter.perClient(() -> "")
             .wants(ActionFlag.ADD_HEADER)
             .macros(MacroStage.MAIL, "{client_addr}")
             .on(
-                EventType.MAIL,
+                Event.Mail.class,
                 (event, state, connection) -> Step.next(connection.macros().get("client_addr")))
             .on(
-                EventType.END_OF_MESSAGE,
-                (event, state) -> Step.next(state).respond(Actions.addHeader("X-Client", state)))
+                Event.EndOfMessage.class,
+                (event, state) -> Step.next(state).respond(Action.addHeader("X-Client", state)))
             .build();
     try (MtaSession mta = connect(milter)) {
-      assertEquals(List.of(Actions.addHeader("X-Client", "192.0.2.1")), send(mta).modifications());
+      assertEquals(List.of(Action.addHeader("X-Client", "192.0.2.1")), send(mta).modifications());
     }
   }
 
@@ -198,17 +194,19 @@ class MilterFacadeTest {
         failing()
             .onError(
                 (error, event) ->
-                    List.of(Actions.replyCode(451, null, error.getMessage() + event.name())))
+                    List.of(
+                        Action.replyCode(
+                            451, null, error.getMessage() + ((Event.Header) event).name())))
             .build();
     try (MtaSession mta = connect(milter)) {
-      assertEquals(Actions.replyCode(451, null, "no Subject"), send(mta).reply());
+      assertEquals(Action.replyCode(451, null, "no Subject"), send(mta).reply());
     }
   }
 
   private static Milter.Builder<Integer> failing() {
-    return Milter.startingWith(() -> 0)
+    return Milter.perClient(() -> 0)
         .on(
-            EventType.HEADER,
+            Event.Header.class,
             (event, count) -> {
               throw new IllegalStateException("no ");
             });
@@ -219,9 +217,9 @@ class MilterFacadeTest {
     MtaOptions poor = MtaOptions.POSTFIX.withOffer(new Offer(6, 0x20, 0x1FFFFF));
     assertThrows(IOException.class, () -> connect(counting().build(), poor));
     Milter<Integer> modest =
-        Milter.startingWith(() -> 0)
+        Milter.perClient(() -> 0)
             .wants(ActionFlag.ADD_HEADER)
-            .on(EventType.MAIL, (event, count) -> Step.next(count))
+            .on(Event.Mail.class, (event, count) -> Step.next(count))
             .build();
     try (MtaSession mta = connect(modest, poor)) {
       assertEquals(ActionType.ACCEPT, send(mta).verdict());
@@ -233,7 +231,7 @@ class MilterFacadeTest {
     Milter<Integer> milter =
         counting()
             .rejectedRecipients()
-            .on(EventType.RECIPIENT, (event, count) -> Step.next(count))
+            .on(Event.Recipient.class, (event, count) -> Step.next(count))
             .leadingSpace()
             .build();
     try (MtaSession mta = connect(milter)) {
@@ -243,92 +241,106 @@ class MilterFacadeTest {
     }
   }
 
-  // Events
-
   @Test
-  void anEventNamesItsKeys() {
-    Event connect =
-        Event.of(
-            EventCodec.decode(
-                EventCodec.encode(
-                    EventCodec.event(
-                        EventType.CONNECT,
-                        Keys.HOST_NAME,
-                        "client.example.org",
-                        Keys.FAMILY,
-                        Keyword.intern("inet"),
-                        Keys.PORT,
-                        25L,
-                        Keys.ADDRESS,
-                        "192.0.2.1"))));
-    assertEquals(EventType.CONNECT, connect.type());
-    assertEquals("client.example.org", connect.hostName());
-    assertEquals("inet", connect.family());
-    assertEquals(OptionalInt.of(25), connect.port());
-    assertEquals("192.0.2.1", connect.address());
-
-    Event mail =
-        Event.of(
-            EventCodec.event(
-                EventType.MAIL,
-                Keys.SENDER,
-                "<a@example.org>",
-                Keys.OPTIONS,
-                PersistentVector.create("SIZE=1")));
-    assertEquals("<a@example.org>", mail.sender());
-    assertEquals(List.of("SIZE=1"), mail.options());
-    assertEquals("mail :sender <a@example.org> :options [SIZE=1]", mail.toString());
-
-    byte[] data = {1, 2};
-    Event body = Event.of(EventCodec.event(EventType.BODY, Keys.DATA, data));
-    assertArrayEquals(data, body.data());
-    assertEquals("body :data 2 bytes", body.toString());
-    assertEquals("x", Event.of(EventCodec.event(EventType.UNKNOWN, Keys.COMMAND, "x")).command());
-    assertEquals("h", Event.of(EventCodec.event(EventType.HELLO, Keys.GREETING, "h")).greeting());
-  }
-
-  @Test
-  void aClientOfUnknownFamilyHasNoPort() {
-    Event connect =
-        Event.of(
-            EventCodec.event(
-                EventType.CONNECT,
-                Keys.HOST_NAME,
-                "localhost",
-                Keys.FAMILY,
-                Keyword.intern("unknown")));
-    assertEquals(OptionalInt.empty(), connect.port());
-    assertThrows(IllegalStateException.class, connect::address);
-  }
-
-  @Test
-  void whatAnEventDoesNotHaveIsRefusedWithWhatItHas() {
-    Event hello = Event.of(EventCodec.event(EventType.HELLO, Keys.GREETING, "h"));
-    for (Runnable accessor : List.<Runnable>of(hello::name, hello::data, hello::port)) {
-      IllegalStateException e = assertThrows(IllegalStateException.class, accessor::run);
-      assertTrue(e.getMessage().contains("the event :hello has no"), e.getMessage());
-      assertTrue(e.getMessage().endsWith("it has :event :greeting"), e.getMessage());
-    }
-    assertThrows(IllegalArgumentException.class, () -> Event.of(Actions.accept()));
-  }
-
-  @Test
-  void aReasonIsAWord() throws IOException {
-    List<String> reasons = new ArrayList<>();
+  void aStateOfAMessageBeginsAnewWithEachMessage() throws IOException {
     Milter<Integer> milter =
-        Milter.startingWith(() -> 0)
-            .on(EventType.MESSAGE_END, (event, state) -> note(reasons, event))
-            .on(EventType.DISCONNECT, (event, state) -> note(reasons, event))
+        Milter.perMessage(() -> 0)
+            .requires(ActionFlag.ADD_HEADER)
+            .on(Event.Connect.class, (connect, count) -> Step.next(count + 100))
+            .on(Event.Header.class, (header, count) -> Step.next(count + 1))
+            .on(Event.EndOfMessage.class, MilterFacadeTest::addCount)
+            .build();
+    try (MtaSession mta = connect(milter)) {
+      for (int i = 0; i < 2; i++) {
+        assertEquals(List.of(Action.addHeader("X-Count", "2")), send(mta).modifications());
+      }
+    }
+  }
+
+  private static Step<Integer> addCount(Event.EndOfMessage end, int count) {
+    return Step.next(count).respond(Action.addHeader("X-Count", "" + count));
+  }
+
+  @Test
+  void aMilterKeepsAStateOfTheClientAndOneOfTheMessage() throws IOException {
+    List<ClientAndMessage<String, Integer>> ended = new ArrayList<>();
+    Milter<ClientAndMessage<String, Integer>> milter =
+        Milter.perClientAndMessage(() -> "", String::length)
+            .on(Event.Hello.class, (hello, state) -> Step.next(state.withClient("four")))
+            .on(
+                Event.Header.class,
+                (header, state) -> Step.next(state.withMessage(state.message() + 1)))
+            .on(
+                Event.EndOfMessage.class,
+                (end, state) -> Step.next(state.withClient(state.client() + "!")))
+            .on(
+                Event.MessageEnd.class,
+                (end, state) -> {
+                  ended.add(state);
+                  return Step.next(state);
+                })
+            .on(
+                Event.Disconnect.class,
+                (disconnect, state) -> {
+                  ended.add(state);
+                  return Step.next(state);
+                })
+            .build();
+    try (MtaSession mta = connect(milter)) {
+      send(mta);
+      send(mta);
+    }
+    assertEquals(
+        List.of(
+            new ClientAndMessage<>("four!", 6),
+            new ClientAndMessage<>("four!!", 7),
+            new ClientAndMessage<>("four!!", null)),
+        ended);
+  }
+
+  @Test
+  void aHandlerMayReturnAStepOfANarrowerState() throws IOException {
+    Milter<Number> milter =
+        Milter.<Number>perMessage(() -> 0)
+            .requires(ActionFlag.ADD_HEADER)
+            .on(Event.Header.class, MilterFacadeTest::fraction)
+            .on(
+                Event.EndOfMessage.class,
+                (end, state) -> Step.next(state).respond(Action.addHeader("X", "" + state)))
+            .build();
+    try (MtaSession mta = connect(milter)) {
+      assertEquals(List.of(Action.addHeader("X", "0.5")), send(mta).modifications());
+    }
+  }
+
+  private static Step<Double> fraction(Event.Header header, Number state) {
+    return Step.later(CompletableFuture.completedFuture(Step.next(0.5)));
+  }
+
+  @Test
+  void reasonsAreEnums() throws IOException {
+    List<Object> reasons = new ArrayList<>();
+    Milter<Integer> milter =
+        Milter.perClient(() -> 0)
+            .on(
+                Event.MessageEnd.class,
+                (end, state) -> {
+                  reasons.addAll(List.of(end.reason(), end.at()));
+                  return Step.next(state);
+                })
+            .on(
+                Event.Disconnect.class,
+                (disconnect, state) -> {
+                  reasons.add(disconnect.reason());
+                  return Step.next(state);
+                })
             .build();
     try (MtaSession mta = connect(milter)) {
       send(mta);
     }
-    assertEquals(List.of("message-end accepted", "disconnect quit"), reasons);
-  }
-
-  private static Step<Integer> note(List<String> reasons, Event event) {
-    reasons.add(event.type().keyword.getName() + " " + event.reason());
-    return Step.next(0);
+    assertEquals(
+        List.of(MessageEndReason.ACCEPTED, EventType.END_OF_MESSAGE, DisconnectReason.QUIT),
+        reasons);
   }
 
   // Class loading
@@ -373,23 +385,24 @@ class MilterFacadeTest {
     private Program() {}
 
     public static void main(String[] args) throws IOException {
-      Milter.Builder<Integer> builder = Milter.startingWith(() -> 0);
+      Milter.Builder<Integer> builder = Milter.perClient(() -> 0);
       System.out.println(Event.of(Offer.CURRENT.event()));
       for (EventType type : ScriptedHandler.ALL) {
         builder.on(
-            type,
+            Event.view(type, PersistentArrayMap.EMPTY).getClass(),
             (event, state) -> {
               throw new IllegalStateException(event.toString());
             });
       }
-      builder.onError((error, event) -> List.of(Actions.proceed()));
+      builder.onError((error, event) -> List.of(Action.proceed()));
       ServerListener listener =
           new SystemLoggerListener(System.getLogger(MilterFacadeTest.class.getName()));
       try (MtaSession mta =
           MtaClient.inProcess(
               builder.build(), EngineOptions.DEFAULTS, listener, MtaOptions.POSTFIX)) {
-        System.out.println(send(mta).verdict());
-        mta.send(EventCodec.event(EventType.UNKNOWN, Keys.COMMAND, "FOO"));
+        System.out.println(send(mta));
+        System.out.println(Action.addRecipient("<a>", "NOTIFY=NEVER").hashCode());
+        mta.send(new Event.Unknown("FOO"));
       }
       try {
         connect(counting().build(), MtaOptions.POSTFIX.withOffer(new Offer(1, 0, 0)));

@@ -16,19 +16,19 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
+import temse.protocol.Event;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.MilterException.Category;
 
 /** Nothing that somebody writes with Milter and Step is ignored: it works, or it is refused. */
 class MilterMistakesTest {
-  private static final Milter.Handler<Integer> GOES_ON = (event, count) -> Step.next(count);
+  private static final Milter.Handler<Event, Integer> GOES_ON = (event, count) -> Step.next(count);
 
   private static Milter.Builder<Integer> builder() {
-    return Milter.startingWith(() -> 0);
+    return Milter.perClient(() -> 0);
   }
 
   private static DrivenEngine mta(Milter.Builder<Integer> builder) {
@@ -37,8 +37,8 @@ class MilterMistakesTest {
     return mta;
   }
 
-  private static DrivenEngine answering(Milter.Handler<Integer> atMail) {
-    return mta(builder().on(EventType.MAIL, atMail));
+  private static DrivenEngine answering(Milter.Handler<Event, Integer> atMail) {
+    return mta(builder().on(Event.Mail.class, atMail));
   }
 
   // ---- steps
@@ -51,19 +51,19 @@ class MilterMistakesTest {
   @Test
   void aStepThatComesLaterHasNoResponseOfItsOwn() {
     Step<Integer> later = Step.later(CompletableFuture.completedFuture(Step.next(1)));
-    assertThrows(IllegalStateException.class, () -> later.respond(Actions.reject()));
+    assertThrows(IllegalStateException.class, () -> later.respond(Action.reject()));
     assertThrows(IllegalStateException.class, () -> later.respond());
 
-    DrivenEngine mta = answering((event, count) -> later.respond(Actions.reject()));
+    DrivenEngine mta = answering((event, count) -> later.respond(Action.reject()));
     assertEquals(List.of("t"), mta.say(MAIL));
   }
 
   @Test
   void aResponseIsGivenOnce() {
-    Step<Integer> step = Step.next(1).respond(Actions.addHeader("X", "y"));
-    assertThrows(IllegalStateException.class, () -> step.respond(Actions.accept()));
+    Step<Integer> step = Step.next(1).respond(Action.addHeader("X", "y"));
+    assertThrows(IllegalStateException.class, () -> step.respond(Action.accept()));
     assertEquals(
-        List.of(Actions.accept()), Step.next(1).respond().respond(Actions.accept()).actions());
+        List.of(Action.accept()), Step.next(1).respond().respond(Action.accept()).actions());
   }
 
   @Test
@@ -71,20 +71,20 @@ class MilterMistakesTest {
     Milter.Builder<Integer> builder =
         builder()
             .on(
-                EventType.MAIL,
+                Event.Mail.class,
                 (event, count) ->
                     Step.later(
                         CompletableFuture.completedFuture(
                             Step.later(CompletableFuture.supplyAsync(() -> Step.next(7))))))
             .on(
-                EventType.RECIPIENT,
+                Event.Recipient.class,
                 (event, count) ->
                     Step.later(
                         CompletableFuture.completedFuture(
                             Step.later(
                                 CompletableFuture.completedFuture(
                                     Step.next(count)
-                                        .respond(Actions.replyCode(550, null, "" + count)))))));
+                                        .respond(Action.replyCode(550, null, "" + count)))))));
     DrivenEngine mta = mta(builder);
     mta.say(MAIL);
     java.util.ArrayList<String> replies = new java.util.ArrayList<>();
@@ -114,12 +114,12 @@ class MilterMistakesTest {
     DrivenEngine mta =
         mta(
             builder()
-                .on(EventType.HELLO, (event, count) -> Step.next(5))
-                .on(EventType.MAIL, (event, count) -> Step.later(stage))
+                .on(Event.Hello.class, (event, count) -> Step.next(5))
+                .on(Event.Mail.class, (event, count) -> Step.later(stage))
                 .on(
-                    EventType.UNKNOWN,
+                    Event.Unknown.class,
                     (event, count) ->
-                        Step.next(count).respond(Actions.replyCode(500, null, "" + count))));
+                        Step.next(count).respond(Action.replyCode(500, null, "" + count))));
     mta.say(DrivenEngine.HELO, MAIL);
     assertEquals(List.of("t"), mta.runTasks());
     assertEquals(List.of("y500 5|"), mta.say("Ufoo|"));
@@ -133,37 +133,18 @@ class MilterMistakesTest {
   }
 
   static Object[][] wrongResponses() {
-    IPersistentMap header = Actions.addHeader("X", "y");
+    Action header = Action.addHeader("X", "y");
     return new Object[][] {
-      {new IPersistentMap[] {Actions.accept(), header}, Category.LATE_ACTION},
-      {new IPersistentMap[] {header, Actions.reject(), header}, Category.LATE_ACTION},
-      {new IPersistentMap[] {Actions.accept(), Actions.accept()}, Category.DOUBLE_REPLY},
-      {new IPersistentMap[] {Actions.proceed(), Actions.reject()}, Category.DOUBLE_REPLY},
-      {new IPersistentMap[] {ScriptedHandler.typed("acept")}, Category.BAD_ACTION},
-      {new IPersistentMap[] {header.without(Keys.VALUE)}, Category.BAD_ACTION},
-      {
-        new IPersistentMap[] {header.without(Keys.VALUE).assoc(Keyword.intern("vlaue"), "y")},
-        Category.BAD_ACTION
-      },
-      {
-        new IPersistentMap[] {
-          ScriptedHandler.typed("change-header", Keys.NAME, "Subject", Keyword.intern("vlaue"), "x")
-        },
-        Category.BAD_ACTION
-      },
-      {
-        new IPersistentMap[] {
-          ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 550L, Keyword.intern("message"), "x")
-        },
-        Category.BAD_ACTION
-      }
+      {new Action[] {Action.accept(), header}, Category.LATE_ACTION},
+      {new Action[] {header, Action.reject(), header}, Category.LATE_ACTION},
+      {new Action[] {Action.accept(), Action.accept()}, Category.DOUBLE_REPLY},
+      {new Action[] {Action.proceed(), Action.reject()}, Category.DOUBLE_REPLY}
     };
   }
 
   @ParameterizedTest
   @MethodSource("wrongResponses")
-  void aResponseThatCannotBeSentIsRefusedWhereItIsWritten(
-      IPersistentMap[] response, Category category) {
+  void aResponseThatCannotBeSentIsRefusedWhereItIsWritten(Action[] response, Category category) {
     assertEquals(
         category,
         assertThrows(MilterException.class, () -> Step.next(0).respond(response)).category());
@@ -171,24 +152,44 @@ class MilterMistakesTest {
     assertEquals(List.of("t"), mta.say(MAIL));
   }
 
+  static Stream<IPersistentMap> wrongActions() {
+    IPersistentMap header = Action.addHeader("X", "y").map();
+    return Stream.of(
+        ScriptedHandler.typed("acept"),
+        ScriptedHandler.typed("progress"),
+        header.without(Keys.VALUE),
+        header.without(Keys.VALUE).assoc(Keyword.intern("vlaue"), "y"),
+        ScriptedHandler.typed("change-header", Keys.NAME, "Subject", Keyword.intern("vlaue"), "x"),
+        ScriptedHandler.typed("reply-code", Keys.SMTP_CODE, 550L, Keyword.intern("message"), "x"),
+        new Event.Header("X", "y", 1).map());
+  }
+
+  @ParameterizedTest
+  @MethodSource("wrongActions")
+  void aMapThatIsNoActionIsRefusedWhereItIsWrapped(IPersistentMap map) {
+    assertEquals(
+        Category.BAD_ACTION, assertThrows(MilterException.class, () -> Action.of(map)).category());
+  }
+
   // ---- builders
 
   static List<UnaryOperator<Milter.Builder<Integer>>> wrongBuilders() {
     return List.of(
-        it -> it.on(EventType.MAIL, GOES_ON).on(EventType.MAIL, GOES_ON),
-        it -> it.watch(EventType.MAIL, GOES_ON).on(EventType.MAIL, GOES_ON),
-        it -> it.on(EventType.BODY, GOES_ON).watch(EventType.BODY, GOES_ON),
-        it -> it.watch(EventType.BODY, GOES_ON).watch(EventType.BODY, GOES_ON),
+        it -> it.on(Event.Mail.class, GOES_ON).on(Event.Mail.class, GOES_ON),
+        it -> it.watch(Event.Mail.class, GOES_ON).on(Event.Mail.class, GOES_ON),
+        it -> it.on(Event.Body.class, GOES_ON).watch(Event.Body.class, GOES_ON),
+        it -> it.watch(Event.Body.class, GOES_ON).watch(Event.Body.class, GOES_ON),
         it ->
-            it.on(EventType.HEADER, GOES_ON)
-                .on(EventType.HEADER, (event, count, connection) -> Step.next(count)),
-        it -> it.watch(EventType.END_OF_MESSAGE, GOES_ON),
-        it -> it.on(EventType.OPTIONS, GOES_ON),
-        it -> it.watch(EventType.OPTIONS, GOES_ON),
-        it -> it.on(EventType.MAIL, (Milter.Handler<Integer>) null),
-        it -> it.on(EventType.MAIL, (Milter.ConnectionHandler<Integer>) null),
-        it -> it.watch(EventType.MAIL, null),
+            it.on(Event.Header.class, GOES_ON)
+                .on(Event.Header.class, (event, count, connection) -> Step.next(count)),
+        it -> it.watch(Event.EndOfMessage.class, GOES_ON),
+        it -> it.on(Event.Options.class, GOES_ON),
+        it -> it.watch(Event.Options.class, GOES_ON),
+        it -> it.on(Event.Mail.class, (Milter.Handler<Event, Integer>) null),
+        it -> it.on(Event.Mail.class, (Milter.ConnectionHandler<Event, Integer>) null),
+        it -> it.watch(Event.Mail.class, null),
         it -> it.on(null, GOES_ON),
+        it -> it.on(Event.class, GOES_ON),
         it -> it.watch(null, GOES_ON),
         it -> it.onError(null));
   }
@@ -207,20 +208,22 @@ class MilterMistakesTest {
         List.of(
             builder(),
             builder().requires(ActionFlag.ADD_HEADER),
-            builder().on(EventType.MAIL, GOES_ON).rejectedRecipients())) {
+            builder().on(Event.Mail.class, GOES_ON).rejectedRecipients())) {
       MilterException e = assertThrows(MilterException.class, builder::build);
       assertEquals(Category.BAD_OPTIONS, e.category());
     }
     assertEquals(
         Category.BAD_OPTIONS,
-        assertThrows(MilterException.class, () -> Milter.startingWith(null)).category());
+        assertThrows(MilterException.class, () -> Milter.perClient(null)).category());
+    assertThrows(MilterException.class, () -> Milter.perMessage(null));
+    assertThrows(MilterException.class, () -> Milter.perClientAndMessage(() -> 0, null));
   }
 
   @Test
   void theFirstHandlerStaysWhenASecondIsRefused() {
     Milter.Builder<Integer> builder =
-        builder().on(EventType.MAIL, (event, count) -> Step.next(count).respond(Actions.reject()));
-    assertThrows(MilterException.class, () -> builder.watch(EventType.MAIL, GOES_ON));
+        builder().on(Event.Mail.class, (event, count) -> Step.next(count).respond(Action.reject()));
+    assertThrows(MilterException.class, () -> builder.watch(Event.Mail.class, GOES_ON));
     assertEquals(List.of("r"), mta(builder).say(MAIL));
   }
 
@@ -228,16 +231,16 @@ class MilterMistakesTest {
 
   @Test
   void aWatcherThatFailsOrAnswersDefersTheMessage() {
-    List<Milter.Handler<Integer>> wrong =
+    List<Milter.Handler<Event, Integer>> wrong =
         List.of(
             (event, count) -> {
               throw new StackOverflowError("at will");
             },
-            (event, count) -> Step.next(count).respond(Actions.reject()),
+            (event, count) -> Step.next(count).respond(Action.reject()),
             (event, count) -> null);
-    for (Milter.Handler<Integer> handler : wrong) {
+    for (Milter.Handler<Event, Integer> handler : wrong) {
       DrivenEngine mta =
-          mta(builder().watch(EventType.MAIL, handler).on(EventType.END_OF_MESSAGE, GOES_ON));
+          mta(builder().watch(Event.Mail.class, handler).on(Event.EndOfMessage.class, GOES_ON));
       assertEquals(List.of("t"), mta.say(MAIL, EOM));
     }
   }
@@ -246,14 +249,14 @@ class MilterMistakesTest {
   void aStateThatCannotBeMadeDefersTheMailAndIsTriedAgain() {
     int[] tries = new int[1];
     Milter<Integer> milter =
-        Milter.<Integer>startingWith(
+        Milter.<Integer>perClient(
                 () -> {
                   if (tries[0]++ == 0) {
                     throw new AssertionError("at will");
                   }
                   return 0;
                 })
-            .on(EventType.MAIL, GOES_ON)
+            .on(Event.Mail.class, GOES_ON)
             .build();
     DrivenEngine mta = new DrivenEngine(milter, EngineOptions.DEFAULTS);
     mta.say(DrivenEngine.OFFER);
@@ -262,16 +265,16 @@ class MilterMistakesTest {
 
   @Test
   void anErrorPolicyThatFailsDefersToo() {
-    Milter.Handler<Integer> fails =
+    Milter.Handler<Event, Integer> fails =
         (event, count) -> {
           throw new IllegalStateException("at will");
         };
-    DrivenEngine nothing = mta(builder().on(EventType.MAIL, fails).onError((e, event) -> null));
+    DrivenEngine nothing = mta(builder().on(Event.Mail.class, fails).onError((e, event) -> null));
     assertEquals(List.of("t"), nothing.say(MAIL));
     DrivenEngine throwing =
         mta(
             builder()
-                .on(EventType.MAIL, fails)
+                .on(Event.Mail.class, fails)
                 .onError(
                     (e, event) -> {
                       throw new NoClassDefFoundError("at will");

@@ -1,10 +1,10 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.util.ArrayList;
 import java.util.List;
 import temse.protocol.EventType;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 
 /** A listener that keeps what is reported, then throws at random. */
@@ -51,7 +51,7 @@ final class ModelListener implements ServerListener {
 
   @Override
   public void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {
+      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
     heard();
   }
 

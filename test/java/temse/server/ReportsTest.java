@@ -26,6 +26,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.transport.Conversation.End;
 import temse.transport.Conversation.Wish;
@@ -80,7 +81,7 @@ class ReportsTest {
 
     @Override
     public void verdict(
-        ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {
+        ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
       heard("verdict", event, ended);
     }
 
@@ -161,17 +162,17 @@ class ReportsTest {
             "exchanged header 1",
             "exchanged end-of-headers 1",
             "exchanged end-of-message 1",
-            "verdict END_OF_MESSAGE accepted",
+            "verdict END_OF_MESSAGE ACCEPTED",
             "exchanged message-end 0",
             "exchanged mail 1",
             "exchanged abort 0",
             "exchanged message-end 0",
-            "verdict null aborted",
+            "verdict null ABORTED",
             "exchanged mail 1",
             "violated MALFORMED_PACKET",
             "exchanged abort 0",
             "exchanged message-end 0",
-            "verdict null lost",
+            "verdict null LOST",
             "exchanged disconnect 0",
             "closed MilterException"),
         listener.lines);
@@ -263,7 +264,7 @@ class ReportsTest {
         List.of(
             "exchanged abort 0",
             "exchanged message-end 0",
-            "verdict null aborted",
+            "verdict null ABORTED",
             "exchanged quit 0",
             "exchanged disconnect 0"),
         listener.lines);

@@ -21,6 +21,7 @@ import temse.protocol.Actions;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 
 /** What plain Java programs find in their log. */
@@ -133,7 +134,10 @@ class SystemLoggerListenerTest {
     listener.negotiated(named(hostile));
     listener.closed(connection, new IOException(hostile));
     listener.verdict(
-        connection, EventType.MAIL, Actions.reject().assoc(Keys.ACTION, hostile), Names.LOST);
+        connection,
+        EventType.MAIL,
+        Actions.reject().assoc(Keys.ACTION, hostile),
+        MessageEndReason.LOST);
     listener.violated(
         connection, new MilterException(MilterException.Category.UNEXPECTED_EVENT, hostile));
     listener.failed(connection, EventType.HEADER, event, null);
@@ -161,7 +165,7 @@ class SystemLoggerListenerTest {
       listener.closed(each, null);
       listener.closed(each, nasty);
       listener.verdict(each, null, null, null);
-      listener.verdict(each, EventType.MAIL, PersistentArrayMap.EMPTY, Names.LOST);
+      listener.verdict(each, EventType.MAIL, PersistentArrayMap.EMPTY, MessageEndReason.LOST);
       listener.violated(each, null);
       listener.failed(each, null, null, null);
       listener.failed(each, null, PersistentArrayMap.EMPTY, nasty);
