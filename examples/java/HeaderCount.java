@@ -3,10 +3,8 @@ import temse.protocol.ActionFlag;
 import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.MilterServer;
-import temse.server.ServerOptions;
 import temse.server.Step;
 import temse.server.SystemLoggerListener;
-import temse.transport.Endpoint;
 
 /**
  * Adds the number of its header fields to each mail, as X-Header-Count.
@@ -26,22 +24,20 @@ final class HeaderCount {
   static Milter<Integer> milter() {
     return Milter.perMessage(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
-        .watch(Event.Header.class, (event, count) -> Step.next(count + 1))
+        .watch(Event.Header.class, (header, count) -> Step.next(count + 1))
         .on(
             Event.EndOfMessage.class,
-            (event, count) ->
+            (end, count) ->
                 Step.next(count).respond(Action.addHeader("X-Header-Count", count.toString())))
-        .on(Event.MessageEnd.class, (event, count) -> Step.next(0))
         .build();
   }
 
   public static void main(String[] args) throws InterruptedException {
-    Endpoint endpoint = Endpoint.parse(args.length == 0 ? "inet:20025@127.0.0.1" : args[0]);
     MilterServer server =
-        MilterServer.start(
-            milter(),
-            ServerOptions.at(endpoint),
-            new SystemLoggerListener(System.getLogger("header-count")));
+        MilterServer.builder(milter())
+            .listenOn(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])
+            .listener(new SystemLoggerListener(System.getLogger("header-count")))
+            .start();
     Runtime.getRuntime().addShutdownHook(new Thread(server::close));
     System.out.println("HeaderCount listens on " + server.endpoint());
     server.join();

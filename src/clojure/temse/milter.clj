@@ -309,10 +309,10 @@
 (defn- start
   ^Milter [given]
   (let [options (checked given)
-        server-options (options/server options)]
+        builder (doto (options/server (handler/factory options) options)
+                  (.listener (listener options)))]
     (check-use given options)
-    (doto (->Milter (MilterServer/start (handler/factory options) server-options (listener options))
-                    (atom options))
+    (doto (->Milter (.start builder) (atom options))
       (as-> milter (swap! running conj milter)))))
 
 (defn start-milter

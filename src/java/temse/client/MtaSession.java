@@ -24,7 +24,7 @@ import temse.protocol.Text;
  *
  * <pre>{@code
  * try (MtaSession mta = MtaClient.connect(Endpoint.parse("inet:20025@127.0.0.1"))) {
- *   mta.send(new Event.Hello("client.example.org"));
+ *   mta.sendEvent(new Event.Hello("client.example.org"));
  * }
  * }</pre>
  */
@@ -128,7 +128,7 @@ public final class MtaSession implements AutoCloseable {
   }
 
   /** Sends an event like {@link #send(IPersistentMap)}. */
-  public List<Action> send(Event event) throws IOException {
+  public List<Action> sendEvent(Event event) throws IOException {
     return send(event.map()).stream().map(Action::view).toList();
   }
 

@@ -37,7 +37,6 @@ import temse.server.EngineOptions;
 import temse.server.MilterFactory;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
-import temse.server.ServerOptions;
 import temse.transport.Endpoint;
 
 /**
@@ -171,11 +170,12 @@ public final class MilterExtension
 
   private void start(ExtensionContext context) {
     if (served && server == null) {
-      ServerOptions defaults = ServerOptions.at(Endpoint.parse("inet:0@127.0.0.1"));
-      ServerOptions options =
-          new ServerOptions(
-              defaults.endpoints(), defaults.transport(), engine, defaults.stopTimeout());
-      server = MilterServer.start(milter, options, listener);
+      server =
+          MilterServer.builder(milter)
+              .listenOn("inet:0@127.0.0.1")
+              .engine(engine)
+              .listener(listener)
+              .start();
       owner = context.getUniqueId();
     }
   }

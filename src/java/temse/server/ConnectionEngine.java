@@ -57,7 +57,7 @@ public final class ConnectionEngine implements Conversation {
     this.ledger = state.ledger;
     this.reports = state.reports;
     this.link = link;
-    this.decoder = new PacketDecoder(options.maximumPacketSize, counters.unfinished());
+    this.decoder = new PacketDecoder(options.maximumPacketSize(), counters.unfinished());
     this.deadlines = new Deadlines(options, clock.getAsLong());
   }
 

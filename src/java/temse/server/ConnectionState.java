@@ -110,7 +110,7 @@ final class ConnectionState implements ConnectionInfo {
 
   /** Returns true if progress may be sent while the event is open. */
   boolean allowsProgress(EventType type) {
-    return options.progressEvents.contains(type) && owesReply(type);
+    return options.progressEvents().contains(type) && owesReply(type);
   }
 
   /** Sends progress at once. To be called in the connection's turn. */
@@ -159,7 +159,7 @@ final class ConnectionState implements ConnectionInfo {
     handler = factory.open(this);
     Request request = handler.request(call, offer);
     ledger.asked(request.events());
-    Agreement agreement = Negotiation.agree(Offer.of(offer), request, options.maximumPacketSize);
+    Agreement agreement = Negotiation.agree(Offer.of(offer), request, options.maximumPacketSize());
     Packet answer = agreement.packet();
     ledger.agreed(agreement, reports.wantExchanges());
     handler.negotiated(agreement);

@@ -40,19 +40,19 @@ final class Deadlines {
 
   /** Returns when the MTA is given up. */
   long next(boolean negotiated) {
-    long due = Nanos.after(lastActivity, options.idleTimeout);
+    long due = Nanos.after(lastActivity, options.idleTimeout());
     if (!negotiated) {
-      due = Math.min(due, Nanos.after(openedAt, options.negotiationTimeout));
+      due = Math.min(due, Nanos.after(openedAt, options.negotiationTimeout()));
     }
-    return unfinished ? Math.min(due, Nanos.after(unfinishedSince, options.packetTimeout)) : due;
+    return unfinished ? Math.min(due, Nanos.after(unfinishedSince, options.packetTimeout())) : due;
   }
 
   /** Returns the error of an MTA that is given up now. */
   MilterException exceeded(long time, boolean negotiated) {
     String why =
-        unfinished && time - unfinishedSince >= options.packetTimeout
+        unfinished && time - unfinishedSince >= options.packetTimeout()
             ? "the MTA did not finish a packet in time"
-            : !negotiated && time - openedAt >= options.negotiationTimeout
+            : !negotiated && time - openedAt >= options.negotiationTimeout()
                 ? "the MTA did not negotiate in time"
                 : "the MTA was silent for too long";
     return new MilterException(MilterException.Category.CONNECTION_LOST, why);

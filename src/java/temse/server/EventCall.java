@@ -68,7 +68,7 @@ final class EventCall implements Connection {
     this.mayWait = mayWait;
     this.progressAt =
         progressAllowed
-            ? Nanos.after(state.clock(), state.options.progressInterval)
+            ? Nanos.after(state.clock(), state.options.progressInterval())
             : Long.MAX_VALUE;
   }
 
@@ -160,7 +160,7 @@ final class EventCall implements Connection {
               givenUp,
               state.clock(),
               state.options.handlerTimeout(type),
-              state.options.progressInterval);
+              state.options.progressInterval());
       pending = value;
     }
     stage.whenComplete(
@@ -311,7 +311,7 @@ final class EventCall implements Connection {
   /** Sends progress while the handler runs on another thread. */
   synchronized void held(long now) {
     if (!over && runner != null && progressAllowed && now - progressAt >= 0) {
-      progressAt = Nanos.after(now, state.options.progressInterval);
+      progressAt = Nanos.after(now, state.options.progressInterval());
       state.writeProgressNow();
     }
   }

@@ -134,9 +134,9 @@ final class Ledger {
       return type == EventType.QUIT || type == EventType.DISCONNECT ? macros : macros.after(type);
     }
     MacroTable more = macros.with(packet);
-    if (more.octets() > options.maximumMacroBytes) {
+    if (more.octets() > options.maximumMacroBytes()) {
       throw MessageLimits.exceeded(
-          "the macros of the connection have", options.maximumMacroBytes, "bytes");
+          "the macros of the connection have", options.maximumMacroBytes(), "bytes");
     }
     return more;
   }
@@ -187,7 +187,7 @@ final class Ledger {
                   packet, agreement.emulatesLeadingSpace() ? " " : "", limits.header());
           default -> EventCodec.decode(packet);
         };
-    return options.keepPayload
+    return options.keepPayload()
         ? (IPersistentMap)
             ((IObj) event)
                 .withMeta(new PersistentArrayMap(new Object[] {Keys.PAYLOAD, packet.payload()}))

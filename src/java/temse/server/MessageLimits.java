@@ -28,14 +28,14 @@ final class MessageLimits {
   MilterException count(EventType type, Packet packet) {
     if (type == EventType.HEADER) {
       header.addOctets(packet.payload().length);
-      if (header.fields() >= options.maximumHeaderFields) {
-        return exceeded("the message has", options.maximumHeaderFields, "header fields");
+      if (header.fields() >= options.maximumHeaderFields()) {
+        return exceeded("the message has", options.maximumHeaderFields(), "header fields");
       }
-      if (header.octets() > options.maximumHeaderBytes) {
-        return exceeded("the header of the message has", options.maximumHeaderBytes, "bytes");
+      if (header.octets() > options.maximumHeaderBytes()) {
+        return exceeded("the header of the message has", options.maximumHeaderBytes(), "bytes");
       }
-    } else if (type == EventType.RECIPIENT && ++recipients > options.maximumRecipients) {
-      return exceeded("the message has", options.maximumRecipients, "recipients");
+    } else if (type == EventType.RECIPIENT && ++recipients > options.maximumRecipients()) {
+      return exceeded("the message has", options.maximumRecipients(), "recipients");
     }
     return null;
   }

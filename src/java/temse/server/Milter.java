@@ -64,11 +64,17 @@ public final class Milter<S> implements MilterFactory {
    * Where states come from: that of a new client, and what a message's begin and end make of it.
    */
   private record Scope<S>(
-      Supplier<? extends S> client, UnaryOperator<S> begun, UnaryOperator<S> ended) {}
+      boolean ofMessages,
+      Supplier<? extends S> client,
+      UnaryOperator<S> begun,
+      UnaryOperator<S> ended) {}
 
   private Milter(Builder<S> builder) {
     this.scope = builder.scope;
     this.handlers = new EnumMap<>(builder.handlers);
+    if (scope.ofMessages) {
+      handlers.putIfAbsent(EventType.MESSAGE_END, (event, state, connection) -> Step.next(state));
+    }
     this.request = builder.request.events(handlers.keySet()).noReplyEvents(builder.watched).build();
     this.onError = builder.onError;
   }
@@ -79,7 +85,7 @@ public final class Milter<S> implements MilterFactory {
    */
   public static <S> Builder<S> perMessage(Supplier<? extends S> initial) {
     Builder.given(initial, "initial state");
-    return new Builder<>(new Scope<>(initial, s -> initial.get(), s -> initial.get()));
+    return new Builder<>(new Scope<>(true, initial, s -> initial.get(), s -> initial.get()));
   }
 
   /**
@@ -88,7 +94,7 @@ public final class Milter<S> implements MilterFactory {
    */
   public static <S> Builder<S> perClient(Supplier<? extends S> initial) {
     Builder.given(initial, "initial state");
-    return new Builder<>(new Scope<>(initial, s -> s, s -> s));
+    return new Builder<>(new Scope<>(false, initial, s -> s, s -> s));
   }
 
   /**
@@ -103,6 +109,7 @@ public final class Milter<S> implements MilterFactory {
     Builder.given(message, "initial state of a message");
     return new Builder<>(
         new Scope<>(
+            true,
             () -> new ClientAndMessage<>(client.get(), null),
             both -> both.withMessage(message.apply(both.client())),
             both -> both.withMessage(null)));

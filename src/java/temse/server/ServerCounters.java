@@ -13,7 +13,7 @@ public final class ServerCounters {
   private final LongAdder listenerFailures = new LongAdder();
 
   ServerCounters(EngineOptions options) {
-    this.unfinished = new Budget(options.maximumUnfinishedBytes);
+    this.unfinished = new Budget(options.maximumUnfinishedBytes());
   }
 
   /** Returns the bytes that unfinished packets may take together. */

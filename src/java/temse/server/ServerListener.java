@@ -15,6 +15,18 @@ public interface ServerListener {
   /** A listener that does nothing. */
   ServerListener SILENT = new ServerListener() {};
 
+  /**
+   * Returns a listener that reports to this one, then to the other. What one of them throws keeps
+   * nothing from the other.
+   *
+   * <pre>{@code
+   * new SystemLoggerListener().and(metrics)
+   * }</pre>
+   */
+  default ServerListener and(ServerListener other) {
+    return new Listeners(List.of(this, other));
+  }
+
   /** An MTA has negotiated. */
   default void negotiated(ConnectionInfo connection) {}
 

@@ -21,8 +21,8 @@ import temse.protocol.Printable;
  * body of a mail is never written.
  *
  * <pre>{@code
- * MilterServer.start(
- *     milter, options, new SystemLoggerListener(System.getLogger("spam-filter")));
+ * MilterServer.builder(milter)
+ *     .listener(new SystemLoggerListener(System.getLogger("spam-filter")))
  * }</pre>
  *
  * <p>A record is one line of at most 4,000 characters, in which control characters are escaped. (An

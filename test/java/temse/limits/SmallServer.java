@@ -20,9 +20,7 @@ import temse.server.EngineOptions;
 import temse.server.Milter;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
-import temse.server.ServerOptions;
 import temse.server.Step;
-import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
 /**
@@ -98,14 +96,13 @@ public final class SmallServer {
     engine.maximumUnfinishedBytes(
         Long.parseLong(argument(args, "unfinished", String.valueOf(64 * MIB))));
     MilterServer server =
-        MilterServer.start(
-            milter,
-            new ServerOptions(
-                List.of(Endpoint.parse("inet:0@127.0.0.1")),
-                TransportOptions.builder().name("small").maxConnections(5000).build(),
-                engine.build(),
-                Duration.ZERO),
-            ServerListener.SILENT);
+        MilterServer.builder(milter)
+            .listenOn("inet:0@127.0.0.1")
+            .transport(TransportOptions.builder().name("small").maxConnections(5000).build())
+            .engine(engine.build())
+            .stopTimeout(Duration.ZERO)
+            .listener(ServerListener.SILENT)
+            .start();
     System.out.println(server.port());
     obey(server);
     System.exit(0);

@@ -27,9 +27,7 @@ import temse.server.ConnectionInfo;
 import temse.server.Milter;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
-import temse.server.ServerOptions;
 import temse.server.Step;
-import temse.transport.Endpoint;
 
 /** New bodies out of streams that fail, are used twice, or are not wanted any more. */
 @Timeout(60)
@@ -115,8 +113,7 @@ class StreamedBodiesTest {
             failures.add(error);
           }
         };
-    server =
-        MilterServer.start(milter, ServerOptions.at(Endpoint.parse("inet:0@127.0.0.1")), listener);
+    server = MilterServer.builder(milter).listenOn("inet:0@127.0.0.1").listener(listener).start();
     return connect();
   }
 

@@ -175,7 +175,7 @@ class ViewsTest {
     MilterException e = assertThrows(MilterException.class, wrong);
     assertEquals(Category.BAD_ACTION, e.category());
     assertFalse(e.getMessage().matches(".*(?<!\\w):[a-z].*"), e.getMessage());
-    assertTrue(e.getData().containsKey(Keys.ACTION));
+    assertTrue(e.getData().containsKey(Keys.PROBLEM));
   }
 
   @Test

@@ -257,6 +257,18 @@ class MilterFacadeTest {
     }
   }
 
+  @Test
+  void aMilterWithAStateOfMessagesIsAskedAboutTheirBeginnings() throws IOException {
+    try (MtaSession mta =
+        connect(
+            Milter.perMessage(() -> 0)
+                .on(Event.Header.class, (header, count) -> Step.next(count + 1))
+                .build())) {
+      assertFalse(mta.agreed(ProtocolFlag.NO_MAIL));
+      assertTrue(mta.agreed(ProtocolFlag.NO_RECIPIENT));
+    }
+  }
+
   private static Step<Integer> addCount(Event.EndOfMessage end, int count) {
     return Step.next(count).respond(Action.addHeader("X-Count", "" + count));
   }
@@ -402,7 +414,7 @@ class MilterFacadeTest {
               builder.build(), EngineOptions.DEFAULTS, listener, MtaOptions.POSTFIX)) {
         System.out.println(send(mta));
         System.out.println(Action.addRecipient("<a>", "NOTIFY=NEVER").hashCode());
-        mta.send(new Event.Unknown("FOO"));
+        mta.sendEvent(new Event.Unknown("FOO"));
       }
       try {
         connect(counting().build(), MtaOptions.POSTFIX.withOffer(new Offer(1, 0, 0)));

@@ -31,7 +31,6 @@ import temse.schedules.Met;
 import temse.schedules.Network;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
-import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
 /** A whole server of a filter: sockets in memory, loops, spare threads, engines and handlers. */
@@ -137,10 +136,13 @@ class MilterServerSchedulesTest {
   private MilterServer serve(int loops) {
     TransportOptions transport =
         TransportOptions.builder().name("milter").loops(loops).daemon(true).build();
-    return MilterServer.start(
-        connection -> new Filter(),
-        new ServerOptions(List.of(Endpoint.parse("0")), transport, OPTIONS, Duration.ZERO),
-        new Reporter());
+    return MilterServer.builder(connection -> new Filter())
+        .listenOn("0")
+        .transport(transport)
+        .engine(OPTIONS)
+        .stopTimeout(Duration.ZERO)
+        .listener(new Reporter())
+        .start();
   }
 
   /** What an MTA reads: a whole packet, or null if the connection has ended. */

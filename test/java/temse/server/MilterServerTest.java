@@ -23,6 +23,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -31,6 +32,7 @@ import temse.client.Mail;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventCodec;
@@ -39,6 +41,7 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Request;
 import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /** The server over real sockets. */
 @Timeout(60)
@@ -123,7 +126,7 @@ class MilterServerTest {
 
   @Test
   void severalMessagesPerConnectionAreServedOverTcp() throws Exception {
-    try (MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT))) {
+    try (MilterServer server = MilterServer.builder(echo).listenOn(ANY_PORT).start()) {
       assertTrue(server.port() > 0);
       deliverSome(server.endpoint(), MtaOptions.POSTFIX);
       deliverSome(server.endpoint(), MtaOptions.SENDMAIL);
@@ -138,7 +141,7 @@ class MilterServerTest {
       throws Exception {
     Path path = directory.resolve("milter.sock");
     try (MilterServer server =
-        MilterServer.start(echo, ServerOptions.at(Endpoint.parse("unix:" + path)))) {
+        MilterServer.builder(echo).listenOn(Endpoint.parse("unix:" + path)).start()) {
       assertEquals(-1, server.port());
       deliverSome(server.endpoint(), MtaOptions.POSTFIX);
       deliverSome(server.endpoint(), MtaOptions.SENDMAIL);
@@ -151,7 +154,7 @@ class MilterServerTest {
   @Test
   void twentyClientsAtOnceAreServed() throws Exception {
     ExecutorService clients = Executors.newFixedThreadPool(20);
-    try (MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT))) {
+    try (MilterServer server = MilterServer.builder(echo).listenOn(ANY_PORT).start()) {
       CountDownLatch together = new CountDownLatch(20);
       List<Future<?>> results = new ArrayList<>();
       for (int client = 0; client < 20; client++) {
@@ -189,7 +192,7 @@ class MilterServerTest {
   @Test
   @Tag("L5")
   void aMessageInProgressIsFinishedWhenTheServerStops() throws Exception {
-    MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    MilterServer server = MilterServer.builder(echo).listenOn(ANY_PORT).start();
     MtaSession idle = MtaClient.connect(server.endpoint());
     MtaSession busy = MtaClient.connect(server.endpoint());
     busy.send(mailEvent());
@@ -210,7 +213,7 @@ class MilterServerTest {
 
   @Test
   void aMessageThatDoesNotFinishInTimeIsLostWhenTheServerStops() throws Exception {
-    MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    MilterServer server = MilterServer.builder(echo).listenOn(ANY_PORT).start();
     MtaSession busy = MtaClient.connect(server.endpoint());
     busy.send(mailEvent());
 
@@ -222,13 +225,13 @@ class MilterServerTest {
 
   @Test
   void aServerMayStartAgainWhereOneHasStopped() throws Exception {
-    MilterServer first = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    MilterServer first = MilterServer.builder(echo).listenOn(ANY_PORT).start();
     Endpoint endpoint = first.endpoint();
     deliverSome(endpoint, MtaOptions.POSTFIX);
     first.close();
     first.close();
 
-    try (MilterServer second = MilterServer.start(echo, ServerOptions.at(endpoint))) {
+    try (MilterServer second = MilterServer.builder(echo).listenOn(endpoint).start()) {
       assertEquals(endpoint, second.endpoint());
       deliverSome(endpoint, MtaOptions.POSTFIX);
     }
@@ -236,18 +239,18 @@ class MilterServerTest {
 
   @Test
   void anAddressInUseIsSaidSo() {
-    try (MilterServer first = MilterServer.start(echo, ServerOptions.at(ANY_PORT))) {
+    try (MilterServer first = MilterServer.builder(echo).listenOn(ANY_PORT).start()) {
       MilterException failure =
           assertThrows(
               MilterException.class,
-              () -> MilterServer.start(echo, ServerOptions.at(first.endpoint())));
+              () -> MilterServer.builder(echo).listenOn(first.endpoint()).start());
       assertEquals(MilterException.Category.BIND_FAILED, failure.category());
     }
   }
 
   @Test
   void joinReturnsWhenTheServerHasStopped() throws Exception {
-    MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT));
+    MilterServer server = MilterServer.builder(echo).listenOn(ANY_PORT).start();
     CountDownLatch joined = new CountDownLatch(1);
     Thread waiting =
         new Thread(
@@ -279,7 +282,8 @@ class MilterServerTest {
             closed.countDown();
           }
         };
-    try (MilterServer server = MilterServer.start(echo, ServerOptions.at(ANY_PORT), listener)) {
+    try (MilterServer server =
+        MilterServer.builder(echo).listenOn(ANY_PORT).listener(listener).start()) {
       MtaSession mta = MtaClient.connect(server.endpoint());
       mta.send(mailEvent());
       mta.drop();
@@ -288,5 +292,50 @@ class MilterServerTest {
     assertEquals(1, echo.ends.get("MESSAGE_END lost"));
     assertEquals(1, echo.ends.get("DISCONNECT connection-lost"));
     assertEquals(List.of(), List.copyOf(errors));
+  }
+
+  @Test
+  void aServerSaysWithWhatOptionsItServes() {
+    EngineOptions engine = EngineOptions.builder().maximumRecipients(7).build();
+    TransportOptions transport = TransportOptions.builder().maxConnections(8).build();
+    try (MilterServer server =
+        MilterServer.builder(connection -> null)
+            .listenOn(ANY_PORT)
+            .engine(engine)
+            .transport(transport)
+            .stopTimeout(Duration.ZERO)
+            .start()) {
+      assertEquals(7, server.engine().maximumRecipients());
+      assertEquals(8, server.transport().maxConnections());
+      assertEquals(Duration.ZERO, server.stopTimeout());
+      server.replace(connection -> null, EngineOptions.DEFAULTS, ServerListener.SILENT);
+      assertEquals(50_000, server.engine().maximumRecipients());
+    }
+  }
+
+  @Test
+  void whatCannotBeServedIsRefusedWhereItIsWritten() {
+    assertThrows(NullPointerException.class, () -> MilterServer.builder(null));
+    MilterServer.Builder builder = MilterServer.builder(connection -> null);
+    assertThrows(IllegalStateException.class, builder::start);
+    assertThrows(IllegalArgumentException.class, () -> builder.listenOn("nowhere:1"));
+    assertThrows(NullPointerException.class, () -> builder.listenOn((Endpoint) null));
+    assertThrows(NullPointerException.class, () -> builder.listener(null));
+    assertThrows(NullPointerException.class, () -> builder.engine(null));
+    assertThrows(NullPointerException.class, () -> builder.transport(null));
+    assertThrows(IllegalArgumentException.class, () -> builder.stopTimeout(Duration.ofSeconds(-1)));
+    List<Supplier<EngineOptions>> wrong =
+        List.of(
+            () -> EngineOptions.builder().maximumPacketSize(-1).build(),
+            () -> EngineOptions.builder().maximumMacroBytes(0).build(),
+            () -> EngineOptions.builder().idleTimeout(Duration.ZERO).build(),
+            () -> EngineOptions.builder().handlerTimeout(Duration.ofSeconds(-1)).build(),
+            () -> EngineOptions.builder().progressInterval(null).build(),
+            () -> EngineOptions.builder().defaultReply(EventType.MAIL, Action.skip()).build());
+    for (Supplier<EngineOptions> options : wrong) {
+      assertEquals(
+          MilterException.Category.BAD_OPTIONS,
+          assertThrows(MilterException.class, options::get).category());
+    }
   }
 }

@@ -212,7 +212,7 @@ class PendingValueTest {
     assertEquals(Duration.ofSeconds(5), mta.untilDeadline(), "the limit at end of message is 35 s");
     value.complete(List.of(Actions.addHeader("X", "y"), Actions.accept()));
     assertEquals(List.of("hX|y|", "a"), mta.runTasks());
-    assertEquals(OPTIONS.idleTimeout, mta.untilDeadline().toNanos());
+    assertEquals(OPTIONS.idleTimeout(), mta.untilDeadline().toNanos());
   }
 
   @Test

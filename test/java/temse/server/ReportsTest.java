@@ -2,6 +2,7 @@ package temse.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static temse.server.DrivenEngine.CONNECT;
 import static temse.server.DrivenEngine.EOH;
@@ -14,9 +15,11 @@ import static temse.server.DrivenEngine.RCPT;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import java.io.IOException;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -268,5 +271,53 @@ class ReportsTest {
             "exchanged quit 0",
             "exchanged disconnect 0"),
         listener.lines);
+  }
+
+  @Test
+  void listenersBesideEachOtherReceiveAllThatIsReportedWhateverOneOfThemThrows() {
+    List<String> received = new ArrayList<>();
+    ServerListener counts =
+        (ServerListener)
+            Proxy.newProxyInstance(
+                ServerListener.class.getClassLoader(),
+                new Class<?>[] {ServerListener.class},
+                (proxy, method, arguments) -> {
+                  received.add(method.getName());
+                  if (method.getReturnType() == boolean.class) {
+                    return true;
+                  }
+                  throw new IllegalStateException(method.getName());
+                });
+    ServerListener quiet =
+        new ServerListener() {
+          @Override
+          public void exchanged(
+              ConnectionInfo connection,
+              IPersistentMap event,
+              List<IPersistentMap> response,
+              long nanos) {
+            received.add("not wanted");
+          }
+        };
+    ServerListener all = quiet.and(counts).and(counts);
+    assertTrue(all.wantsExchanges());
+    received.clear();
+    List<Runnable> reports =
+        List.of(
+            () -> all.negotiated(null),
+            () -> all.closed(null, null),
+            () -> all.verdict(null, null, null, null),
+            () -> all.violated(null, null),
+            () -> all.failed(null, null, null, null),
+            () -> all.refused(null, null),
+            () -> all.troubled(null));
+    for (Runnable report : reports) {
+      IllegalStateException e = assertThrows(IllegalStateException.class, report::run);
+      assertEquals(List.of(e.getMessage(), e.getMessage()), received);
+      received.clear();
+    }
+    assertThrows(IllegalStateException.class, () -> all.exchanged(null, null, null, 1));
+    assertEquals(2, Collections.frequency(received, "exchanged"));
+    assertFalse(received.contains("not wanted"));
   }
 }
