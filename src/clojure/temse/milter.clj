@@ -1,5 +1,5 @@
 (ns temse.milter
-  "The public API.
+  "Milters: start and stop servers, write handlers, answer events, read macros.
 
   The building blocks are
   * an event map: what the MTA told us,

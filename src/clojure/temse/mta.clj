@@ -63,7 +63,7 @@
   [message actions {:keys [mta leading-space? refused made]
                     :or {mta :postfix}
                     :as options}]
-  (keys/check "a message" message mail/message-table)
+  (mail/check-message "a message" message)
   (keys/check "the options of delivered" options delivery-table)
   (check-actions actions)
   (let [{:keys [edited in-sending-order]} (rules/of mta)]
@@ -85,7 +85,7 @@
   ([message actions]
    (apply-actions message actions {}))
   ([message actions {:keys [mta leading-space? refused] :or {mta :postfix} :as options}]
-   (keys/check "a message" message mail/message-table)
+   (mail/check-message "a message" message)
    (keys/check "the options of apply-actions" options application-table)
    (check-actions actions)
    (let [{:keys [edited]} (rules/of mta)]
@@ -115,7 +115,7 @@
 (defn- check
   [{:keys [message agreement session] :as given}]
   (keys/check "what outcome is given" given table)
-  (keys/check "a message" (or message {}) mail/message-table)
+  (mail/check-message "a message" (or message {}))
   (keys/check "the :session of outcome" (or session {}) session-table)
   (events/check-offer (or agreement {})))
 

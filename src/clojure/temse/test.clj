@@ -171,8 +171,18 @@
                                     " been: give " (string/join ", " (keys options))
                                     " to connect-to")))))
 
+(defn- check-macro-texts
+  [path macros]
+  (doseq [[k value] macros
+          :let [place (conj path k)]]
+    (if (map? value)
+      (check-macro-texts place value)
+      (do (keys/check-text nil place :string k)
+          (keys/check-text nil place :string value)))))
+
 (defn- with-macros
   ^MtaOptions [^MtaOptions options macros]
+  (check-macro-texts [:macros] macros)
   (reduce-kv (fn [^MtaOptions options stage values]
                (.withMacros options (MacroStage/ofKeyword stage) values))
              (.withMacros options (into {} (filter (comp string? key)) macros))
@@ -407,6 +417,10 @@
   "Returns a session whose SMTP client has said hello."
   ^MtaSession [filter {:keys [client hello] :or {hello "client.example.org"} :as options}]
   (keys/check "the option :client" (or client {}) client-options)
+  (doseq [k [:host-name :address]
+          :when (get client k)]
+    (keys/check-text nil [:client k] :line (get client k)))
+  (keys/check-text nil :hello :line hello)
   (let [session (connected filter options)]
     (try
       (.greet session (client-event client) hello)

@@ -2,7 +2,7 @@
   "temse beside libmilter: both get the same conversations, and must give the same replies and call
   back alike, but for the differences in `temse.differential/differences`.
 
-  Conversations are generated from a seed, which is printed; DIFFERENTIAL_SEED in the environment
+  Conversations are generated from a seed, which is printed; TEMSE_SEED in the environment
   gives it. What the smallest failing one is can be kept below `test/resources/conversations`."
   (:require
    [clojure.string :as str]
@@ -23,7 +23,7 @@
 (def ^:private largest-size 60)
 
 (def ^:private seed
-  (or (some-> (System/getenv "DIFFERENTIAL_SEED") parse-long)
+  (or (some-> (System/getenv "TEMSE_SEED") parse-long)
       (System/currentTimeMillis)))
 
 (def ^:private uses
@@ -72,10 +72,10 @@
 
 (def ^:private outcomes
   (delay
-    (println "Conversations of seed" seed)
+    (runner/say "Conversations of seed" seed)
     (let [outcomes (apply merge-with into (pmap outcome (keys rule/variants)))]
       (doseq [[id times] (sort-by val > @uses)]
-        (println (format "%7d %s" times (name id))))
+        (runner/say (format "%7d %s" times (name id))))
       outcomes)))
 
 (use-fixtures :once

@@ -12,16 +12,20 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.keys temse.impl.text temse.impl.difference temse.impl.failure}
+  '[#{temse.impl.text}
+    #{temse.impl.keys temse.impl.difference temse.impl.failure}
     #{temse.address temse.impl.line}
     #{temse.action temse.report
       temse.impl.brief temse.impl.options temse.impl.poller
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
       temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
       temse.impl.command.load temse.impl.command.signals
-      temse.impl.mta.edit temse.impl.proxy.tap temse.impl.recording.file temse.impl.recording.weight}
+      temse.impl.mta.edit temse.impl.proxy.tap temse.impl.recording.weight}
+    #{temse.impl.events}
+    #{temse.impl.recording.exchange}
+    #{temse.impl.recording.file}
     #{temse.mail temse.test.expect
-      temse.impl.class-path temse.impl.events temse.impl.filter-file temse.impl.log temse.impl.pending
+      temse.impl.class-path temse.impl.filter-file temse.impl.log temse.impl.pending
       temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
       temse.impl.recording.conversation temse.impl.recording.redaction temse.impl.recording.store}
     #{temse.async temse.record temse.test.generators

@@ -5,6 +5,9 @@
   `test/java` whose name ends in `Test`. What is counted are tests: `deftest` vars and
   JUnit test cases. A `deftest` that checks nothing fails.
 
+  The terminal shows one line per suite, failures, the slowest tests and the totals. What tests
+  and library print or log goes to `target/test-log.txt`.
+
   With `TEMSE_REQUIRE_ALL=1` in the environment a skipped test counts as failed."
   (:require
    [clojure.java.io :as io]
@@ -12,7 +15,7 @@
    [clojure.string :as str]
    [clojure.test :as test])
   (:import
-   (java.io File PrintWriter StringWriter)
+   (java.io File FileOutputStream OutputStreamWriter PrintStream PrintWriter StringWriter)
    (java.util.logging LogManager)
    (org.junit.platform.engine DiscoverySelector TestExecutionResult TestExecutionResult$Status)
    (org.junit.platform.engine.discovery DiscoverySelectors)
@@ -25,6 +28,19 @@
   (= "1" (System/getenv "TEMSE_REQUIRE_ALL")))
 
 (def ^:private slow-seconds 1.0)
+
+(def ^:private slowest-shown 10)
+
+(def ^:private log-file "target/test-log.txt")
+
+(def ^:private ^PrintStream terminal
+  "Where the lines for people go, whatever the tests do with *out*."
+  System/out)
+
+(defn say
+  "Prints a line on the terminal, for what a person needs to know of a test that passes: its seed."
+  [& more]
+  (.println terminal (str/join " " more)))
 
 (def ^:private shown-frames 20)
 
@@ -52,13 +68,13 @@
 (defn- failed [title details]
   (let [failure (str "\nFAIL " title "\n" (str/trim details) "\n")]
     (swap! failures conj failure)
-    (println failure))
+    (say failure))
   :failed)
 
 (defn- skipped [title reason]
   (if require-all?
     (failed title (str "skipped, but TEMSE_REQUIRE_ALL=1: " reason))
-    (do (println (str "SKIP " title ": " reason))
+    (do (say (str "SKIP " title ": " reason))
         :skipped)))
 
 (defn- trimmed
@@ -79,6 +95,22 @@
   (let [out (StringWriter.)]
     (.printStackTrace (trimmed throwable) (PrintWriter. out))
     (str out)))
+
+;; How long each test took
+
+(def ^:private durations (atom []))
+
+(defn- seconds-since [start]
+  (/ (- (System/nanoTime) (long start)) 1e9))
+
+(defn- took [title start]
+  (swap! durations conj {:title title, :seconds (seconds-since start)}))
+
+(defn- slowest []
+  (->> @durations
+       (filter #(< (double slow-seconds) (double (:seconds %))))
+       (sort-by :seconds >)
+       (take slowest-shown)))
 
 ;; clojure.test
 
@@ -103,22 +135,25 @@
   [vars]
   (let [outcomes (atom [])
         checks (atom [])
+        begun (atom nil)
         print-event test/report]
     (binding [test/report
               (fn [{:keys [type actual file line] :as event}]
                 (case type
-                  :begin-test-var (reset! checks [])
+                  :begin-test-var (do (reset! checks [])
+                                      (reset! begun (System/nanoTime)))
                   :pass (swap! checks conj :passed)
                   (:fail :error) (swap! checks conj
                                         (if-let [reason (skip-reason actual)]
                                           (skipped (var-title) reason)
                                           (failed (str (var-title) " (" file ":" line ")")
                                                   (described print-event event))))
-                  :end-test-var (swap! outcomes conj
-                                       (or (some #{:failed} @checks)
-                                           (some #{:skipped} @checks)
-                                           (first @checks)
-                                           (failed (var-title) "it checks nothing")))
+                  :end-test-var (do (took (var-title) @begun)
+                                    (swap! outcomes conj
+                                           (or (some #{:failed} @checks)
+                                               (some #{:skipped} @checks)
+                                               (first @checks)
+                                               (failed (var-title) "it checks nothing"))))
                   nil))]
       (try
         (test/test-vars vars)
@@ -157,6 +192,7 @@
 
 (defn- junit-listener [outcomes]
   (let [plan (volatile! nil)
+        begun (atom {})
         title #(case-title @plan %)
         skip (fn [identifier reason]
                (doseq [test-case (cases @plan identifier)]
@@ -166,7 +202,11 @@
         (vreset! plan test-plan))
       (executionSkipped [_ identifier reason]
         (skip identifier reason))
+      (executionStarted [_ identifier]
+        (swap! begun assoc identifier (System/nanoTime)))
       (executionFinished [_ identifier result]
+        (when (.isTest ^TestIdentifier identifier)
+          (took (title identifier) (@begun identifier)))
         (let [throwable (.orElse (.getThrowable ^TestExecutionResult result) nil)]
           (condp = (.getStatus ^TestExecutionResult result)
             TestExecutionResult$Status/FAILED
@@ -232,13 +272,24 @@
 (defn- run-suite [{:keys [suite run]}]
   (let [start (System/nanoTime)
         outcomes (run suite)
-        seconds (/ (- (System/nanoTime) start) 1e9)
+        seconds (seconds-since start)
         {:keys [failed skipped]} (frequencies outcomes)]
-    (println (str suite " " (count outcomes) " tests"
-                  (when failed (str ", " failed " failed"))
-                  (when skipped (str ", " skipped " skipped"))
-                  (when (< slow-seconds seconds) (format ", %.1f s" seconds))))
+    (say (str suite " " (count outcomes) " tests"
+              (when failed (str ", " failed " failed"))
+              (when skipped (str ", " skipped " skipped"))
+              (when (< (double slow-seconds) (double seconds)) (format ", %.1f s" seconds))))
     outcomes))
+
+(defn- print-totals [{:keys [passed failed skipped] :or {passed 0, failed 0, skipped 0}} seconds]
+  (when-let [slow (seq (slowest))]
+    (say "\nSlowest tests:")
+    (doseq [{:keys [title seconds]} slow]
+      (say (format "%7.1f s  %s" seconds title))))
+  (when (seq @failures)
+    (say "\nFailures:")
+    (run! say @failures))
+  (say (format "\n%.0f s; output and logs of the tests are in %s" seconds log-file))
+  (say (format "%d passed, %d failed, %d skipped" passed failed skipped)))
 
 (defn- run-suites
   "Runs the suites that go by the names given, or all. Returns the exit code."
@@ -246,30 +297,36 @@
   (let [all (suites)
         unknown (remove (fn [name] (some #(named? % name) all)) wanted)]
     (if (seq unknown)
-      (do (binding [*out* *err*]
-            (println "No such test namespace or class:" (str/join ", " unknown)))
+      (do (say "No such test namespace or class:" (str/join ", " unknown))
           2)
       (let [chosen? (fn [suite] (or (empty? wanted) (some #(named? suite %) wanted)))
-            {:keys [passed failed skipped] :or {passed 0, failed 0, skipped 0}}
+            start (System/nanoTime)
+            {:keys [passed failed] :or {passed 0, failed 0} :as totals}
             (frequencies (mapcat run-suite (filter chosen? all)))]
-        (when (seq @failures)
-          (println "Failures:")
-          (run! println @failures))
-        (println (format "%d passed, %d failed, %d skipped" passed failed skipped))
-        (if (and (pos? passed) (zero? failed)) 0 1)))))
+        (print-totals totals (seconds-since start))
+        (if (and (pos? (long passed)) (zero? (long failed))) 0 1)))))
+
+(defn- into-log-file
+  "Has the library's log, and what else is printed, written to the log file; calls f."
+  [f]
+  (io/make-parents log-file)
+  (let [stream (PrintStream. (FileOutputStream. ^String log-file) true)
+        writer (OutputStreamWriter. stream)]
+    (System/setOut stream)
+    (System/setErr stream)
+    (System/setProperty "java.util.logging.config.file" "test/resources/logging.properties")
+    (.readConfiguration (LogManager/getLogManager))
+    (run! #(alter-var-root % (constantly writer)) [#'*out* #'*err* #'test/*test-out*])
+    (binding [*out* writer, *err* (PrintWriter. writer true)]
+      (f))))
 
 (defn run
   "Runs all suites, or those named in `:only`, and ends the JVM: with exit code 0 if
-  tests ran and none failed, 2 if there is no such suite, otherwise 1. What the tests log
-  is in `target/test-log.txt`.
+  tests ran and none failed, 2 if there is no such suite, otherwise 1.
 
     clojure -X:test :only '[temse.milter-test TextTest]'"
   [{:keys [only]}]
-  (System/setProperty "java.util.logging.config.file" "test/resources/logging.properties")
-  (.readConfiguration (LogManager/getLogManager))
-  (let [code (run-suites (map str only))]
-    (flush)
-    (System/exit code)))
+  (System/exit (into-log-file #(run-suites (map str only)))))
 
 (defn -main
   "Runs all suites, or those with the names given. See `run`."

@@ -1,5 +1,5 @@
 (ns temse.impl.regression
-  "Compares a recorded answer to an event with that of today: does it make a difference to the mail?"
+  "Compares a recorded answer to an event with today's: does it make a difference to the mail?"
   {:no-doc true}
   (:require
    [clojure.string :as string]

@@ -478,7 +478,7 @@
   "Checks n cases of a filter that asked for the leading space or did not."
   [n leading-space?]
   (reset! (:leading-space? *lab*) leading-space?)
-  (println (str "  " n " cases of " (name (:mta *lab*)) ", TEMSE_SEED=" @seed))
+  (runner/say (str "  " n " cases of " (name (:mta *lab*)) ", TEMSE_SEED=" @seed))
   (is (= nil (report n (differences *lab* n @seed)))))
 
 (def ^:private cases

@@ -248,6 +248,10 @@
 (defn- connect
   "Returns a session on which the client has introduced itself."
   ^MtaSession [{[address] :words :keys [connect-host connect-address connect-port helo] :as parsed}]
+  (doseq [[option value] {"--connect-host" connect-host, "--connect-address" connect-address, "--helo" helo}
+          :let [problem (some->> value (keys/unfit :line))]
+          :when problem]
+    (fail option " " problem))
   (let [session ^MtaSession (told address true #(mt/connect-to address (mta-options parsed)))
         ip (or connect-address "192.0.2.1")]
     (told address
@@ -414,6 +418,22 @@
     #(mail/write-mbox out [%])
     #(.write out (mail/message-bytes %))))
 
+(defn- with-output-to
+  "Calls f with an output to the file. Of a file that cannot be written to its end nothing is left."
+  [path f]
+  (let [file (io/file path)
+        out (try
+              (io/output-stream file)
+              (catch IOException e
+                (fail "--output-message: " (ex-message e))))]
+    (try
+      (with-open [^OutputStream out out]
+        (f out))
+      (catch IOException e
+        (fail "--output-message: " path " could not be written: " (ex-message e)
+              (when (and (.isFile file) (.delete file))
+                "; what was written of it is deleted"))))))
+
 (defn- play-one-by-one
   [{:keys [output-message] :as parsed} entries]
   (let [{:keys [play close]} (conversations parsed)
@@ -429,8 +449,7 @@
                            (:verdict report :error))))))]
     (try
       (if output-message
-        (with-open [out (io/output-stream (io/file output-message))]
-          (play-all (message-writer out several?)))
+        (with-output-to output-message #(play-all (message-writer % several?)))
         (play-all identity))
       (finally
         (close)))))
