@@ -41,7 +41,8 @@
    (java.util.concurrent ExecutionException ExecutorService Executors Future TimeUnit)
    (temse.client BriefMap Fault Mail MtaClient MtaOptions MtaSession MtaStyle Timeouts)
    (temse.protocol ActionCodec Agreement EventCodec EventType MacroStage MacroTable MilterException Negotiation Offer ProtocolFlag Text)
-   (temse.server Connection Response ServerListener)
+   (temse.server Connection ServerListener)
+   (temse.server.internal Response)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)

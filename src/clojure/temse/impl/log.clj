@@ -10,7 +10,8 @@
   (:import
    (java.io IOException)
    (temse.protocol EventType MessageEndReason Printable)
-   (temse.server ConnectionInfo LastResort ServerListener)))
+   (temse.server ConnectionInfo ServerListener)
+   (temse.server.internal LastResort)))
 
 (set! *warn-on-reflection* true)
 

@@ -14,7 +14,7 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.Legality;
 import temse.protocol.MilterException;
-import temse.transport.Nanos;
+import temse.transport.internal.Nanos;
 
 /**
  * How a connection is served, whatever carries its bytes. Times are in nanoseconds.
@@ -124,11 +124,13 @@ public record EngineOptions(
         MilterException.Category.BAD_OPTIONS, option + " " + problem, "option", option);
   }
 
-  IPersistentMap defaultReply(EventType type) {
+  /** Returns the reply to the event where nobody gave one. */
+  public IPersistentMap defaultReply(EventType type) {
     return defaultReplies.getOrDefault(type, Action.proceed().map());
   }
 
-  long handlerTimeout(EventType type) {
+  /** Returns how long a pending value may take at the event, in nanoseconds. */
+  public long handlerTimeout(EventType type) {
     return handlerTimeouts.get(type);
   }
 

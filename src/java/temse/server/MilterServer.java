@@ -9,11 +9,13 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 import temse.protocol.MilterException;
+import temse.server.internal.ConnectionEngine;
+import temse.server.internal.Counts;
 import temse.transport.Endpoint;
-import temse.transport.Nanos;
-import temse.transport.SocketServer;
-import temse.transport.TransportListener;
 import temse.transport.TransportOptions;
+import temse.transport.internal.Nanos;
+import temse.transport.internal.SocketServer;
+import temse.transport.internal.TransportListener;
 
 /**
  * Serves MTAs over sockets.
@@ -28,7 +30,7 @@ import temse.transport.TransportOptions;
  */
 public final class MilterServer implements AutoCloseable {
   private final SocketServer sockets;
-  private final ServerCounters counters;
+  private final Counts counts;
   private final TransportOptions transport;
   private final Duration stopTimeout;
   private final AtomicReference<Service> service;
@@ -39,7 +41,7 @@ public final class MilterServer implements AutoCloseable {
   private MilterServer(Builder builder) {
     stopTimeout = builder.stopTimeout;
     transport = builder.transport;
-    counters = new ServerCounters(builder.engine);
+    counts = new Counts(builder.engine);
     service = new AtomicReference<>(new Service(builder.factory, builder.engine, builder.listener));
     AtomicLong ids = new AtomicLong();
     try {
@@ -53,7 +55,7 @@ public final class MilterServer implements AutoCloseable {
                     now.factory,
                     now.options,
                     now.listener,
-                    counters,
+                    counts,
                     link,
                     ids.incrementAndGet(),
                     System::nanoTime);
@@ -230,14 +232,22 @@ public final class MilterServer implements AutoCloseable {
     return sockets.connections();
   }
 
-  /** Returns the sockets' server, for its counters. */
-  public SocketServer sockets() {
-    return sockets;
-  }
-
-  /** Returns what was counted on all connections. */
+  /** Returns what has happened so far. */
   public ServerCounters counters() {
-    return counters;
+    SocketServer.Counters sockets = this.sockets.counters();
+    return new ServerCounters(
+        counts.limitsExceeded(),
+        counts.timeouts(),
+        counts.listenerFailures(),
+        sockets.accepted(),
+        sockets.refused(),
+        sockets.refusedPerPeer(),
+        sockets.handOvers(),
+        sockets.lent(),
+        sockets.waits(),
+        sockets.starved(),
+        sockets.stalls(),
+        sockets.droppedReports());
   }
 
   /**

@@ -13,6 +13,7 @@ import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.protocol.Printable;
+import temse.server.internal.LastResort;
 
 /**
  * Writes what happens in a server to a {@link System.Logger}: negotiations, ends and verdicts as

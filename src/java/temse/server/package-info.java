@@ -1,2 +1,2 @@
-/** The milter side: a connection engine without sockets, and the server that gives it some. */
+/** The milter side: filters, and the server that calls them. */
 package temse.server;

@@ -73,19 +73,16 @@ public sealed interface Endpoint {
    * @param path at most 106 bytes long; to listen there, its directory at most 98
    */
   record Unix(Path path) implements Endpoint {
-    static final int LONGEST_PATH = 106;
+    /** The longest path that a socket can be bound to, in bytes. */
+    public static final int LONGEST_PATH = 106;
 
     /** Checks the length of the path. */
     public Unix {
-      int length = length(path);
+      int length = path.toString().getBytes(StandardCharsets.UTF_8).length;
       if (length == 0 || length > LONGEST_PATH) {
         throw new IllegalArgumentException(
             "a socket path has 1 to " + LONGEST_PATH + " bytes, not " + length + ": " + path);
       }
-    }
-
-    static int length(Path path) {
-      return path.toString().getBytes(StandardCharsets.UTF_8).length;
     }
 
     @Override

@@ -3,6 +3,10 @@ package temse.transport;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.function.Consumer;
+import temse.transport.internal.Conversation;
+import temse.transport.internal.Nanos;
+import temse.transport.internal.ProcessEnd;
+import temse.transport.internal.SocketServer;
 
 /**
  * Settings of a {@link SocketServer}.

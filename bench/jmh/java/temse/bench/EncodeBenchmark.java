@@ -8,7 +8,7 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
 import temse.protocol.ActionCodec;
-import temse.transport.Output;
+import temse.transport.internal.Output;
 
 /** From an action map to the bytes in a write buffer. */
 @State(Scope.Thread)

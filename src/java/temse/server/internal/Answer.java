@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
@@ -7,7 +7,7 @@ import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.BodyPieces;
-import temse.server.Entry.Way;
+import temse.server.internal.Entry.Way;
 
 /**
  * What is written in answer to the event at hand.

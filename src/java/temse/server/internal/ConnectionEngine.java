@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import java.nio.ByteBuffer;
 import java.util.List;
@@ -9,9 +9,13 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
-import temse.server.Entry.Way;
-import temse.transport.Conversation;
-import temse.transport.Link;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.ServerListener;
+import temse.server.internal.Entry.Way;
+import temse.transport.internal.Conversation;
+import temse.transport.internal.Link;
 
 /**
  * Serves one MTA connection without knowing its socket: bytes in, handler calls, bytes out, told
@@ -42,14 +46,15 @@ public final class ConnectionEngine implements Conversation {
   /** Makes the engine of a new connection, with counters of its own. */
   public ConnectionEngine(
       MilterFactory factory, EngineOptions options, ServerListener listener, Link link, long id) {
-    this(factory, options, listener, new ServerCounters(options), link, id, System::nanoTime);
+    this(factory, options, listener, new Counts(options), link, id, System::nanoTime);
   }
 
-  ConnectionEngine(
+  /** Makes the engine of a new connection whose server counts, and whose time is a clock's. */
+  public ConnectionEngine(
       MilterFactory factory,
       EngineOptions options,
       ServerListener listener,
-      ServerCounters counters,
+      Counts counters,
       Link link,
       long id,
       LongSupplier clock) {

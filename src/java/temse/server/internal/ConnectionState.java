@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
@@ -12,13 +12,18 @@ import temse.protocol.Negotiation;
 import temse.protocol.Offer;
 import temse.protocol.Packet;
 import temse.protocol.Request;
-import temse.transport.Link;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.MilterHandler;
+import temse.server.ServerListener;
+import temse.transport.internal.Link;
 
 /** What lives as long as one connection, for its engine and for each event in its turn. */
 final class ConnectionState implements ConnectionInfo {
   final MilterFactory factory;
   final EngineOptions options;
-  final ServerCounters counters;
+  final Counts counters;
   final Link link;
   final Ledger ledger;
   final Reports reports;
@@ -43,7 +48,7 @@ final class ConnectionState implements ConnectionInfo {
       MilterFactory factory,
       EngineOptions options,
       ServerListener listener,
-      ServerCounters counters,
+      Counts counters,
       Link link,
       long id,
       LongSupplier clock) {

@@ -1,18 +1,20 @@
-package temse.server;
+package temse.server.internal;
 
 import java.util.concurrent.atomic.LongAdder;
 import temse.protocol.Budget;
+import temse.server.EngineOptions;
 
 /**
  * What all connections of a server share: what they may take together, and counters. Any thread.
  */
-public final class ServerCounters {
+public final class Counts {
   private final Budget unfinished;
   private final LongAdder limits = new LongAdder();
   private final LongAdder timeouts = new LongAdder();
   private final LongAdder listenerFailures = new LongAdder();
 
-  ServerCounters(EngineOptions options) {
+  /** Makes the counters of a new server, at zero. */
+  public Counts(EngineOptions options) {
     this.unfinished = new Budget(options.maximumUnfinishedBytes());
   }
 

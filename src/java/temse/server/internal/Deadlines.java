@@ -1,7 +1,8 @@
-package temse.server;
+package temse.server.internal;
 
 import temse.protocol.MilterException;
-import temse.transport.Nanos;
+import temse.server.EngineOptions;
+import temse.transport.internal.Nanos;
 
 /** How long an MTA may take: to negotiate, to finish a packet that it has begun, to say more. */
 final class Deadlines {

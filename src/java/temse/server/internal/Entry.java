@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import temse.protocol.EventCodec;

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
@@ -11,7 +11,8 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MacroTable;
 import temse.protocol.MilterException;
-import temse.transport.Nanos;
+import temse.server.Connection;
+import temse.transport.internal.Nanos;
 
 /**
  * One event and its answer: what its handler sees of the connection, the actions collected for it,

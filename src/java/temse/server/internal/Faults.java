@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import temse.protocol.EventType;
 

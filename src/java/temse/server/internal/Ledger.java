@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IObj;
 import clojure.lang.IPersistentMap;
@@ -18,7 +18,8 @@ import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.Phase;
-import temse.server.Entry.Way;
+import temse.server.EngineOptions;
+import temse.server.internal.Entry.Way;
 
 /**
  * What one MTA has said and what is due for it, without threads, sockets or handlers: packets in,

@@ -1,8 +1,9 @@
-package temse.server;
+package temse.server.internal;
 
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
+import temse.server.EngineOptions;
 
 /** What a message may hold: its header fields and recipients are counted here. */
 final class MessageLimits {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
@@ -6,7 +6,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
-import temse.transport.Nanos;
+import temse.transport.internal.Nanos;
 
 /** A value that a handler waits for, with the times at which the MTA wants progress. */
 final class PendingValue<T> {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.ArrayDeque;
@@ -9,6 +9,8 @@ import temse.protocol.Keys;
 import temse.protocol.MacroTable;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
+import temse.server.ConnectionInfo;
+import temse.server.ServerListener;
 
 /**
  * What a listener is to receive about one connection, guarded: a listener is foreign code, which
@@ -20,11 +22,11 @@ import temse.protocol.MilterException;
 final class Reports {
   private final ServerListener listener;
   private final ConnectionState connection;
-  private final ServerCounters counters;
+  private final Counts counters;
   private ArrayDeque<Runnable> waiting;
   private boolean wantsExchanges;
 
-  Reports(ServerListener listener, ConnectionState connection, ServerCounters counters) {
+  Reports(ServerListener listener, ConnectionState connection, Counts counters) {
     this.listener = listener;
     this.connection = connection;
     this.counters = counters;

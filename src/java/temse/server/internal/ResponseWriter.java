@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
@@ -12,7 +12,7 @@ import temse.protocol.Keys;
 import temse.protocol.Packet;
 import temse.protocol.PacketSink;
 import temse.protocol.ProtocolFlag;
-import temse.transport.Output;
+import temse.transport.internal.Output;
 
 /**
  * Puts what answers an event on the wire, as the agreement wants it: modifications first, the reply

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
@@ -10,7 +10,7 @@ import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
-import temse.server.Entry.Way;
+import temse.server.internal.Entry.Way;
 
 /**
  * One event on its way to its reply: its handler is called, or the error policy in its place; what

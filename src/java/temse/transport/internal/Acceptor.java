@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.BindException;
@@ -13,6 +13,8 @@ import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /**
  * A listening socket. Once registered it belongs to its loop. When the system has no descriptor

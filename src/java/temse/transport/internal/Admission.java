@@ -1,10 +1,12 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.atomic.LongAdder;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /** Decides which accepted connections are served, and by which loop. */
 final class Admission {

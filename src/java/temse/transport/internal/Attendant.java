@@ -1,11 +1,11 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.net.InetAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.SocketChannel;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /**
  * What a loop does for its connections. Carrier, unless a method says otherwise; what is boolean

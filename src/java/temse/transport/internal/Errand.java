@@ -1,7 +1,7 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.nio.ByteBuffer;
-import temse.transport.Conversation.Wish;
+import temse.transport.internal.Conversation.Wish;
 
 /** A call of a conversation, with the input that it has not consumed yet. */
 @FunctionalInterface

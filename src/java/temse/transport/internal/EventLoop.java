@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.InetAddress;
@@ -6,7 +6,8 @@ import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.atomic.AtomicInteger;
-import temse.transport.Conversation.End;
+import temse.transport.TransportOptions;
+import temse.transport.internal.Conversation.End;
 
 /**
  * Drives many connections on one thread, and leaves that thread when user code blocks it.

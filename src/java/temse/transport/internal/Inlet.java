@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.nio.ByteBuffer;
 

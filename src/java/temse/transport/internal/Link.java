@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 /**
  * What a {@link Conversation} may ask of whatever carries its bytes. Unless a method says

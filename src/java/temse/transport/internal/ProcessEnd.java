@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -12,7 +12,7 @@ import java.util.function.Consumer;
  *
  * <p>The usual cause is that there is no memory, so what is needed then is made beforehand.
  */
-final class ProcessEnd implements Consumer<Throwable>, Runnable {
+public final class ProcessEnd implements Consumer<Throwable>, Runnable {
   /** The exit code: an internal software error, as in sysexits.h. */
   static final int CODE = 70;
 
@@ -23,7 +23,8 @@ final class ProcessEnd implements Consumer<Throwable>, Runnable {
   private final byte[] outOfMemory;
   private volatile Throwable problem;
 
-  ProcessEnd(String server) {
+  /** Makes one for a server of this name. */
+  public ProcessEnd(String server) {
     this.server = server;
     this.outOfMemory = line(OutOfMemoryError.class.getName());
     load("java.lang.Shutdown");

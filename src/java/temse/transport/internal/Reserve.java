@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 /**
  * Memory for cleaning up when there is none: given away then, and taken again when there is enough.

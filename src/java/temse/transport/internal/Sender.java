@@ -1,10 +1,10 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.nio.channels.ClosedChannelException;
 import java.nio.channels.SocketChannel;
-import temse.transport.Conversation.End;
+import temse.transport.internal.Conversation.End;
 
 /**
  * The sending half of a connection. Any thread: one lock around the socket and the backlog, so that

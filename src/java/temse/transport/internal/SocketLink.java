@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.InetAddress;
@@ -7,8 +7,9 @@ import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.SocketChannel;
 import java.util.Objects;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.transport.Endpoint;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /**
  * One connection: its socket, its conversation, what waits to be served and to be written. {@link

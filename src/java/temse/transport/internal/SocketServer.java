@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.Closeable;
 import java.io.IOException;
@@ -11,6 +11,8 @@ import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /**
  * Listens on sockets and lets each connection be served by a {@link Conversation}, on a few event

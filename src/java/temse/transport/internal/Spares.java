@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.util.Iterator;
 import java.util.LinkedHashSet;
@@ -11,6 +11,7 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
+import temse.transport.TransportOptions;
 
 /**
  * The threads of a server. Some carry a loop; some are held by a connection, whose user code may

@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.BindException;
@@ -11,6 +11,7 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.FileLockInterruptionException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
@@ -29,6 +30,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.nio.file.attribute.UserPrincipalNotFoundException;
 import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
+import temse.transport.Endpoint;
 
 /**
  * The file of a listening Unix-domain socket.
@@ -161,7 +163,7 @@ final class UnixSocketFile {
   }
 
   private static void checkLength(Path parent) throws BindException {
-    int length = parent == null ? 0 : Endpoint.Unix.length(parent);
+    int length = parent == null ? 0 : parent.toString().getBytes(StandardCharsets.UTF_8).length;
     if (length > LONGEST_DIRECTORY) {
       throw new BindException(
           "the directory of a socket has at most " + LONGEST_DIRECTORY + " bytes, not " + length);

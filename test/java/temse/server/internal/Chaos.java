@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import java.io.IOException;
 import java.util.ArrayList;

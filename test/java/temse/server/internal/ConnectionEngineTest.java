@@ -1,21 +1,21 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.ABORT;
-import static temse.server.DrivenEngine.BODY;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.DATA;
-import static temse.server.DrivenEngine.EOH;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.HELO;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.OFFER;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.QUIT_NC;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.ABORT;
+import static temse.server.internal.DrivenEngine.BODY;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.DATA;
+import static temse.server.internal.DrivenEngine.EOH;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.HELO;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.OFFER;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.QUIT_NC;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IObj;
 import clojure.lang.IPersistentMap;
@@ -32,8 +32,11 @@ import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.ServerListener;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 class ConnectionEngineTest {
   private static final String[] CONVERSATION = {

@@ -1,12 +1,12 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.BODY;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.BODY;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import java.time.Duration;
 import java.util.ArrayList;
@@ -19,8 +19,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.EngineOptions;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /** What is due when: for packets, the negotiation, peers that go, handlers that take their time. */
 class ConversationTimesTest {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -15,8 +15,12 @@ import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.ServerListener;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /**
  * An engine that is driven by hand, as a transport would.
@@ -56,7 +60,7 @@ final class DrivenEngine {
     now = System.nanoTime();
     engine =
         new ConnectionEngine(
-            factory, options, new Reporter(), new ServerCounters(options), link, 1, () -> now);
+            factory, options, new Reporter(), new Counts(options), link, 1, () -> now);
   }
 
   /** Returns an engine that has negotiated with a current MTA. */

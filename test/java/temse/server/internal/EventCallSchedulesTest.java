@@ -1,10 +1,10 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.MAIL;
 
 import clojure.lang.IPersistentMap;
 import java.time.Duration;
@@ -19,6 +19,8 @@ import temse.protocol.MilterException;
 import temse.schedules.Met;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
+import temse.server.Connection;
+import temse.server.EngineOptions;
 
 /**
  * What other threads do with the connection of an event, while the event is answered, its time is

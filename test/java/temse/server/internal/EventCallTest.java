@@ -1,20 +1,20 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.BODY;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.DATA;
-import static temse.server.DrivenEngine.EOH;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.HELO;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.BODY;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.DATA;
+import static temse.server.internal.DrivenEngine.EOH;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.HELO;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import java.time.Duration;
@@ -34,7 +34,10 @@ import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.protocol.MilterException.Category;
-import temse.transport.Conversation.Wish;
+import temse.server.Connection;
+import temse.server.EngineOptions;
+import temse.server.ServerListener;
+import temse.transport.internal.Conversation.Wish;
 
 /** The connection that a handler receives lives as long as its event, and no longer. */
 @Timeout(60)
@@ -436,7 +439,7 @@ class EventCallTest {
 
   @Test
   void aConnectionThatEndsWithoutMemoryKeepsNoBytesOfTheServersBudget() {
-    ServerCounters counters = new ServerCounters(EngineOptions.DEFAULTS);
+    Counts counters = new Counts(EngineOptions.DEFAULTS);
     ScriptedLink link = new ScriptedLink();
     ConnectionEngine engine =
         new ConnectionEngine(
@@ -451,7 +454,8 @@ class EventCallTest {
           throw new OutOfMemoryError("at will");
         });
     assertThrows(
-        OutOfMemoryError.class, () -> engine.ended(temse.transport.Conversation.End.FAILED, null));
+        OutOfMemoryError.class,
+        () -> engine.ended(temse.transport.internal.Conversation.End.FAILED, null));
     assertEquals(0, counters.unfinished().taken());
   }
 }

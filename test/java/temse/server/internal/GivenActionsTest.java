@@ -1,14 +1,14 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;

@@ -1,10 +1,10 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.MAIL;
 
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
@@ -21,7 +21,9 @@ import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
-import temse.transport.Conversation.Wish;
+import temse.server.Connection;
+import temse.server.EngineOptions;
+import temse.transport.internal.Conversation.Wish;
 
 /** Every stream that the library was given as a new body is closed, whatever becomes of it. */
 class GivenStreamsTest {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -6,18 +6,18 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.ABORT;
-import static temse.server.DrivenEngine.BODY;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.DATA;
-import static temse.server.DrivenEngine.EOH;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.HELO;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.QUIT_NC;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.ABORT;
+import static temse.server.internal.DrivenEngine.BODY;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.DATA;
+import static temse.server.internal.DrivenEngine.EOH;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.HELO;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.QUIT_NC;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
@@ -42,7 +42,8 @@ import temse.protocol.Negotiation;
 import temse.protocol.Offer;
 import temse.protocol.Packet;
 import temse.protocol.Request;
-import temse.server.Entry.Way;
+import temse.server.EngineOptions;
+import temse.server.internal.Entry.Way;
 
 /** The ledger alone: packets in, entries out; replies in, consequences out. */
 class LedgerTest {

@@ -1,15 +1,15 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
-import static temse.server.DrivenEngine.ABORT;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HELO;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.QUIT_NC;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.ABORT;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HELO;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.QUIT_NC;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -18,7 +18,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import temse.protocol.EventType;
-import temse.transport.Conversation.Wish;
+import temse.transport.internal.Conversation.Wish;
 
 class MacroLifeTest {
   private final ScriptedHandler handler = ScriptedHandler.hearingAll();

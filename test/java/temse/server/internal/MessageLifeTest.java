@@ -1,20 +1,20 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.ABORT;
-import static temse.server.DrivenEngine.BODY;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.DATA;
-import static temse.server.DrivenEngine.EOH;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.HELO;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.QUIT_NC;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.ABORT;
+import static temse.server.internal.DrivenEngine.BODY;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.DATA;
+import static temse.server.internal.DrivenEngine.EOH;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.HELO;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.QUIT_NC;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
@@ -29,8 +29,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /** What begins and ends messages and SMTP clients, and who hears of it how often. */
 class MessageLifeTest {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -35,6 +35,12 @@ import temse.protocol.MacroStage;
 import temse.protocol.MessageEndReason;
 import temse.protocol.Offer;
 import temse.protocol.ProtocolFlag;
+import temse.server.ClientAndMessage;
+import temse.server.EngineOptions;
+import temse.server.Milter;
+import temse.server.ServerListener;
+import temse.server.Step;
+import temse.server.SystemLoggerListener;
 
 /** Milters as a Java team writes them: state in, step out. */
 class MilterFacadeTest {
@@ -376,7 +382,7 @@ class MilterFacadeTest {
         output.lines().filter(l -> !l.contains("class,load")).collect(Collectors.joining("\n"));
 
     assertEquals(0, process.waitFor(), said);
-    assertTrue(output.contains("temse.server.ConnectionEngine"), "classes are logged");
+    assertTrue(output.contains("temse.server.internal.ConnectionEngine"), "classes are logged");
     assertEquals(
         List.of(),
         output.lines().filter(line -> line.contains("clojure.core")).limit(5).toList(),

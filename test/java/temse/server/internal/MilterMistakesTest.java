@@ -1,11 +1,11 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
@@ -22,6 +22,9 @@ import temse.protocol.Event;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.MilterException.Category;
+import temse.server.EngineOptions;
+import temse.server.Milter;
+import temse.server.Step;
 
 /** Nothing that somebody writes with Milter and Step is ignored: it works, or it is refused. */
 class MilterMistakesTest {

@@ -1,14 +1,14 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.OFFER;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.OFFER;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import java.io.IOException;
@@ -31,6 +31,12 @@ import temse.schedules.Met;
 import temse.schedules.Network;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
+import temse.server.Connection;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.MilterHandler;
+import temse.server.MilterServer;
+import temse.server.ServerListener;
 import temse.transport.TransportOptions;
 
 /** A whole server of a filter: sockets in memory, loops, spare threads, engines and handlers. */
@@ -216,8 +222,8 @@ class MilterServerSchedulesTest {
     server.stop(LONG);
     assertEquals(4, answered.get());
     assertOver();
-    Met.met(server.sockets().counters().handOvers() > 0 ? "handed over" : "not handed over");
-    Met.met(server.sockets().counters().lent() > 0 ? "lent" : "not lent");
+    Met.met(server.counters().handOvers() > 0 ? "handed over" : "not handed over");
+    Met.met(server.counters().lent() > 0 ? "lent" : "not lent");
   }
 
   @Schedules(

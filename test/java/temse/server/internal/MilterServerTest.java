@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -40,6 +40,13 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Request;
+import temse.server.Connection;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.MilterHandler;
+import temse.server.MilterServer;
+import temse.server.ServerListener;
 import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 

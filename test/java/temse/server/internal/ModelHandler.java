@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
@@ -16,6 +16,10 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Request;
+import temse.server.Connection;
+import temse.server.ConnectionInfo;
+import temse.server.MilterFactory;
+import temse.server.MilterHandler;
 
 /**
  * A handler that answers rightly, wrongly, twice, later, never or fails at random, and keeps what

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -9,8 +9,8 @@ import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
-import temse.transport.Link;
-import temse.transport.Output;
+import temse.transport.internal.Link;
+import temse.transport.internal.Output;
 
 /**
  * A link without a socket that refuses handlers, is congested and runs out of memory at random, and

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
@@ -6,6 +6,8 @@ import java.util.List;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
+import temse.server.ConnectionInfo;
+import temse.server.ServerListener;
 
 /** A listener that keeps what is reported, then throws at random. */
 final class ModelListener implements ServerListener {

@@ -1,6 +1,6 @@
-package temse.server;
+package temse.server.internal;
 
-import static temse.server.DrivenEngine.offer;
+import static temse.server.internal.DrivenEngine.offer;
 
 import java.nio.ByteBuffer;
 import java.time.Duration;
@@ -8,8 +8,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.EngineOptions;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /** One conversation at random, driven as a transport would, and checked after every step. */
 final class ModelTrial {
@@ -78,8 +79,7 @@ final class ModelTrial {
     this.pipelined = chaos.oneIn(3);
     EngineOptions options = options();
     this.engine =
-        new ConnectionEngine(
-            handler, options, listener, new ServerCounters(options), link, 1, () -> now);
+        new ConnectionEngine(handler, options, listener, new Counts(options), link, 1, () -> now);
     handler.meanwhile = this::hold;
   }
 

@@ -1,14 +1,14 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.OFFER;
-import static temse.server.DrivenEngine.RCPT;
-import static temse.server.DrivenEngine.offer;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.OFFER;
+import static temse.server.internal.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.offer;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -21,6 +21,7 @@ import temse.protocol.ActionFlag;
 import temse.protocol.EventType;
 import temse.protocol.MacroStage;
 import temse.protocol.ProtocolFlag;
+import temse.server.EngineOptions;
 
 class NegotiationOnTheWireTest {
   private static final int ALL_ACTIONS = ActionFlag.ALL;

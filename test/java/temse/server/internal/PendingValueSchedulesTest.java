@@ -1,13 +1,13 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import java.io.IOException;
@@ -24,8 +24,10 @@ import temse.protocol.MilterException;
 import temse.schedules.Met;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.Connection;
+import temse.server.EngineOptions;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /**
  * A pending value that comes while its time is up, the connection ends, the server stops and the

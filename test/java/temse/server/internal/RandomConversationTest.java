@@ -1,9 +1,9 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.offer;
+import static temse.server.internal.DrivenEngine.offer;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
@@ -24,7 +24,12 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Phase;
 import temse.protocol.Request;
-import temse.transport.Conversation.Wish;
+import temse.server.Connection;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.MilterHandler;
+import temse.transport.internal.Conversation.Wish;
 
 /**
  * Thousands of conversations at random, likely and unlikely ones, with handlers that do anything at

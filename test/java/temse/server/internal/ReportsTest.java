@@ -1,16 +1,16 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.EOH;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.QUIT;
-import static temse.server.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.EOH;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.QUIT;
+import static temse.server.internal.DrivenEngine.RCPT;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
@@ -31,8 +31,11 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.ConnectionInfo;
+import temse.server.EngineOptions;
+import temse.server.ServerListener;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /** Reports reach the listener in order, and nothing that it does changes an answer. */
 class ReportsTest {
@@ -120,7 +123,7 @@ class ReportsTest {
   /** One connection, with all that can be reported. */
   private static final class Run {
     final ScriptedLink link = new ScriptedLink();
-    final ServerCounters counters = new ServerCounters(EngineOptions.DEFAULTS);
+    final Counts counters = new Counts(EngineOptions.DEFAULTS);
     final ConnectionEngine engine;
 
     Run(ScriptedHandler handler, ServerListener listener) {

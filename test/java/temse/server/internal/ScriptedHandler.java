@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
@@ -16,6 +16,10 @@ import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.Request;
+import temse.server.Connection;
+import temse.server.ConnectionInfo;
+import temse.server.MilterFactory;
+import temse.server.MilterHandler;
 
 /** A handler that keeps what it hears, and answers as it was told. */
 final class ScriptedHandler implements MilterFactory, MilterHandler {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -8,8 +8,8 @@ import java.util.ArrayDeque;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.IntPredicate;
-import temse.transport.Link;
-import temse.transport.Output;
+import temse.transport.internal.Link;
+import temse.transport.internal.Output;
 
 /**
  * A link without a socket: keeps what is written and the tasks for later, and refuses to run

@@ -1,17 +1,17 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static temse.server.DrivenEngine.BODY;
-import static temse.server.DrivenEngine.CONNECT;
-import static temse.server.DrivenEngine.DATA;
-import static temse.server.DrivenEngine.EOH;
-import static temse.server.DrivenEngine.EOM;
-import static temse.server.DrivenEngine.HEADER;
-import static temse.server.DrivenEngine.HELO;
-import static temse.server.DrivenEngine.MAIL;
-import static temse.server.DrivenEngine.OFFER;
-import static temse.server.DrivenEngine.RCPT;
-import static temse.server.DrivenEngine.offer;
+import static temse.server.internal.DrivenEngine.BODY;
+import static temse.server.internal.DrivenEngine.CONNECT;
+import static temse.server.internal.DrivenEngine.DATA;
+import static temse.server.internal.DrivenEngine.EOH;
+import static temse.server.internal.DrivenEngine.EOM;
+import static temse.server.internal.DrivenEngine.HEADER;
+import static temse.server.internal.DrivenEngine.HELO;
+import static temse.server.internal.DrivenEngine.MAIL;
+import static temse.server.internal.DrivenEngine.OFFER;
+import static temse.server.internal.DrivenEngine.RCPT;
+import static temse.server.internal.DrivenEngine.offer;
 
 import java.util.List;
 import org.junit.jupiter.api.Tag;
@@ -20,6 +20,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
+import temse.server.EngineOptions;
 
 class SkipTest {
   private static final String WITHOUT_SKIP = offer(6, 0x1FF, 0x1FFBFF);

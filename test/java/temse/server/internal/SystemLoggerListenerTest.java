@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
@@ -23,6 +23,9 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
+import temse.server.ConnectionInfo;
+import temse.server.ServerListener;
+import temse.server.SystemLoggerListener;
 
 /** What plain Java programs find in their log. */
 class SystemLoggerListenerTest {

@@ -1,4 +1,4 @@
-package temse.server;
+package temse.server.internal;
 
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BiConsumer;

@@ -1,10 +1,12 @@
-package temse.transport;
+package temse.transport.internal;
 
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.List;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /**
  * A server, in a process of its own, of conversations that need all memory and keep it. Prints its

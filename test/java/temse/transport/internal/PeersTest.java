@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
@@ -18,6 +18,8 @@ import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /** Connections from one address. */
 @Timeout(60)

@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;

@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -12,6 +12,7 @@ import temse.schedules.Met;
 import temse.schedules.Network;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
+import temse.transport.TransportOptions;
 
 /**
  * A whole server on sockets in memory, whose loops leave their threads to user code. What a server

@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -17,6 +17,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /** Life and limits of a server. */
 @Timeout(60)

@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -10,6 +10,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import temse.schedules.Met;
 import temse.schedules.Schedules;
+import temse.transport.TransportOptions;
 
 /** Threads that are held, lent and released by several threads at once. */
 class SparesSchedulesTest {

@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -13,6 +13,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import temse.transport.TransportOptions;
 
 /** How long a stop may take, and what it leaves. */
 @Timeout(60)

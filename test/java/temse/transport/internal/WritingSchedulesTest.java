@@ -1,4 +1,4 @@
-package temse.transport;
+package temse.transport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -14,6 +14,7 @@ import temse.schedules.Met;
 import temse.schedules.Network;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
+import temse.transport.TransportOptions;
 
 /**
  * What several threads write on one connection, to a peer that takes a few bytes at a time: the

@@ -1,0 +1,5 @@
+/**
+ * Where a server listens, and with which threads and limits: {@link temse.transport.Endpoint} and
+ * {@link temse.transport.TransportOptions}. The sockets and threads themselves are temse's own.
+ */
+package temse.transport;
