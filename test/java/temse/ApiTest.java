@@ -1,6 +1,7 @@
 package temse;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.lang.reflect.AccessibleObject;
@@ -17,6 +18,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Stream;
+import org.jspecify.annotations.NullMarked;
 import org.junit.jupiter.api.Test;
 import temse.server.Milter;
 
@@ -49,6 +51,21 @@ class ApiTest {
             + RECORDED
             + "\n");
     assertEquals(recorded, actual, "the order differs: cp " + ACTUAL + " " + RECORDED);
+  }
+
+  @Test
+  void eachPackageIsMarkedForNullnessAndSaysWhyEachOfItsTypesIsPublic() throws Exception {
+    for (String name : classNames()) {
+      Class<?> type = Class.forName(name, false, Milter.class.getClassLoader());
+      if (isPublic(type) && type.getEnclosingClass() == null) {
+        Package home = type.getPackage();
+        assertTrue(home.isAnnotationPresent(NullMarked.class), home.getName());
+        Path page =
+            Path.of("src/java", home.getName().replace('.', '/')).resolve("package-info.java");
+        String text = Files.readString(page).replaceAll("\\s*\\R \\*\\s*", " ");
+        assertTrue(text.contains("{@link " + name + "}"), page + " does not name " + name);
+      }
+    }
   }
 
   private static List<String> without(List<String> lines, List<String> others) {

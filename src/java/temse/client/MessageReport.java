@@ -4,6 +4,7 @@ import clojure.lang.IPersistentMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Action;
 import temse.protocol.ActionType;
 import temse.protocol.EventType;
@@ -20,9 +21,9 @@ import temse.protocol.Keys;
  * @param recipients the reply to each recipient that the MTA has named, by address
  */
 public record MessageReport(
-    ActionType verdict,
-    EventType at,
-    Action reply,
+    @Nullable ActionType verdict,
+    @Nullable EventType at,
+    @Nullable Action reply,
     List<Action> modifications,
     Map<String, Action> recipients) {
 
@@ -39,7 +40,7 @@ public record MessageReport(
         recipients);
   }
 
-  private static Action action(Object map) {
+  private static @Nullable Action action(@Nullable Object map) {
     return map == null ? null : Action.view((IPersistentMap) map);
   }
 }

@@ -5,6 +5,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import temse.client.AnswerReader.Answer;
 import temse.protocol.Action;
 import temse.protocol.AddressFamily;
@@ -228,7 +229,7 @@ public final class MtaSession implements AutoCloseable {
    * @param connect a {@code :connect} event
    * @param greeting the argument of HELO, or null for none
    */
-  public void greet(IPersistentMap connect, String greeting) throws IOException {
+  public void greet(IPersistentMap connect, @Nullable String greeting) throws IOException {
     introduced = true;
     delivery.greet(connect, greeting);
   }

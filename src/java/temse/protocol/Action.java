@@ -6,6 +6,7 @@ import clojure.lang.PersistentVector;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a milter has the MTA do: an immutable view of an action map. A response is any number of
@@ -248,7 +249,7 @@ public abstract sealed class Action extends MapView {
    * @param enhancedCode like {@code "5.7.1"} and of the same class, or null
    * @param text one line, or several separated by {@code \n}; a {@code %} needs no doubling
    */
-  public static Reply replyCode(int smtpCode, String enhancedCode, String text) {
+  public static Reply replyCode(int smtpCode, @Nullable String enhancedCode, String text) {
     IPersistentMap action =
         ActionCodec.action(ActionType.REPLY_CODE, Keys.SMTP_CODE, (long) smtpCode, Keys.TEXT, text);
     return (Reply)
@@ -271,7 +272,7 @@ public abstract sealed class Action extends MapView {
    *
    * @param value the new value; null or empty deletes the field
    */
-  public static Modification changeHeader(String name, int index, String value) {
+  public static Modification changeHeader(String name, int index, @Nullable String value) {
     return modification(
         ActionType.CHANGE_HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, (long) index);
   }

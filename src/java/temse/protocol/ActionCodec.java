@@ -3,6 +3,7 @@ package temse.protocol;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Action maps and the packets that carry them, in both directions.
@@ -76,7 +77,7 @@ public final class ActionCodec {
   }
 
   /** Returns the flag that must have been agreed before the action may be sent, or null. */
-  public static ActionFlag flag(ActionType type, IPersistentMap action) {
+  public static @Nullable ActionFlag flag(ActionType type, IPersistentMap action) {
     return type == ActionType.ADD_RECIPIENT && action.valAt(Keys.PARAMETERS) != null
         ? ActionFlag.ADD_RECIPIENT_PARAMETERS
         : type.flag;

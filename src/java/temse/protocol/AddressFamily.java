@@ -1,6 +1,7 @@
 package temse.protocol;
 
 import clojure.lang.Keyword;
+import org.jspecify.annotations.Nullable;
 
 /** The address family of an SMTP client: libmilter's {@code SMFIA_*}. */
 public enum AddressFamily {
@@ -27,7 +28,7 @@ public enum AddressFamily {
   private static final AddressFamily[] VALUES = values();
 
   /** Returns the family of a byte, or null if there is none. */
-  static AddressFamily ofCode(int code) {
+  static @Nullable AddressFamily ofCode(int code) {
     for (AddressFamily family : VALUES) {
       if (family.code == code) {
         return family;
@@ -37,7 +38,7 @@ public enum AddressFamily {
   }
 
   /** Returns the family whose keyword this is, or null. */
-  public static AddressFamily ofKeyword(Object keyword) {
+  public static @Nullable AddressFamily ofKeyword(@Nullable Object keyword) {
     for (AddressFamily family : VALUES) {
       if (family.keyword == keyword) {
         return family;

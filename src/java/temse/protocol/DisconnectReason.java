@@ -2,6 +2,7 @@ package temse.protocol;
 
 import clojure.lang.Keyword;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /** Why an SMTP client is gone: the {@code :reason} of a {@code :disconnect}. */
 public enum DisconnectReason {
@@ -20,7 +21,7 @@ public enum DisconnectReason {
   public final Keyword keyword = Keyword.intern(name().toLowerCase(Locale.ROOT).replace('_', '-'));
 
   /** Returns the reason whose keyword this is, or null. */
-  public static DisconnectReason ofKeyword(Object keyword) {
+  public static @Nullable DisconnectReason ofKeyword(@Nullable Object keyword) {
     for (DisconnectReason reason : values()) {
       if (reason.keyword == keyword) {
         return reason;

@@ -2,6 +2,7 @@ package temse.protocol;
 
 import clojure.lang.Keyword;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /** Why a message has ended: the {@code :reason} of a {@code :message-end}. */
 public enum MessageEndReason {
@@ -32,7 +33,7 @@ public enum MessageEndReason {
   }
 
   /** Returns the reason whose keyword this is, or null. */
-  public static MessageEndReason ofKeyword(Object keyword) {
+  public static @Nullable MessageEndReason ofKeyword(@Nullable Object keyword) {
     for (MessageEndReason reason : values()) {
       if (reason.keyword == keyword) {
         return reason;

@@ -7,6 +7,7 @@ import clojure.lang.PersistentArrayMap;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The library's only exception: a category from a closed list, a message that says how to fix it,
@@ -74,7 +75,7 @@ public final class MilterException extends RuntimeException implements IExceptio
 
   /** Makes an exception with a cause, whose data are the given keys and values, in turn. */
   public MilterException(
-      Category category, String message, Throwable cause, Object... keysAndValues) {
+      Category category, String message, @Nullable Throwable cause, Object... keysAndValues) {
     super(message, cause);
     this.category = category;
     Object[] entries = new Object[2 + keysAndValues.length];

@@ -1,5 +1,7 @@
 package temse.server;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * The state of a milter that keeps one for each SMTP client and one for each message: see {@link
  * Milter#perClientAndMessage}.
@@ -9,7 +11,7 @@ package temse.server;
  * @param client the state of the client
  * @param message the state of the message; null between messages
  */
-public record ClientAndMessage<C, M>(C client, M message) {
+public record ClientAndMessage<C, M>(C client, @Nullable M message) {
   /** Returns the states with another one of the client. */
   public ClientAndMessage<C, M> withClient(C other) {
     return new ClientAndMessage<>(other, message);

@@ -3,6 +3,7 @@ package temse.server;
 import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
@@ -36,13 +37,16 @@ record Listeners(List<ServerListener> all) implements ServerListener {
   }
 
   @Override
-  public void closed(ConnectionInfo connection, Throwable error) {
+  public void closed(ConnectionInfo connection, @Nullable Throwable error) {
     each(listener -> listener.closed(connection, error));
   }
 
   @Override
   public void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
+      ConnectionInfo connection,
+      @Nullable EventType event,
+      @Nullable IPersistentMap reply,
+      @Nullable MessageEndReason ended) {
     each(listener -> listener.verdict(connection, event, reply, ended));
   }
 
@@ -53,7 +57,7 @@ record Listeners(List<ServerListener> all) implements ServerListener {
 
   @Override
   public void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {
     each(listener -> listener.failed(connection, type, event, error));
   }
 

@@ -12,6 +12,7 @@ import java.util.function.BiFunction;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Event;
@@ -40,17 +41,17 @@ import temse.protocol.Request;
  *
  * @param <S> the state that is kept
  */
-public final class Milter<S> implements MilterFactory {
+public final class Milter<S extends @Nullable Object> implements MilterFactory {
   /** Handles an event. */
   @FunctionalInterface
-  public interface Handler<E extends Event, S> {
+  public interface Handler<E extends Event, S extends @Nullable Object> {
     /** Returns the next state and the response. What it throws is answered by the error policy. */
     Step<? extends S> handle(E event, S state) throws Exception;
   }
 
   /** Handles an event and asks the connection for macros and more. */
   @FunctionalInterface
-  public interface ConnectionHandler<E extends Event, S> {
+  public interface ConnectionHandler<E extends Event, S extends @Nullable Object> {
     /** Returns the next state and the response. What it throws is answered by the error policy. */
     Step<? extends S> handle(E event, S state, Connection connection) throws Exception;
   }
@@ -63,7 +64,7 @@ public final class Milter<S> implements MilterFactory {
   /**
    * Where states come from: that of a new client, and what a message's begin and end make of it.
    */
-  private record Scope<S>(
+  private record Scope<S extends @Nullable Object>(
       boolean ofMessages,
       Supplier<? extends S> client,
       UnaryOperator<S> begun,
@@ -83,7 +84,7 @@ public final class Milter<S> implements MilterFactory {
    * Returns a builder of a milter whose state begins anew with each message. Handlers of events
    * outside of messages get a state of their own, which no message receives.
    */
-  public static <S> Builder<S> perMessage(Supplier<? extends S> initial) {
+  public static <S extends @Nullable Object> Builder<S> perMessage(Supplier<? extends S> initial) {
     Builder.given(initial, "initial state");
     return new Builder<>(new Scope<>(true, initial, s -> initial.get(), s -> initial.get()));
   }
@@ -92,7 +93,7 @@ public final class Milter<S> implements MilterFactory {
    * Returns a builder of a milter whose state begins anew with each SMTP client, and lives over all
    * its messages.
    */
-  public static <S> Builder<S> perClient(Supplier<? extends S> initial) {
+  public static <S extends @Nullable Object> Builder<S> perClient(Supplier<? extends S> initial) {
     Builder.given(initial, "initial state");
     return new Builder<>(new Scope<>(false, initial, s -> s, s -> s));
   }
@@ -195,7 +196,7 @@ public final class Milter<S> implements MilterFactory {
   }
 
   /** Collects handlers and what is wanted of the MTA. Not thread-safe. */
-  public static final class Builder<S> {
+  public static final class Builder<S extends @Nullable Object> {
     private final Scope<S> scope;
     private final Map<EventType, ConnectionHandler<Event, S>> handlers =
         new EnumMap<>(EventType.class);

@@ -2,6 +2,7 @@ package temse.server;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
@@ -31,7 +32,7 @@ public interface ServerListener {
   default void negotiated(ConnectionInfo connection) {}
 
   /** A connection is over. The error is null where it ended as connections do. */
-  default void closed(ConnectionInfo connection, Throwable error) {}
+  default void closed(ConnectionInfo connection, @Nullable Throwable error) {}
 
   /**
    * A reply other than continue was given, or a message has ended.
@@ -41,7 +42,10 @@ public interface ServerListener {
    * @param ended how the message ended by it, or null if none has
    */
   default void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {}
+      ConnectionInfo connection,
+      @Nullable EventType event,
+      @Nullable IPersistentMap reply,
+      @Nullable MessageEndReason ended) {}
 
   /**
    * A connection was closed because the peer broke the protocol or wanted what is not to be had.
@@ -50,7 +54,7 @@ public interface ServerListener {
 
   /** A handler has failed, or returned a response that could not be sent. */
   default void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {}
+      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {}
 
   /** A connection was refused. */
   default void refused(String peer, String why) {}

@@ -3,6 +3,7 @@ package temse.server;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CompletionStage;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Action;
 import temse.protocol.MilterException;
 
@@ -15,19 +16,20 @@ import temse.protocol.MilterException;
  *
  * @param <S> the state that the milter keeps
  */
-public final class Step<S> {
+public final class Step<S extends @Nullable Object> {
   private final S state;
   private final List<Action> actions;
-  private final CompletionStage<? extends Step<? extends S>> later;
+  private final @Nullable CompletionStage<? extends Step<? extends S>> later;
 
-  private Step(S state, List<Action> actions, CompletionStage<? extends Step<? extends S>> later) {
+  private Step(
+      S state, List<Action> actions, @Nullable CompletionStage<? extends Step<? extends S>> later) {
     this.state = state;
     this.actions = actions;
     this.later = later;
   }
 
   /** Goes on with a state, and gives the default reply. */
-  public static <S> Step<S> next(S state) {
+  public static <S extends @Nullable Object> Step<S> next(S state) {
     return new Step<>(state, List.of(), null);
   }
 
@@ -36,7 +38,8 @@ public final class Step<S> {
    * may leave it open again. The stage is not cancelled if it does not complete in time: others may
    * wait for it.
    */
-  public static <S> Step<S> later(CompletionStage<? extends Step<? extends S>> stage) {
+  public static <S extends @Nullable Object> Step<S> later(
+      CompletionStage<? extends Step<? extends S>> stage) {
     return new Step<>(null, List.of(), Objects.requireNonNull(stage, "stage"));
   }
 
@@ -84,7 +87,7 @@ public final class Step<S> {
   }
 
   /** Returns the stage that yields the step, or null if this is the step. */
-  CompletionStage<? extends Step<? extends S>> later() {
+  @Nullable CompletionStage<? extends Step<? extends S>> later() {
     return later;
   }
 }

@@ -7,6 +7,7 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.Objects;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -55,7 +56,7 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void closed(ConnectionInfo connection, Throwable error) {
+  public void closed(ConnectionInfo connection, @Nullable Throwable error) {
     if (isLoss(error)) {
       log(Level.INFO, null, () -> who(connection) + " closed: " + message(error));
     } else {
@@ -65,7 +66,10 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
+      ConnectionInfo connection,
+      @Nullable EventType event,
+      @Nullable IPersistentMap reply,
+      @Nullable MessageEndReason ended) {
     log(
         Level.DEBUG,
         null,
@@ -89,7 +93,7 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {
     log(
         Level.ERROR,
         error,
@@ -154,7 +158,10 @@ public final class SystemLoggerListener implements ServerListener {
   /** Returns the message of an exception, whose class may be a user's. */
   private static String message(Throwable error) {
     try {
-      return error.getMessage() == null ? error.getClass().getName() : error.getMessage();
+      String message = error.getMessage();
+      return message == null
+          ? error.getClass().getName()
+          : error instanceof MilterException ? MilterException.inJava(message) : message;
     } catch (Throwable problem) {
       return error.getClass().getName();
     }

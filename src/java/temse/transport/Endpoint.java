@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Where a server listens or a client connects, in the notation of libmilter's {@code smfi_setconn}
@@ -38,7 +39,7 @@ public sealed interface Endpoint {
    * @param host a name or a literal address without brackets, or null for all addresses
    * @param port 0 to 65535
    */
-  record Inet(boolean v6, String host, int port) implements Endpoint {
+  record Inet(boolean v6, @Nullable String host, int port) implements Endpoint {
     /** Checks the port. */
     public Inet {
       if (port < 0 || port > 0xFFFF) {
@@ -119,7 +120,7 @@ public sealed interface Endpoint {
   }
 
   /** Returns a socket's address in the same notation, for logs. */
-  static String describe(SocketAddress address) {
+  static String describe(@Nullable SocketAddress address) {
     if (address instanceof InetSocketAddress inet) {
       InetAddress host = inet.getAddress();
       return new Inet(host instanceof Inet6Address, host.getHostAddress(), inet.getPort())
