@@ -67,7 +67,11 @@ public final class ActionCodec {
     if (reply == Action.proceed().map()) {
       return ActionType.CONTINUE;
     }
-    ActionType type = type(reply);
+    return verdict(type(reply), reply);
+  }
+
+  /** Returns the verdict of a reply like {@link #verdict(IPersistentMap)}, its type being known. */
+  public static ActionType verdict(ActionType type, IPersistentMap reply) {
     return switch (type) {
       case REPLY_CODE ->
           ActionFields.smtpCode(reply) >= 500 ? ActionType.REJECT : ActionType.TEMPORARY_FAILURE;

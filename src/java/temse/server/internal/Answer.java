@@ -20,6 +20,7 @@ final class Answer {
   private Entry entry;
   private List<IPersistentMap> modifications = List.of();
   private IPersistentMap reply;
+  private ActionType verdict;
   private ResponseWriter writer;
 
   Answer(ConnectionState state) {
@@ -35,50 +36,65 @@ final class Answer {
 
   /** Answers by what the handler's call has collected, or by the default reply. */
   void give(EventCall call) {
-    Response response = call.response();
-    IPersistentMap reply =
-        state.mayAnswer(entry.type()) ? chosen(response) : Action.proceed().map();
-    write(reply, response.modifications(), response.newBody());
+    if (state.mayAnswer(entry.type())) {
+      decide(call);
+    } else {
+      give(Action.proceed().map());
+    }
   }
 
   /** Answers by the reply to an event that no handler has answered. */
   void give(IPersistentMap reply) {
-    write(reply, List.of(), null);
+    write(reply, typeOf(reply), List.of(), null);
   }
 
   /** Answers by what the error policy's call has collected, or by the default reply. */
   void decide(EventCall call) {
     Response response = call.response();
-    write(chosen(response), response.modifications(), response.newBody());
+    IPersistentMap given = response.reply();
+    if (given == null) {
+      IPersistentMap silent = state.options.defaultReply(entry.type());
+      write(silent, typeOf(silent), response.modifications(), response.newBody());
+    } else {
+      write(given, response.replyType(), response.modifications(), response.newBody());
+    }
   }
 
-  private IPersistentMap chosen(Response response) {
-    return response.reply() != null ? response.reply() : state.options.defaultReply(entry.type());
+  private static ActionType typeOf(IPersistentMap reply) {
+    return reply == Action.proceed().map() ? ActionType.CONTINUE : ActionCodec.type(reply);
   }
 
-  private void write(IPersistentMap given, List<IPersistentMap> changes, BodyPieces newBody) {
-    if (!isOwed(given)) {
+  private void write(
+      IPersistentMap given, ActionType type, List<IPersistentMap> changes, BodyPieces newBody) {
+    ActionType effect = ActionCodec.verdict(type, given);
+    if (!isOwed(effect)) {
       return;
     }
     if (newBody == null) {
       ResponseWriter.write(
-          entry.answered(), changes, given, state.agreement(), state.link.output());
+          entry.answered(), changes, given, type, state.agreement(), state.link.output());
     } else {
       writer =
           ResponseWriter.begin(
-              entry.answered(), changes, newBody, given, state.agreement(), state.link.output());
+              entry.answered(),
+              changes,
+              newBody,
+              given,
+              type,
+              state.agreement(),
+              state.link.output());
     }
     modifications = changes;
     reply = given;
+    verdict = effect;
     state.answered = true;
   }
 
-  private boolean isOwed(IPersistentMap given) {
+  private boolean isOwed(ActionType effect) {
     if (entry.way() != Way.CALL_BEFORE_END) {
       return state.owesReply(entry.type());
     }
-    ActionType verdict = ActionCodec.verdict(given);
-    return verdict != ActionType.CONTINUE && verdict != ActionType.SKIP;
+    return effect != ActionType.CONTINUE && effect != ActionType.SKIP;
   }
 
   /** The answer to an offer, which was written already. */
@@ -103,10 +119,7 @@ final class Answer {
     } catch (Throwable e) {
       state.report(entry, e);
       writer.close();
-      modifications = List.of();
-      reply = Action.temporaryFailure().map();
-      ResponseWriter.write(
-          entry.answered(), List.of(), reply, state.agreement(), state.link.output());
+      give(Action.temporaryFailure().map());
     }
     writer = null;
   }
@@ -114,6 +127,11 @@ final class Answer {
   /** Returns the reply, or null if none was owed. */
   IPersistentMap reply() {
     return reply;
+  }
+
+  /** Returns what the reply amounts to: see {@link ActionCodec#verdict}. */
+  ActionType verdict() {
+    return verdict;
   }
 
   /** Returns all that was sent, the reply last. */

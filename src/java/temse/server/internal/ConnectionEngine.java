@@ -3,6 +3,7 @@ package temse.server.internal;
 import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.function.LongSupplier;
+import temse.protocol.ActionCodec;
 import temse.protocol.DisconnectReason;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -152,7 +153,12 @@ public final class ConnectionEngine implements Conversation {
   private void repeat(Entry entry) {
     if (state.owesReply(entry.type())) {
       ResponseWriter.write(
-          entry.type(), List.of(), entry.reply(), state.agreement(), link.output());
+          entry.type(),
+          List.of(),
+          entry.reply(),
+          ActionCodec.type(entry.reply()),
+          state.agreement(),
+          link.output());
       state.answered = true;
     }
   }

@@ -6,7 +6,6 @@ import clojure.lang.PersistentArrayMap;
 import java.util.ArrayDeque;
 import java.util.Set;
 import temse.protocol.Action;
-import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.Agreement;
 import temse.protocol.DisconnectReason;
@@ -238,10 +237,10 @@ final class Ledger {
   /**
    * Draws the consequences of a reply.
    *
+   * @param verdict what the reply amounts to: see {@link temse.protocol.ActionCodec#verdict}
    * @return how the message ended by it, or null if none has
    */
-  MessageEndReason replied(EventType type, IPersistentMap reply) {
-    ActionType verdict = ActionCodec.verdict(reply);
+  MessageEndReason replied(EventType type, IPersistentMap reply, ActionType verdict) {
     if (verdict == ActionType.SKIP) {
       skipped |= 1 << type.ordinal();
     }

@@ -22,6 +22,7 @@ public final class Response {
   private final Agreement agreement;
   private List<IPersistentMap> modifications = List.of();
   private IPersistentMap reply;
+  private ActionType replyType;
   private BodyPieces newBody;
 
   /**
@@ -57,6 +58,7 @@ public final class Response {
     Legality.check(event, type, action, agreement);
     if (type.kind == ActionType.Kind.REPLY) {
       reply = action;
+      replyType = type;
       return;
     }
     if (type == ActionType.CHANGE_BODY) {
@@ -103,6 +105,11 @@ public final class Response {
   /** Returns the reply, or null if none was given. */
   IPersistentMap reply() {
     return reply;
+  }
+
+  /** Returns the type of the reply, or null if none was given. */
+  ActionType replyType() {
+    return replyType;
   }
 
   /** Returns the new body, or null if none was given. */

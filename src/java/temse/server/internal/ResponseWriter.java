@@ -35,6 +35,7 @@ final class ResponseWriter implements AutoCloseable {
   private final List<IPersistentMap> modifications;
   private final BodyPieces body;
   private final IPersistentMap reply;
+  private final ActionType type;
   private final Agreement agreement;
   private int next;
 
@@ -43,11 +44,13 @@ final class ResponseWriter implements AutoCloseable {
       List<IPersistentMap> modifications,
       BodyPieces body,
       IPersistentMap reply,
+      ActionType type,
       Agreement agreement) {
     this.event = event;
     this.modifications = modifications;
     this.body = body;
     this.reply = reply;
+    this.type = type;
     this.agreement = agreement;
     for (IPersistentMap action : modifications) {
       if (ActionCodec.type(action) != ActionType.CHANGE_BODY) {
@@ -69,10 +72,11 @@ final class ResponseWriter implements AutoCloseable {
       List<IPersistentMap> modifications,
       BodyPieces body,
       IPersistentMap reply,
+      ActionType type,
       Agreement agreement,
       Output output) {
     int start = output.size();
-    ResponseWriter writer = new ResponseWriter(event, modifications, body, reply, agreement);
+    ResponseWriter writer = new ResponseWriter(event, modifications, body, reply, type, agreement);
     try {
       return writer.write(output) ? null : writer;
     } catch (Throwable e) {
@@ -88,7 +92,7 @@ final class ResponseWriter implements AutoCloseable {
     int enough = output.size() + ENOUGH;
     while (output.size() < enough) {
       if (next == modifications.size()) {
-        writeReply(event, reply, agreement, output);
+        writeReply(event, reply, type, agreement, output);
         return true;
       }
       IPersistentMap action = modifications.get(next);
@@ -117,6 +121,7 @@ final class ResponseWriter implements AutoCloseable {
       EventType event,
       List<IPersistentMap> modifications,
       IPersistentMap reply,
+      ActionType type,
       Agreement agreement,
       Output output) {
     int start = output.size();
@@ -124,7 +129,7 @@ final class ResponseWriter implements AutoCloseable {
       for (int i = 0; i < modifications.size(); i++) {
         encode(spaced(modifications.get(i), agreement), agreement, output);
       }
-      writeReply(event, reply, agreement, output);
+      writeReply(event, reply, type, agreement, output);
     } catch (Throwable e) {
       output.truncate(start);
       throw e;
@@ -145,8 +150,7 @@ final class ResponseWriter implements AutoCloseable {
 
   /** Skip is sent for the body only; elsewhere the engine skips in the MTA's place. */
   private static void writeReply(
-      EventType event, IPersistentMap reply, Agreement agreement, Output output) {
-    ActionType type = ActionCodec.type(reply);
+      EventType event, IPersistentMap reply, ActionType type, Agreement agreement, Output output) {
     boolean emulated =
         type == ActionType.SKIP && !(event == EventType.BODY && agreement.has(ProtocolFlag.SKIP));
     if (reply == Action.proceed().map()) {

@@ -4,7 +4,6 @@ import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.Objects;
 import temse.protocol.Action;
-import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
@@ -274,8 +273,8 @@ final class Settlement {
       if (entry.way() == Way.CALL_BEFORE_END) {
         state.ledger.dropEnd();
       }
-      MessageEndReason ended = state.ledger.replied(entry.answered(), reply);
-      ActionType verdict = ActionCodec.verdict(reply);
+      ActionType verdict = answer.verdict();
+      MessageEndReason ended = state.ledger.replied(entry.answered(), reply, verdict);
       if (ended != null || verdict != ActionType.CONTINUE && verdict != ActionType.SKIP) {
         state.reports.verdict(entry.answered(), reply, ended);
       }

@@ -31,6 +31,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import temse.protocol.ActionCodec;
 import temse.protocol.Actions;
 import temse.protocol.Agreement;
 import temse.protocol.DisconnectReason;
@@ -86,6 +87,10 @@ class LedgerTest {
     return settle(reply.length == 0 ? Actions.proceed() : reply[0]);
   }
 
+  private void replied(EventType type, IPersistentMap reply) {
+    ledger.replied(type, reply, ActionCodec.verdict(reply));
+  }
+
   private List<String> settle(IPersistentMap reply) {
     List<String> lines = new ArrayList<>();
     for (Entry entry = ledger.next(); entry != null; entry = ledger.next()) {
@@ -95,7 +100,7 @@ class LedgerTest {
         continue;
       }
       if (agreement.owesReply(entry.type())) {
-        ledger.replied(entry.answered(), entry.reply() != null ? entry.reply() : reply);
+        replied(entry.answered(), entry.reply() != null ? entry.reply() : reply);
       } else {
         ledger.told(entry.type());
       }
@@ -254,7 +259,7 @@ class LedgerTest {
     ledger.begin();
     assertEquals(EventType.END_OF_MESSAGE, body.answered());
     ledger.dropEnd();
-    ledger.replied(body.answered(), Actions.reject());
+    replied(body.answered(), Actions.reject());
     assertEquals(List.of("message-end rejected end-of-message"), settle(Actions.proceed()));
   }
 
