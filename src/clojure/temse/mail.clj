@@ -367,7 +367,7 @@
   those of `read-eml`, and so is the envelope, given for all of them.
 
   A message begins at a line \"From \" at the very beginning or after an empty line. The dialects
-  differ in how such a line inside of a message is kept; beside the envelope may be
+  differ in how they keep a line of this kind inside a message; beside the envelope may be
 
     :dialect   ; :mboxrd, one \">\" is taken from lines such as \">From \" and \">>From \";
                ; :mboxo, from \">From \" only; :mboxcl, so too, and the message ends where its

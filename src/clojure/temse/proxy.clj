@@ -1,6 +1,6 @@
 (ns temse.proxy
-  "Stands between an MTA and a milter, whoever wrote it: passes bytes on unchanged and at once, and
-  tells what was said.
+  "Sits between an MTA and any milter: passes bytes on unchanged and at once, and reports
+  the exchanges.
 
     (with-open [proxy (start-proxy {:listen \"inet:20025@127.0.0.1\"
                                     :milter \"unix:/run/opendkim.sock\"

@@ -72,7 +72,7 @@
         problem (assoc :problem problem)))))
 
 (defn- content?
-  "Returns true for an event, or the stage of macros, whose refusal the SMTP client hears at the end of
+  "Returns true for an event, or the stage of macros, whose refusal the SMTP client receives at the end of
   the message."
   [{:keys [event stage]}]
   (contains? #{:header :end-of-headers :body :end-of-message} (or stage event)))

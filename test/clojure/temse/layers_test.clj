@@ -31,9 +31,10 @@
     #{temse.async temse.record temse.test.generators
       temse.impl.negotiation temse.impl.regression temse.impl.return-value
       temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
-    #{temse.mta temse.proxy temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
+    #{temse.mta temse.proxy temse.impl.direct-call temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
     #{temse.milter temse.impl.command.proxy}
-    #{temse.filter temse.replay temse.impl.command.run}
+    #{temse.filter temse.replay temse.impl.session temse.impl.command.run}
+    #{temse.impl.played-events}
     #{temse.test temse.impl.command.replay}
     #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
     #{temse.cli}])
@@ -41,7 +42,8 @@
 (def engine-room
   "The namespaces that may meet the Java server."
   '#{temse.milter temse.test temse.test.check
-     temse.impl.handler temse.impl.log temse.impl.options temse.impl.return-value})
+     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.options
+     temse.impl.return-value temse.impl.session})
 
 (def production
   "What users require to write and serve filters."

@@ -37,7 +37,7 @@
   3155760000000)
 
 (defn duration
-  "Returns the Duration of so many milliseconds, at most a hundred years."
+  "Returns a number of milliseconds as a Duration of at most a hundred years."
   ^Duration [ms]
   (Duration/ofMillis (min (long ms) (long longest-millis))))
 

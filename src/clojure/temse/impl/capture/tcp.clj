@@ -138,8 +138,8 @@
 
 ;; ---- connections
 ;;
-;; A connection is {:id :milter :directions :kept :weight}: the directions by their senders, about how
-;; many bytes who hears of them keeps, and with these how many there are in all; or {:over? true}.
+;; A connection is {:id :milter :directions :kept :weight}: the directions by their senders, the bytes
+;; kept by the receiver of what they carry, estimated, and the total of both; or {:over? true}.
 
 (def ^:private most-connections
   "Connections that are followed at the same time."

@@ -62,7 +62,7 @@
            (<= n (long most-said)) (apply arguments/print-problem file ": " text)
            (= n (inc (long most-said))) (arguments/print-problem "no more of that is printed")))))))
 
-;; ---- hex dumps and bytes: the sides are told from the packets
+;; ---- hex dumps and bytes: the packets show which side is which
 
 (defn- offer?
   [^Packet packet]

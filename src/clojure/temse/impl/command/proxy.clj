@@ -59,14 +59,14 @@
       (arguments/fail (ex-message e)))))
 
 (defn- serve
-  "Runs a proxy until the process is told to end."
+  "Runs a proxy until the process receives a signal to end."
   [{:keys [milter] :as options}]
-  (let [told (CountDownLatch. 1)]
+  (let [ended (CountDownLatch. 1)]
     (with-open [proxy (started options)]
-      (signals/on-end #(.countDown told))
+      (signals/on-end #(.countDown ended))
       (console/print-lines! [(str "proxy listens on " (proxy/proxy-address proxy)
                                   " for the milter at " milter)])
-      (.await told))))
+      (.await ended))))
 
 (defn- serve-recording
   "Fails at the end if a conversation is missing from the recordings."

@@ -54,7 +54,7 @@
         (not over?) (remove #(= :no-reply (:remark %)))))))
 
 (defn- let-go
-  "Returns an exchange as it is told: without any action its response is nil where one was owed. `over?`
+  "Returns an exchange as it is reported: without any action its response is nil where one was owed. `over?`
   is true where the connection is."
   [{:keys [owed? event response] :as exchange} agreed-actions over?]
   (let [remarks (when (or owed? (seq response))
@@ -78,7 +78,7 @@
         [(assoc state :waiting waiting, :size size) done]))))
 
 (defn event-came
-  "Returns [state exchanges] after an event of the MTA, which takes so many bytes."
+  "Returns [state exchanges] after an event of the MTA and the number of bytes that it takes."
   [state event size nanos]
   (settled (-> state
                (update :size + size)
@@ -104,7 +104,7 @@
     (reply? action) (assoc :owed? false, :nanos (- (long nanos) (long at)))))
 
 (defn action-came
-  "Returns [state exchanges] after an action of the milter, which takes so many bytes. One that nothing
+  "Returns [state exchanges] after an action of the milter and the number of bytes that it takes. One that nothing
   waits for answers the event {:event :unasked}."
   [{:keys [waiting] :as state} action size nanos]
   (if (seq waiting)
@@ -157,7 +157,7 @@
   to `on-exchange` and returns about how many bytes wait in it, and of :end, which gives it those that
   were never answered. It is for one thread at a time.
 
-  Bytes that are no packets are told to `on-problem`, with the side and the exception; the tap is deaf
+  Bytes that are no packets are reported to `on-problem`, with the side and the exception; the tap is deaf
   then."
   [on-exchange on-problem]
   (let [unfinished (Budget. Long/MAX_VALUE)

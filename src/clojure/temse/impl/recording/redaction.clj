@@ -243,7 +243,7 @@
   #"(?i)(?:us-ascii|utf-8|iso-8859-[0-9]+|windows-[0-9]+|koi8-[ru])(?:\*.*)?")
 
 (defn- decoded-word
-  "Returns the text of an encoded word (RFC 2047), or nil where it cannot be told."
+  "Returns the text of an encoded word (RFC 2047), or nil where that is unknown."
   [[_ charset encoding ^String content]]
   (when (re-matches plain-charset charset)
     (if (= "q" (lower encoding))
