@@ -551,7 +551,8 @@
         handler (get (negotiation/handler-map (:handlers (options/of-filter filter) {})) (.-keyword type))
         macros (some-> ^Connection (:milter/connection context) .macros)
         before (cond-> (dissoc context :milter/response)
-                 macros (update :milter/envelope envelope/after (assoc e :event (.-keyword type)) macros))
+                 ;; an event with nothing but its name says nothing
+                 (and macros (next e)) (update :milter/envelope envelope/after (assoc e :event (.-keyword type)) macros))
         sent (::sent before)
         _ (some-> sent (reset! {:actions [], :checked? true}))
         returned (direct-call/awaited (when handler (handler e before)))

@@ -100,15 +100,17 @@
 (defn- verified
   "Returns the name of a client that its address belongs to, or nil."
   [host-name ^MacroTable macros]
-  (when-not (or (= "unknown" host-name)
+  (when-not (or (contains? #{nil "unknown"} host-name)
                 (string/starts-with? host-name "[")
                 (some-> (.get macros "_") (string/includes? "may be forged")))
     host-name))
 
 (defn- with-client
   [envelope {:keys [family address port host-name]} macros]
-  (cond-> (assoc (select-keys envelope [:words]) :client-name (verified host-name macros))
-    (#{:inet :inet6} family) (assoc :client-address address :client-port port)))
+  (let [host-name (verified host-name macros)]
+    (cond-> (select-keys envelope [:words])
+      host-name (assoc :client-name host-name)
+      (#{:inet :inet6} family) (assoc :client-address address :client-port port))))
 
 (defn- without-mail
   [envelope]
