@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.regex.Pattern;
 import temse.protocol.Actions;
 import temse.protocol.MilterException;
 import temse.protocol.Text;
@@ -51,6 +52,43 @@ final class HeaderChanges {
           "resent-bcc",
           "resent-message-id",
           "resent-date");
+
+  /** Fields whose addresses Sendmail writes anew. */
+  private static final Set<String> OF_ADDRESSES =
+      Set.of(
+          "from",
+          "sender",
+          "reply-to",
+          "to",
+          "cc",
+          "errors-to",
+          "apparently-to",
+          "disposition-notification-to",
+          "return-receipt-to",
+          "resent-sender",
+          "resent-from",
+          "resent-reply-to",
+          "resent-to",
+          "resent-cc");
+
+  private static final String ATOM = "[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+";
+  private static final String ADDRESS =
+      ATOM + "(?:\\." + ATOM + ")*@" + ATOM + "(?:\\." + ATOM + ")*";
+  private static final String MAILBOX =
+      "(?:" + ADDRESS + "|" + ATOM + "(?: " + ATOM + ")* <" + ADDRESS + ">)";
+
+  /** A list of addresses that Sendmail leaves as it is. */
+  private static final Pattern ADDRESSES = Pattern.compile(MAILBOX + "(?:, " + MAILBOX + ")*");
+
+  /** A list that is the same to Sendmail if spaces separate addresses, too. */
+  private static final Pattern PLAIN_ADDRESSES =
+      Pattern.compile(ADDRESS + "(?:, " + ADDRESS + ")*");
+
+  /** By what Sendmail knows that a message has no old lists, with spaces between addresses. */
+  private static final Pattern NEW_STYLE = Pattern.compile("[,;<(]");
+
+  private static final Set<String> OF_SENDERS =
+      Set.of("from", "sender", "reply-to", "resent-sender", "resent-from", "resent-reply-to");
 
   private final List<HeaderField> before;
   private final List<HeaderField> after;
@@ -255,10 +293,27 @@ final class HeaderChanges {
     if (RESENT.contains(name) && names.stream().noneMatch(RESENT::contains)) {
       throw impossible(field, "Sendmail leaves it out of a message that was not sent again");
     }
+    if (OF_ADDRESSES.contains(name) && !addresses(name).matcher(field.value()).matches()) {
+      throw impossible(
+          field,
+          "Sendmail writes addresses anew unless they are like bob@example.com, cat@example.com, or"
+              + " like Ann Lee <ann@example.org> where the client has sent such ones, too");
+    }
     if (octets > SENDMAIL_FIELD && (MADE.contains(name) || name.equals("content-type"))) {
       throw impossible(
           field, "it has more than " + SENDMAIL_FIELD + " octets, at which Sendmail cuts it");
     }
+  }
+
+  private Pattern addresses(String name) {
+    boolean names =
+        OF_SENDERS.contains(name)
+            || before.stream()
+                .anyMatch(
+                    field ->
+                        OF_ADDRESSES.contains(lower(field.name()))
+                            && NEW_STYLE.matcher(field.value()).find());
+    return names ? ADDRESSES : PLAIN_ADDRESSES;
   }
 
   private static int octets(String text) {
