@@ -116,7 +116,7 @@ class MessageFilterTest {
             .store(MessageStore.builder().memoryPerMessage(0).build())
             .build();
     assertEquals(
-        PersistentVector.create(Actions.addHeader("X-Size", "7")).toString(),
+        PersistentVector.EMPTY.cons(Actions.addHeader("X-Size", "7")).toString(),
         deliver(filter, "A: 1\n\nhello\n"));
   }
 
