@@ -1,6 +1,5 @@
 package temse.message;
 
-import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -9,7 +8,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.regex.Pattern;
-import temse.protocol.Actions;
+import temse.protocol.Action;
 import temse.protocol.MilterException;
 import temse.protocol.Text;
 
@@ -95,7 +94,7 @@ final class HeaderChanges {
   private final boolean exact;
   private final Mta mta;
   private final Set<String> names = new HashSet<>();
-  private final List<IPersistentMap> actions = new ArrayList<>();
+  private final List<Action> actions = new ArrayList<>();
 
   /**
    * Compares two headers.
@@ -131,7 +130,7 @@ final class HeaderChanges {
    *
    * @throws MilterException BAD_ACTION if the MTA could not make that header
    */
-  List<IPersistentMap> actions() {
+  List<Action> actions() {
     if (before.equals(after)) {
       return actions;
     }
@@ -182,7 +181,7 @@ final class HeaderChanges {
         for (HeaderField field : gap) {
           String name = lower(field.name());
           if (MADE.contains(name) && !names.contains(name) && forgotten.add(name)) {
-            actions.add(Actions.deleteHeader(field.name(), 1));
+            actions.add(Action.deleteHeader(field.name(), 1));
           }
         }
       }
@@ -200,15 +199,15 @@ final class HeaderChanges {
       boolean alone = known.add(name) && !MADE.contains(name) && !name.equals("received");
       actions.add(
           alone || mta == Mta.POSTFIX
-              ? Actions.addHeader(field.name(), sent(field))
-              : Actions.insertHeader(END, field.name(), sent(field)));
+              ? Action.addHeader(field.name(), sent(field))
+              : Action.insertHeader(END, field.name(), sent(field)));
     }
   }
 
   private void insert(int place, List<HeaderField> fields) {
     for (int i = fields.size() - 1; i >= 0; i--) {
       HeaderField field = fields.get(i);
-      actions.add(Actions.insertHeader(position(place, field), field.name(), sent(field)));
+      actions.add(Action.insertHeader(position(place, field), field.name(), sent(field)));
     }
   }
 
@@ -243,10 +242,10 @@ final class HeaderChanges {
       HeaderField old = before.get(place);
       int target = alignment.target(place);
       if (target == Alignment.DELETED) {
-        actions.add(Actions.deleteHeader(old.name(), index[place]));
+        actions.add(Action.deleteHeader(old.name(), index[place]));
       } else if (!after.get(target).equals(old)) {
         check(after.get(target));
-        actions.add(Actions.changeHeader(old.name(), index[place], sent(after.get(target))));
+        actions.add(Action.changeHeader(old.name(), index[place], sent(after.get(target))));
       }
     }
   }

@@ -17,12 +17,10 @@ import java.util.stream.Stream;
 import java.util.zip.CRC32;
 import temse.message.MessageFilter;
 import temse.message.MessageStore;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
 import temse.protocol.Packet;
 import temse.server.MilterServer;
-import temse.server.ServerOptions;
-import temse.transport.Endpoint;
 
 /**
  * Many large messages at once, for a filter in a process with little memory that reads each body as
@@ -52,13 +50,12 @@ public final class WholeMessages {
                         sum.update(part, 0, count);
                       }
                     }
-                    return List.of(Actions.addHeader("X-Sum", Long.toString(sum.getValue())));
+                    return List.of(Action.addHeader("X-Sum", Long.toString(sum.getValue())));
                   })
               .requires(ActionFlag.ADD_HEADER)
               .store(MessageStore.builder().directory(Path.of(args[0])).build())
               .build();
-      MilterServer server =
-          MilterServer.start(filter, ServerOptions.at(Endpoint.parse("inet:0@127.0.0.1")));
+      MilterServer server = MilterServer.builder(filter).listenOn("inet:0@127.0.0.1").start();
       System.out.println(server.port());
       server.join();
     }

@@ -18,8 +18,9 @@ import temse.client.Mail;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.server.EngineOptions;
@@ -32,7 +33,7 @@ class MessageFilterTest {
   private final List<Message> seen = new ArrayList<>();
   private final List<String> bodies = new ArrayList<>();
 
-  private List<IPersistentMap> keep(Message message) {
+  private List<Action> keep(Message message) {
     seen.add(message);
     bodies.add(new String(message.body().bytes(), StandardCharsets.ISO_8859_1));
     return List.of();
@@ -69,7 +70,7 @@ class MessageFilterTest {
   }
 
   @Test
-  void aChangedMessageIsDeliveredByActions() throws IOException {
+  void aChangedMessageIsDeliveredByAction() throws IOException {
     MessageFilter filter =
         MessageFilter.of(
                 (message, connection) -> {
@@ -93,11 +94,11 @@ class MessageFilterTest {
             .build();
     assertEquals(
         PersistentVector.create(
-                Actions.changeSender("<s@example.org>"),
-                Actions.deleteRecipient("<c@example.com>"),
-                Actions.insertHeader(0, "X-New", "yes"),
-                Actions.deleteHeader("X-A", 2),
-                Actions.deleteHeader("X-A", 1))
+                Action.changeSender("<s@example.org>").map(),
+                Action.deleteRecipient("<c@example.com>").map(),
+                Action.insertHeader(0, "X-New", "yes").map(),
+                Action.deleteHeader("X-A", 2).map(),
+                Action.deleteHeader("X-A", 1).map())
             .toString(),
         deliver(filter, "Subject: hi\nX-A: 1\nX-A: 2\n\nhello\n"));
   }
@@ -109,14 +110,14 @@ class MessageFilterTest {
                 (message, connection) -> {
                   connection.await(
                       CompletableFuture.supplyAsync(() -> message.body().bytes().length),
-                      size -> List.of(Actions.addHeader("X-Size", "" + size)));
+                      size -> List.of(Action.addHeader("X-Size", "" + size).map()));
                   return null;
                 })
             .requires(ActionFlag.ADD_HEADER)
             .store(MessageStore.builder().memoryPerMessage(0).build())
             .build();
     assertEquals(
-        PersistentVector.EMPTY.cons(Actions.addHeader("X-Size", "7")).toString(),
+        PersistentVector.EMPTY.cons(Action.addHeader("X-Size", "7").map()).toString(),
         deliver(filter, "A: 1\n\nhello\n"));
   }
 
@@ -128,7 +129,9 @@ class MessageFilterTest {
             .beside(
                 EventType.RECIPIENT,
                 (event, connection) ->
-                    event.address().equals("<b@example.com>") ? List.of(Actions.reject()) : null)
+                    ((Event.Recipient) event).address().equals("<b@example.com>")
+                        ? List.of(Action.reject())
+                        : null)
             .build();
     deliver(filter, "A: 1\n\nhello\n");
     assertEquals(2, seen.size());
