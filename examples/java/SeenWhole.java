@@ -1,14 +1,10 @@
-import java.time.Duration;
 import java.util.List;
 import temse.message.MessageFilter;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
 import temse.protocol.EventType;
-import temse.server.EngineOptions;
 import temse.server.MilterServer;
-import temse.server.ServerOptions;
 import temse.server.SystemLoggerListener;
-import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
 /**
@@ -24,7 +20,7 @@ final class SeenWhole {
             (message, connection) -> {
               long headers =
                   message.headers().stream().filter(field -> !field.isNamed("X-Seen")).count();
-              return List.of(Actions.addHeader("X-Seen", headers + " " + message.body().size()));
+              return List.of(Action.addHeader("X-Seen", headers + " " + message.body().size()));
             })
         .requires(ActionFlag.ADD_HEADER)
         .beside(EventType.DATA, (event, connection) -> null)
@@ -35,14 +31,11 @@ final class SeenWhole {
 
   public static void main(String[] args) throws InterruptedException {
     MilterServer server =
-        MilterServer.start(
-            filter(),
-            new ServerOptions(
-                List.of(Endpoint.parse(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])),
-                TransportOptions.builder().maxConnections(100_000).build(),
-                EngineOptions.DEFAULTS,
-                Duration.ofSeconds(5)),
-            new SystemLoggerListener(System.getLogger("seen")));
+        MilterServer.builder(filter())
+            .listenOn(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])
+            .transport(TransportOptions.builder().maxConnections(100_000).build())
+            .listener(new SystemLoggerListener(System.getLogger("seen")))
+            .start();
     Runtime.getRuntime().addShutdownHook(new Thread(server::close));
     System.out.println("SeenWhole listens on " + server.endpoint());
     server.join();

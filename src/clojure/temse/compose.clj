@@ -4,7 +4,7 @@
 
   A filter is a map of options as start-milter takes it, with those that say what is done and asked for
   (:handlers :init :on-error :default-reply :actions :optional-actions :optional-events
-  :no-reply-events :request-macros :rejected-recipients? :leading-space? and :name, its name in
+  :no-reply-events :request-macros :wants :rejected-recipients? :leading-space? and :name, its name in
   verdicts and logs), or a handler map, or a var of one of these. So is what these functions return;
   where to listen and the limits are added to it.
 
@@ -27,9 +27,9 @@
    [temse.impl.options :as options]
    [temse.impl.sequence :as sequence]
    [temse.impl.store :as store]
-   [temse.milter :as milter])
+   [temse.milter :as milter]
+   [temse.network :as network])
   (:import
-   (java.net InetAddress)
    (java.util LinkedHashMap Map$Entry)
    (temse.protocol ActionCodec ActionType)))
 
@@ -39,7 +39,7 @@
 
 (def ^:private filter-options
   [:handlers :init :on-error :default-reply :actions :optional-actions :optional-events
-   :no-reply-events :request-macros :rejected-recipients? :leading-space? :name])
+   :no-reply-events :request-macros :wants :rejected-recipients? :leading-space? :name])
 
 (defn- checked
   "Returns the options of a filter. Throws :bad-options for those that belong to a server, and where
@@ -60,17 +60,15 @@
     filter))
 
 (defn- node
-  [given title]
+  [given]
   (let [filter (checked given)]
     {:filter (dissoc filter :name)
-     :title (or (:name filter) title)}))
+     :title (:name filter)}))
 
 (defn- around
   "Returns the filter with something around it: the keys of a node."
   [given what]
-  (let [{:keys [title] :as node} (node given "filter")]
-    (cond-> (sequence/filter-of [(merge node what)] (store/store {}))
-      (not= "filter" title) (assoc :name title))))
+  (sequence/filter-of [(merge (node given) what)]))
 
 (defn named
   "Returns the filter with a name for verdicts and logs.
@@ -108,8 +106,10 @@
      (throw (keys/bad-option :filters filters (str "sequence-of takes a sequence of filters, not "
                                                    (keys/shown filters)))))
    (let [options (keys/with-defaults "the options of sequence-of" given store-table)
-         nodes (map-indexed #(node %2 (str "filter-" (inc (long %1)))) filters)]
-     (sequence/filter-of (vec nodes) (store/store options)))))
+         nodes (into [] (mapcat #(or (sequence/nodes-of (checked %)) [(node %)])) filters)]
+     (if (seq given)
+       (sequence/filter-of nodes (store/store options))
+       (sequence/filter-of nodes)))))
 
 (defn in-sequence
   "Returns a filter that behaves as the filters would as milters of their own, in that order.
@@ -182,56 +182,25 @@
                             "this predicate is for when-client, when-message and wrap-allow")))
   (:client context))
 
-(defn- numeric-address
-  "Returns the address that a text is, or nil: no name is looked up."
-  ^InetAddress [text]
-  (when (and (string? text)
-             (or (re-matches #"\d{1,3}(\.\d{1,3}){3}" text)
-                 (and (string/includes? text ":") (re-matches #"[0-9A-Fa-f:.]+" text))))
-    (InetAddress/getByName text)))
-
-(defn- client-address
-  ^InetAddress [context]
-  (some-> ^String (:address (client context)) (string/replace #"(?i)^IPv6:" "") numeric-address))
+(def ^:private loopback
+  (network/networks ["127.0.0.0/8" "::1"]))
 
 (defn local-client?
   "Returns true if the client is of this machine: its address is one of loopback, or it is connected by a
   Unix-domain socket. For `when-client`, `when-message` and `wrap-allow`."
   [context]
-  (boolean (or (= :unix (:family (client context)))
-               (some-> (client-address context) .isLoopbackAddress))))
-
-(defn- network
-  "Returns [octets bits] of a network such as 192.0.2.0/24."
-  [text]
-  (let [[_ address prefix] (when (string? text) (re-matches #"([^/]+)(?:/(\d{1,3}))?" text))
-        octets (some-> (numeric-address address) .getAddress)
-        most (* 8 (count octets))
-        bits (if prefix (parse-long prefix) most)]
-    (when-not (and octets (<= bits most))
-      (throw (keys/bad-option :network text (str "a network is an address and the number of its leading bits,"
-                                                 " such as \"192.0.2.0/24\" or \"2001:db8::/32\", not "
-                                                 (keys/shown text)))))
-    [octets bits]))
-
-(defn- includes?
-  [[^bytes octets bits] ^bytes address]
-  (let [value #(BigInteger. 1 ^bytes %)
-        rest-bits (- (* 8 (alength octets)) (long bits))]
-    (and (= (alength octets) (alength address))
-         (= (.shiftRight ^BigInteger (value octets) (int rest-bits))
-            (.shiftRight ^BigInteger (value address) (int rest-bits))))))
+  (let [{:keys [family address]} (client context)]
+    (or (= :unix family) (network/includes? loopback address))))
 
 (defn from-network?
-  "Returns a predicate that is true for clients whose address is in one of the networks. For
-  `when-client`, `when-message` and `wrap-allow`. Throws :bad-options for what is no network.
+  "Returns a predicate that is true for clients whose address is in one of the networks, see
+  `temse.network/networks`, which throws :bad-options for what is no network. For `when-client`,
+  `when-message` and `wrap-allow`.
 
     (when-client (from-network? \"192.0.2.0/24\" \"2001:db8::/32\") filter)"
   [& networks]
-  (let [networks (mapv network networks)]
-    (fn [context]
-      (let [address (some-> (client-address context) .getAddress)]
-        (boolean (and address (some #(includes? % address) networks)))))))
+  (let [networks (network/networks networks)]
+    #(network/includes? networks (:address (client %)))))
 
 ;; ---- pretending
 
@@ -304,14 +273,9 @@
 
 ;; ---- wrappers
 
-(defn- exchange-of
-  [title exchange]
-  (assoc exchange :filter title))
-
 (defn- observed
   [filter f]
-  (let [{:keys [title]} (node filter "filter")]
-    (around filter {:on-exchange #(f (exchange-of title %))})))
+  (around filter {:on-exchange f}))
 
 (def ^:private log-table
   {:log ["a function" options/callable?]

@@ -13,7 +13,7 @@
   (:import
    (java.io File OutputStream Writer)
    (temse.message Body Changes Collectors HeaderField Message)
-   (temse.protocol EventType MilterException MilterException$Category)))
+   (temse.protocol Action EventType MilterException MilterException$Category)))
 
 (set! *warn-on-reflection* true)
 
@@ -86,7 +86,7 @@
   (fn [_event context]
     (let [connection (:milter/connection context)]
       (if-let [reply (.replyInstead collectors connection)]
-        [reply]
+        [(.map reply)]
         (let [received (.message collectors connection at)
               seen (.toMap received)]
           (f seen (milter/update-message context assoc ::received received ::seen seen)))))))
@@ -178,7 +178,7 @@
 
 (defn- check-changed
   [message seen]
-  (keys/check "a changed message" message mail/message-table)
+  (mail/check-message "a changed message" message)
   (doseq [k unchangeable
           :when (and (contains? message k) (not= (get message k) (get seen k)))]
     (throw (bad (str "the message cannot be delivered as asked: its " k " says where it comes from and"
@@ -228,6 +228,7 @@
                        " with a message"))))
     (check-changed message seen)
     (apply milter/respond context
-           (concat (Changes/actions received (wanted received seen message) (:milter/connection context))
+           (concat (map #(.map ^Action %)
+                        (Changes/actions received (wanted received seen message) (:milter/connection context)))
                    (when-let [reason (:quarantine message)] [(act/quarantine reason)])
                    actions))))

@@ -2,14 +2,14 @@
   "Milters: start and stop servers, write handlers, answer events, read macros.
 
   The building blocks are
-  * an event map: what the MTA told us,
-  * a context map: what we know about this SMTP client,
-  * an action map: what we want the MTA to do (see temse.action),
+  * an event map: what the MTA reports,
+  * a context map: what is known about this SMTP client,
+  * an action map: what the MTA is asked to do (see temse.action),
 
   and the following functions and macros:
   * `start-milter` -- given options, serves MTAs,
   * `stop-milter`, `reload-milter`, `running-milters`, `join-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` --
-    what one does with a server,
+    manage a server,
   * `factory` -- given the same options, a handler factory for the Java API,
   * `respond` -- given a context and actions, the context that carries them,
   * `response` -- the actions that a context carries,
@@ -37,6 +37,7 @@
    [temse.impl.handler :as handler]
    [temse.impl.keys :as keys]
    [temse.impl.log]
+   [temse.impl.macros :as macros]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.text :as text])
@@ -92,7 +93,7 @@
   context)
 
 (defn progress!
-  "Tells the MTA that work goes on, so that it keeps waiting, and returns context (smfi_progress).
+  "Notifies the MTA that work goes on, so that it keeps waiting, and returns the context (smfi_progress).
 
   Does nothing at events where progress may not be sent: see the option :progress-events."
   [context]
@@ -133,13 +134,16 @@
 
 (defn get-macro
   "Returns the value of a macro, latest stage first, or `default` (nil) if there is none
-  (smfi_getsymval). The name may be in braces.
+  (smfi_getsymval). The name may be in braces; one that no MTA knows is logged once, with the nearest
+  that is known. `temse.envelope` has words for the common ones.
 
     (get-macro context \"client_addr\")"
   ([context macro-name]
    (get-macro context macro-name nil))
   ([context macro-name default]
    (let [value (.get ^MacroTable (.macros (connection context)) macro-name)]
+     (when (nil? value)
+       (macros/warn-of-unknown "get-macro" macro-name))
      (if (nil? value) default value))))
 
 (defn agreed?
@@ -309,10 +313,10 @@
 (defn- start
   ^Milter [given]
   (let [options (checked given)
-        server-options (options/server options)]
+        builder (doto (options/server (handler/factory options) options)
+                  (.listener (listener options)))]
     (check-use given options)
-    (doto (->Milter (MilterServer/start (handler/factory options) server-options (listener options))
-                    (atom options))
+    (doto (->Milter (.start builder) (atom options))
       (as-> milter (swap! running conj milter)))))
 
 (defn start-milter
@@ -341,7 +345,8 @@
     :optional-actions      ; modifications that are nice to have
     :optional-events       ; events that the filter can do without (default: #{:data :unknown})
     :no-reply-events       ; events whose handlers only watch (default: #{})
-    :request-macros        ; map of stage to names
+    :request-macros        ; map of stage to names: instead of those that the MTA sends of itself
+    :wants                 ; set of words of temse.envelope that the filter uses, such as #{:sender}
     :rejected-recipients?  ; also see recipients that the MTA refuses (default: false)
     :leading-space?        ; header values with the space after the colon (default: false)
   Limits, in milliseconds or counts
@@ -482,23 +487,22 @@
     :dropped-reports     ; refusals and failures that were not reported, since the log blocked"
   [milter]
   (let [server (java-server milter)
-        counters (.counters server)
-        transport (.counters (.sockets server))]
+        counters (.counters server)]
     {:name (:name @(.-options ^Milter milter))
      :address (milter-address milter)
      :connections (.connections server)
-     :accepted (.accepted transport)
-     :refused (.refused transport)
-     :refused-per-peer (.refusedPerPeer transport)
+     :accepted (.accepted counters)
+     :refused (.refused counters)
+     :refused-per-peer (.refusedPerPeer counters)
      :limits-exceeded (.limitsExceeded counters)
      :timeouts (.timeouts counters)
      :listener-failures (.listenerFailures counters)
-     :hand-overs (.handOvers transport)
-     :lent (.lent transport)
-     :waits (.waits transport)
-     :starved (.starved transport)
-     :stalls (.stalls transport)
-     :dropped-reports (.droppedReports transport)}))
+     :hand-overs (.handOvers counters)
+     :lent (.lent counters)
+     :waits (.waits counters)
+     :starved (.starved counters)
+     :stalls (.stalls counters)
+     :dropped-reports (.droppedReports counters)}))
 
 (defn join-milter
   "Blocks until the server is stopped, and returns nil."

@@ -12,36 +12,42 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.keys temse.impl.text temse.impl.difference temse.impl.failure}
-    #{temse.address temse.impl.line}
+  '[#{temse.impl.text temse.idna}
+    #{temse.impl.keys temse.impl.difference temse.impl.failure}
+    #{temse.address temse.network temse.impl.envelope temse.impl.line temse.impl.macros}
     #{temse.action temse.report
       temse.impl.brief temse.impl.options temse.impl.poller
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
       temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
       temse.impl.command.load temse.impl.command.signals
-      temse.impl.mta.edit temse.impl.store temse.impl.proxy.tap temse.impl.recording.file temse.impl.recording.weight}
+      temse.impl.mta.edit temse.impl.store temse.impl.proxy.tap temse.impl.recording.weight}
+    #{temse.impl.events}
+    #{temse.impl.recording.exchange}
+    #{temse.impl.recording.file}
     #{temse.mail temse.test.expect
-      temse.impl.class-path temse.impl.events temse.impl.filter-file temse.impl.log temse.impl.pending
+      temse.impl.class-path temse.impl.filter-file temse.impl.log temse.impl.pending
       temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
       temse.impl.recording.conversation temse.impl.recording.redaction temse.impl.recording.store}
     #{temse.async temse.record temse.test.generators
       temse.impl.negotiation temse.impl.regression temse.impl.return-value
       temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
-    #{temse.mta temse.proxy temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
+    #{temse.mta temse.proxy temse.impl.direct-call temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
     #{temse.milter temse.impl.member temse.impl.command.proxy}
-    #{temse.filter temse.impl.sequence temse.replay temse.impl.command.run}
-    #{temse.compose temse.test temse.impl.command.replay}
+    #{temse.envelope temse.filter temse.replay temse.impl.sequence temse.impl.session temse.impl.command.run}
+    #{temse.compose temse.impl.played-events}
+    #{temse.test temse.impl.command.replay}
     #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
     #{temse.cli}])
 
 (def engine-room
   "The namespaces that may meet the Java server."
   '#{temse.milter temse.test temse.test.check
-     temse.impl.handler temse.impl.member temse.impl.sequence temse.impl.log temse.impl.options temse.impl.return-value})
+     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.member temse.impl.options
+     temse.impl.return-value temse.impl.sequence temse.impl.session})
 
 (def production
   "What users require to write and serve filters."
-  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.address temse.record})
+  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.address temse.envelope temse.idna temse.network temse.record})
 
 (defn- read-forms
   [^File file]

@@ -14,7 +14,8 @@
    (java.net ServerSocket Socket)
    (java.nio ByteBuffer)
    (java.util.concurrent CountDownLatch LinkedBlockingQueue TimeUnit)
-   (temse.transport Conversation Conversation$End Conversation$Wish Endpoint Link Output)))
+   (temse.transport Endpoint)
+   (temse.transport.internal Conversation Conversation$End Conversation$Wish Link Output)))
 
 (set! *warn-on-reflection* true)
 
@@ -243,7 +244,7 @@
     (let [{:keys [tell stop]} (decoder/teller "proxy")
           go-on (CountDownLatch. 1)
           _ (tell #(.await go-on) 0)
-          {:keys [hear end]} (decoder/ear {:title "proxy 1", :tell tell, :on-exchange (fn [_])})
+          {:keys [hear end]} (decoder/ear {:title "proxy 1", :tell tell, :holdings (decoder/holdings), :on-exchange (fn [_])})
           piece (byte-array 1000000)]
       (testing "small pieces count, too"
         (is (< (count (take-while true? (repeatedly 1000000 #(tell (fn []) 1)))) 400000)))

@@ -3,9 +3,9 @@
   this process. Its engine keeps it to its agreement and settles its replies."
   {:no-doc true}
   (:require
-   [clojure.string :as string]
    [temse.impl.handler :as handler]
    [temse.impl.log :as log]
+   [temse.impl.macros :as macros]
    [temse.impl.options :as options])
   (:import
    (java.nio ByteBuffer)
@@ -13,8 +13,9 @@
    (java.util.function Function)
    (temse.message Collector MessageStore)
    (temse.protocol ActionFlag ActionType Agreement EventCodec EventType MacroStage MacroTable MilterException MilterException$Category Offer Packet PacketDecoder Request)
-   (temse.server Connection ConnectionEngine EngineOptions MilterFactory MilterHandler ServerListener)
-   (temse.transport Conversation$End Conversation$Wish Link Output)))
+   (temse.server Connection EngineOptions MilterFactory MilterHandler ServerListener)
+   (temse.server.internal ConnectionEngine)
+   (temse.transport.internal Conversation$End Conversation$Wish Link Output)))
 
 (set! *warn-on-reflection* true)
 
@@ -46,7 +47,7 @@
   "Returns a listener that writes to the log, and puts what answers an event into a volatile, an error
   that ends the connection into another."
   ^ServerListener [server-name answers failure on-exchange]
-  (let [log (log/listener server-name on-exchange)]
+  (let [log (log/listener server-name (when on-exchange #(on-exchange (assoc % :filter server-name))))]
     (reify ServerListener
       (negotiated [_ connection] (.negotiated log connection))
       (verdict [_ connection event reply ended] (.verdict log connection event reply ended))
@@ -195,16 +196,11 @@
 
 ;; ---- macros
 
-(defn bare-name
-  "Returns the name of a macro without braces."
-  [macro-name]
-  (string/replace macro-name #"[{}]" ""))
-
 (defn- wanted-macros
   "Returns the macros of a stage as an MTA would send them to this filter alone."
   [{:keys [^Request request]} ^MacroStage stage definitions]
   (if-let [names (.get (.macros request) stage)]
-    (select-keys definitions (map bare-name names))
+    (select-keys definitions (map macros/bare-name names))
     definitions))
 
 (def ^:private stages (vec (MacroStage/values)))

@@ -3,13 +3,14 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
+   [temse.impl.envelope :as envelope]
    [temse.impl.keys :as keys])
   (:import
-   (clojure.lang MultiFn)
+   (clojure.lang IPersistentMap MultiFn)
    (java.util Collection EnumSet)
    (java.util.function Consumer)
    (temse.protocol ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category PacketSink ProtocolFlag)
-   (temse.server EngineOptions EngineOptions$Builder ServerOptions)
+   (temse.server EngineOptions EngineOptions$Builder MilterFactory MilterServer MilterServer$Builder)
    (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
 
 (set! *warn-on-reflection* true)
@@ -116,10 +117,15 @@
                                 "rwxrwxrwx")))
     mode))
 
+(defn- macro-name?
+  "Returns true for a name that Sendmail can read: it answers others with an error, to the client."
+  [x]
+  (and (string? x) (re-matches #"\w+|\{\w+\}" x)))
+
 (defn- names-by-stage?
   [x]
   (and (map? x)
-       (every? #(and (sequential? %) (every? string? %)) (vals x))))
+       (every? #(and (sequential? %) (every? macro-name? %)) (vals x))))
 
 (def table
   "Every option: what it must be, in words and as a predicate, and its default."
@@ -136,6 +142,7 @@
    :optional-events ["a set of events" keywords? nil]
    :no-reply-events ["a set of events" keywords? nil]
    :request-macros ["a map of stage to names, such as {:mail [\"{auth_authen}\"]}" names-by-stage? nil]
+   :wants ["a set of words of temse.envelope, such as #{:sender}" envelope/words? nil]
    :rejected-recipients? ["true or false" boolean? nil]
    :leading-space? ["true or false" boolean? nil]
    :default-reply ["a map of event to reply, such as {:unknown {:action :reject}}"
@@ -245,7 +252,7 @@
     types))
 
 (defn- add-default-reply
-  [^EngineOptions$Builder builder [event reply]]
+  [^EngineOptions$Builder builder [event ^IPersistentMap reply]]
   (let [type (event-type :default-reply event)]
     (try
       (.defaultReply builder type reply)
@@ -285,8 +292,8 @@
     (accept [_ x] (f x))))
 
 (defn server
-  "Returns the ServerOptions of checked options."
-  ^ServerOptions [options]
+  "Returns the builder of a server of checked options that serves with a factory."
+  ^MilterServer$Builder [^MilterFactory factory options]
   (let [builder (doto (TransportOptions/builder)
                   (.name (:name options))
                   (.blockGrace (keys/duration (:block-grace options)))
@@ -302,7 +309,8 @@
       (.loops ^TransportOptions$Builder builder (int loops)))
     (when-not (= :exit (:on-fatal options))
       (.onFatal ^TransportOptions$Builder builder (consumer (:on-fatal options))))
-    (ServerOptions. [(endpoint options)]
-                    (.build ^TransportOptions$Builder builder)
-                    (engine options)
-                    (keys/duration (:stop-timeout options)))))
+    (-> (MilterServer/builder factory)
+        (.listenOn (endpoint options))
+        (.transport (.build ^TransportOptions$Builder builder))
+        (.engine (engine options))
+        (.stopTimeout (keys/duration (:stop-timeout options))))))

@@ -17,16 +17,18 @@
   {:no-doc true}
   (:require
    [clojure.set :as set]
+   [temse.impl.macros :as macros]
    [temse.impl.member :as member]
    [temse.impl.mta.rules :as rules]
    [temse.impl.negotiation :as negotiation]
-   [temse.impl.options :as options])
+   [temse.impl.options :as options]
+   [temse.impl.store :as store])
   (:import
    (java.io InputStream)
    (temse.message Body Collector HeaderField Message MessageStore Mta)
    (temse.protocol ActionCodec ActionFlag ActionType Agreement EventCodec EventType MacroStage MilterException MilterException$Category Negotiation Offer ProtocolFlag Request Request$Builder)
    (temse.server Connection)
-   (temse.transport Conversation$End)))
+   (temse.transport.internal Conversation$End)))
 
 (set! *warn-on-reflection* true)
 
@@ -34,17 +36,6 @@
 
 (def ^:private content-events
   #{EventType/HEADER EventType/END_OF_HEADERS EventType/BODY})
-
-(def ^:private default-macros
-  "The macros that Postfix and Sendmail send unless they are configured or asked for others."
-  {MacroStage/CONNECT ["j" "_" "v" "{daemon_name}" "{daemon_addr}" "{if_name}" "{if_addr}"]
-   MacroStage/HELLO ["{tls_version}" "{cipher}" "{cipher_bits}" "{cert_subject}" "{cert_issuer}"]
-   MacroStage/MAIL ["i" "{auth_type}" "{auth_authen}" "{auth_ssf}" "{auth_author}" "{mail_mailer}"
-                    "{mail_host}" "{mail_addr}"]
-   MacroStage/RECIPIENT ["i" "{rcpt_mailer}" "{rcpt_host}" "{rcpt_addr}"]
-   MacroStage/DATA ["i"]
-   MacroStage/END_OF_HEADERS ["i"]
-   MacroStage/END_OF_MESSAGE ["i" "{msg_id}"]})
 
 (defn- changes?
   [{:keys [agreement node]}]
@@ -95,8 +86,9 @@
         asked (apply merge-with into
                      (for [^Request request requests]
                        (update-vals (into {} (.macros request)) vec)))]
-    (update-vals (into {} (for [[stage names] asked] [stage (into names (default-macros stage))]))
-                 #(vec (distinct (map member/bare-name %))))))
+    (update-vals (into {} (for [[stage names] asked]
+                                [stage (into names (macros/usual (.-keyword ^MacroStage stage)))]))
+                 #(vec (distinct (map macros/bare-name %))))))
 
 (defn- flags-of
   [f parts]
@@ -496,7 +488,7 @@
   [part]
   (fn [session connection]
     (let [instead (when (seq (:kept @(:state session)))
-                    (.replyInstead ^Collector (:collector @(:state session))))]
+                    (some-> (.replyInstead ^Collector (:collector @(:state session))) .map))]
       (cond
         (and instead (against (verdict instead))) (finish! session part instead)
         instead (do (settle! part :absent) nil)
@@ -791,8 +783,29 @@
                 (assoc :request-macros (into {} (for [[^MacroStage stage names] (.macros request)]
                                                   [(.-keyword stage) (vec names)]))))}))
 
+(defn nodes-of
+  "Returns the nodes that a filter is made of, or nil if it is not made of nodes alone."
+  [filter]
+  (let [{:keys [nodes made]} (::made (meta filter))]
+    (when (and nodes (= made filter))
+      nodes)))
+
+(defn- with-titles
+  [nodes]
+  (vec (map-indexed #(update %2 :title (fn [title] (or title (str "filter-" (inc (long %1)))))) nodes)))
+
+(declare options-of)
+
 (defn filter-of
-  "Returns the options of one filter that is made of nodes."
+  "Returns the options of one filter that is made of nodes. Where a filter of several is one of nodes
+  alone, `nodes-of` returns them, so that it need not be nested."
+  ([nodes]
+   (let [made (filter-of nodes (store/store {}))]
+     (vary-meta made assoc ::made {:nodes nodes :made made})))
+  ([nodes store]
+   (options-of (with-titles nodes) store)))
+
+(defn- options-of
   [nodes store]
   (let [{:keys [events options]} (asked nodes)
         handler (fn [event context]

@@ -1,13 +1,16 @@
 package temse.client;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import temse.client.AnswerReader.Answer;
+import temse.protocol.Action;
+import temse.protocol.AddressFamily;
 import temse.protocol.Dialogue;
+import temse.protocol.Event;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -22,7 +25,7 @@ import temse.protocol.Text;
  *
  * <pre>{@code
  * try (MtaSession mta = MtaClient.connect(Endpoint.parse("inet:20025@127.0.0.1"))) {
- *   mta.send(EventCodec.event(EventType.HELLO, Keys.GREETING, "client.example.org"));
+ *   mta.sendEvent(new Event.Hello("client.example.org"));
  * }
  * }</pre>
  */
@@ -33,7 +36,7 @@ public final class MtaSession implements AutoCloseable {
           Keys.HOST_NAME,
           "client.example.org",
           Keys.FAMILY,
-          Keyword.intern("inet"),
+          AddressFamily.INET.keyword,
           Keys.PORT,
           40110L,
           Keys.ADDRESS,
@@ -99,7 +102,7 @@ public final class MtaSession implements AutoCloseable {
     return (protocol & flag.mask) != 0;
   }
 
-  /** Returns true if the milter wants to hear of the event and its version has it. */
+  /** Returns true if the milter wants the event and its version has it. */
   public boolean wanted(EventType type) {
     return version >= type.sinceVersion
         && (type.suppressedBy == null || !agreed(type.suppressedBy));
@@ -123,6 +126,11 @@ public final class MtaSession implements AutoCloseable {
       throw failure;
     }
     return actions;
+  }
+
+  /** Sends an event like {@link #send(IPersistentMap)}. */
+  public List<Action> sendEvent(Event event) throws IOException {
+    return send(event.map()).stream().map(Action::view).toList();
   }
 
   /** Sends an event, its macros before it, and returns what this MTA makes of what answers it. */
@@ -166,16 +174,16 @@ public final class MtaSession implements AutoCloseable {
       bytes.writeBytes(packet.toBytes());
     }
     if (bytes.size() > 0) {
-      write(bytes.toByteArray());
+      write(type, bytes.toByteArray());
     }
   }
 
-  private void write(byte[] bytes) throws IOException {
+  private void write(EventType type, byte[] bytes) throws IOException {
     try {
       wire.write(bytes);
     } catch (IOException e) {
       drop();
-      throw e;
+      throw owesReply(type) ? reader.unanswered(type, e) : e;
     }
   }
 
@@ -221,26 +229,27 @@ public final class MtaSession implements AutoCloseable {
    * @param connect a {@code :connect} event
    * @param greeting the argument of HELO, or null for none
    */
-  public void greet(IPersistentMap connect, String greeting) throws IOException {
+  public void greet(IPersistentMap connect, @Nullable String greeting) throws IOException {
     introduced = true;
     delivery.greet(connect, greeting);
   }
 
   /**
-   * Sends a message and returns what became of it: {@code :verdict} ({@code :accept}, {@code
-   * :reject}, {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled
-   * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and
-   * {@code :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
+   * Sends a message and returns a report: {@code :verdict} ({@code :accept}, {@code :reject},
+   * {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled it),
+   * {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and {@code
+   * :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
    *
    * <p>What the milter answers is read as this MTA reads it. Where the protocol does not say so,
    * the report has {@code :remarks}, a vector of {@code {:remark :event :action :text}}, and the
    * response holds what the MTA makes of the answer. The {@code :remark} is {@code :mixed-body},
    * {@code :carriage-return}, {@code :early-quarantine}, {@code :not-agreed}, {@code
-   * :malformed-reply}, {@code :surplus-reply} or {@code :bogus-answer}; after some of them the MTA
-   * defers the mail and does without the milter: the connection is closed then.
+   * :malformed-reply}, {@code :surplus-reply}, {@code :bogus-answer} or {@code :no-reply}; after
+   * some of them the MTA defers the mail and does without the milter: the connection is closed
+   * then.
    *
    * <p>Where the options ask for faults, a connection that dies is no exception: {@code :verdict}
-   * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} tells how.
+   * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} says how.
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
    */
@@ -252,7 +261,7 @@ public final class MtaSession implements AutoCloseable {
   }
 
   /**
-   * Sends a message and returns what became of it, as {@link #deliver} does.
+   * Sends a message and returns a report, as {@link #deliver} does.
    *
    * <pre>{@code
    * MessageReport report =

@@ -7,6 +7,7 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.Arrays;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.MilterException;
 
 /**
@@ -27,7 +28,7 @@ public final class Body implements Counted {
   private byte[][] pieces = NOTHING;
 
   private int used;
-  private BodyFile file;
+  private @Nullable BodyFile file;
   private long size;
   private volatile boolean over;
 

@@ -5,11 +5,12 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
 
 /** A temporary file that holds a body. It loses its name at once where the system allows. */
 final class BodyFile {
   private final FileChannel channel;
-  private final Path left;
+  private final @Nullable Path left;
 
   /** Deletes a file that is open, where the system allows. */
   interface Deletion {

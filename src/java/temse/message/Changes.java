@@ -15,10 +15,9 @@ import java.util.Map;
 import java.util.Set;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionFlag;
-import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.Agreement;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
@@ -47,7 +46,7 @@ public final class Changes {
   private final Message wanted;
   private final Agreement agreement;
   private final Mta mta;
-  private final List<IPersistentMap> actions = new ArrayList<>();
+  private final List<Action> actions = new ArrayList<>();
 
   private Changes(Message message, Message wanted, Agreement agreement, Mta mta) {
     this.message = message;
@@ -66,13 +65,12 @@ public final class Changes {
    * @throws MilterException BAD_ACTION, with what and why, if this MTA cannot deliver it so;
    *     ACTION_NOT_NEGOTIATED if an action is needed that was not agreed
    */
-  public static List<IPersistentMap> actions(
-      Message message, Message wanted, ConnectionInfo connection) {
+  public static List<Action> actions(Message message, Message wanted, ConnectionInfo connection) {
     return actions(message, wanted, connection.agreement(), Mta.of(message.macros()));
   }
 
   /** Returns the actions as above, for this MTA. */
-  public static List<IPersistentMap> actions(
+  public static List<Action> actions(
       Message message, Message wanted, Agreement agreement, Mta mta) {
     Changes changes = new Changes(message, wanted, agreement, mta);
     changes.sender();
@@ -101,9 +99,9 @@ public final class Changes {
       checkPath("the sender", wanted.sender(), true);
     }
     if (!asked.equals(old)) {
-      actions.add(Actions.changeSender(wanted.sender(), List.copyOf(asked.values())));
+      actions.add(Action.changeSender(wanted.sender(), asked.values().toArray(String[]::new)));
     } else if (moved) {
-      actions.add(Actions.changeSender(wanted.sender()));
+      actions.add(Action.changeSender(wanted.sender()));
     }
   }
 
@@ -113,14 +111,14 @@ public final class Changes {
     old.forEach(
         (address, parameters) -> {
           if (!asked.containsKey(address)) {
-            actions.add(Actions.deleteRecipient(address));
+            actions.add(Action.deleteRecipient(address));
           } else if (!same(parameters, asked.get(address))) {
             if (mta != Mta.POSTFIX) {
               throw impossible(
                   "other ESMTP parameters of the recipient " + address,
                   "Sendmail joins them with the old ones");
             }
-            actions.add(Actions.deleteRecipient(address));
+            actions.add(Action.deleteRecipient(address));
           }
         });
     Map<String, Integer> spellings = new HashMap<>();
@@ -139,10 +137,7 @@ public final class Changes {
                   "the recipient " + address + " with " + parameters,
                   "MTAs take only NOTIFY and ORCPT for a recipient that a filter adds");
             }
-            actions.add(
-                parameters.isEmpty()
-                    ? Actions.addRecipient(address)
-                    : Actions.addRecipient(address, parameters));
+            actions.add(Action.addRecipient(address, parameters.toArray(String[]::new)));
           }
         });
   }
@@ -201,7 +196,7 @@ public final class Changes {
   // ---- the header
 
   private void headers() {
-    List<IPersistentMap> changes =
+    List<Action> changes =
         new HeaderChanges(
                 message.headers(), wanted.headers(), agreement.has(ProtocolFlag.LEADING_SPACE), mta)
             .actions();
@@ -223,7 +218,7 @@ public final class Changes {
       throw impossible("another body", "the message was truncated, the rest is not known");
     }
     Object sent = content instanceof Body other ? (Supplier<InputStream>) other::open : content;
-    actions.add(Actions.changeBody(sent));
+    actions.add(Action.changeBody(sent));
   }
 
   /** Returns true for text and bytes that are, with the line ends of mail, the body at hand. */
@@ -253,10 +248,10 @@ public final class Changes {
 
   // ---- whether it may be sent
 
-  private List<IPersistentMap> checked() {
-    for (IPersistentMap action : actions) {
-      ActionType type = ActionCodec.type(action);
-      ActionFlag flag = ActionCodec.flag(type, action);
+  private List<Action> checked() {
+    for (Action wanted : actions) {
+      IPersistentMap action = wanted.map();
+      ActionFlag flag = ActionCodec.flag(wanted.type(), action);
       if (flag != null && !agreement.allows(flag)) {
         throw new MilterException(
             MilterException.Category.ACTION_NOT_NEGOTIATED,

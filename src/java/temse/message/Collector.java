@@ -5,6 +5,8 @@ import clojure.lang.Keyword;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.EventType;
@@ -30,11 +32,11 @@ public final class Collector {
 
   private final MessageStore store;
   private Client client = Client.UNKNOWN;
-  private Connection previous;
-  private EventType previousType;
+  private @Nullable Connection previous;
+  private @Nullable EventType previousType;
 
   private boolean begun;
-  private String sender;
+  private @Nullable String sender;
   private List<String> senderParameters;
   private final List<String> recipients = new ArrayList<>(1);
   private final List<List<String>> recipientParameters = new ArrayList<>(1);
@@ -107,7 +109,7 @@ public final class Collector {
    * Looks at how another handler has answered the event before: a recipient that it has refused is
    * none, and what it has skipped will be missing.
    */
-  private void look(Connection connection, EventType type) {
+  private void look(@Nullable Connection connection, EventType type) {
     if (previous != null) {
       IPersistentMap reply = previous.settledBy();
       ActionType verdict = reply == null ? ActionType.CONTINUE : ActionCodec.verdict(reply);
@@ -229,7 +231,7 @@ public final class Collector {
   // ---- the message
 
   /** Returns the reply in the filter's place if the message has too many octets, or null. */
-  public IPersistentMap replyInstead() {
+  public Action.@Nullable Reply replyInstead() {
     return isDropped() ? store.whenExceeded.reply() : null;
   }
 

@@ -4,6 +4,8 @@ import clojure.lang.IPersistentMap;
 import java.io.IOException;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.server.Connection;
@@ -32,7 +34,7 @@ public final class Collectors {
   }
 
   /** Returns the reply in the filter's place: see {@link Collector#replyInstead}. */
-  public IPersistentMap replyInstead(Connection connection) {
+  public Action.@Nullable Reply replyInstead(Connection connection) {
     return of(connection).replyInstead();
   }
 

@@ -1,6 +1,5 @@
 package temse.message;
 
-import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -8,7 +7,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import temse.protocol.Actions;
+import java.util.regex.Pattern;
+import temse.protocol.Action;
 import temse.protocol.MilterException;
 import temse.protocol.Text;
 
@@ -52,12 +52,49 @@ final class HeaderChanges {
           "resent-message-id",
           "resent-date");
 
+  /** Fields whose addresses Sendmail writes anew. */
+  private static final Set<String> OF_ADDRESSES =
+      Set.of(
+          "from",
+          "sender",
+          "reply-to",
+          "to",
+          "cc",
+          "errors-to",
+          "apparently-to",
+          "disposition-notification-to",
+          "return-receipt-to",
+          "resent-sender",
+          "resent-from",
+          "resent-reply-to",
+          "resent-to",
+          "resent-cc");
+
+  private static final String ATOM = "[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+";
+  private static final String ADDRESS =
+      ATOM + "(?:\\." + ATOM + ")*@" + ATOM + "(?:\\." + ATOM + ")*";
+  private static final String MAILBOX =
+      "(?:" + ADDRESS + "|" + ATOM + "(?: " + ATOM + ")* <" + ADDRESS + ">)";
+
+  /** A list of addresses that Sendmail leaves as it is. */
+  private static final Pattern ADDRESSES = Pattern.compile(MAILBOX + "(?:, " + MAILBOX + ")*");
+
+  /** A list that is the same to Sendmail if spaces separate addresses, too. */
+  private static final Pattern PLAIN_ADDRESSES =
+      Pattern.compile(ADDRESS + "(?:, " + ADDRESS + ")*");
+
+  /** By what Sendmail knows that a message has no old lists, with spaces between addresses. */
+  private static final Pattern NEW_STYLE = Pattern.compile("[,;<(]");
+
+  private static final Set<String> OF_SENDERS =
+      Set.of("from", "sender", "reply-to", "resent-sender", "resent-from", "resent-reply-to");
+
   private final List<HeaderField> before;
   private final List<HeaderField> after;
   private final boolean exact;
   private final Mta mta;
   private final Set<String> names = new HashSet<>();
-  private final List<IPersistentMap> actions = new ArrayList<>();
+  private final List<Action> actions = new ArrayList<>();
 
   /**
    * Compares two headers.
@@ -93,7 +130,7 @@ final class HeaderChanges {
    *
    * @throws MilterException BAD_ACTION if the MTA could not make that header
    */
-  List<IPersistentMap> actions() {
+  List<Action> actions() {
     if (before.equals(after)) {
       return actions;
     }
@@ -144,7 +181,7 @@ final class HeaderChanges {
         for (HeaderField field : gap) {
           String name = lower(field.name());
           if (MADE.contains(name) && !names.contains(name) && forgotten.add(name)) {
-            actions.add(Actions.deleteHeader(field.name(), 1));
+            actions.add(Action.deleteHeader(field.name(), 1));
           }
         }
       }
@@ -162,15 +199,15 @@ final class HeaderChanges {
       boolean alone = known.add(name) && !MADE.contains(name) && !name.equals("received");
       actions.add(
           alone || mta == Mta.POSTFIX
-              ? Actions.addHeader(field.name(), sent(field))
-              : Actions.insertHeader(END, field.name(), sent(field)));
+              ? Action.addHeader(field.name(), sent(field))
+              : Action.insertHeader(END, field.name(), sent(field)));
     }
   }
 
   private void insert(int place, List<HeaderField> fields) {
     for (int i = fields.size() - 1; i >= 0; i--) {
       HeaderField field = fields.get(i);
-      actions.add(Actions.insertHeader(position(place, field), field.name(), sent(field)));
+      actions.add(Action.insertHeader(position(place, field), field.name(), sent(field)));
     }
   }
 
@@ -205,10 +242,10 @@ final class HeaderChanges {
       HeaderField old = before.get(place);
       int target = alignment.target(place);
       if (target == Alignment.DELETED) {
-        actions.add(Actions.deleteHeader(old.name(), index[place]));
+        actions.add(Action.deleteHeader(old.name(), index[place]));
       } else if (!after.get(target).equals(old)) {
         check(after.get(target));
-        actions.add(Actions.changeHeader(old.name(), index[place], sent(after.get(target))));
+        actions.add(Action.changeHeader(old.name(), index[place], sent(after.get(target))));
       }
     }
   }
@@ -255,10 +292,27 @@ final class HeaderChanges {
     if (RESENT.contains(name) && names.stream().noneMatch(RESENT::contains)) {
       throw impossible(field, "Sendmail leaves it out of a message that was not sent again");
     }
+    if (OF_ADDRESSES.contains(name) && !addresses(name).matcher(field.value()).matches()) {
+      throw impossible(
+          field,
+          "Sendmail writes addresses anew unless they are like bob@example.com, cat@example.com, or"
+              + " like Ann Lee <ann@example.org> where the client has sent such ones, too");
+    }
     if (octets > SENDMAIL_FIELD && (MADE.contains(name) || name.equals("content-type"))) {
       throw impossible(
           field, "it has more than " + SENDMAIL_FIELD + " octets, at which Sendmail cuts it");
     }
+  }
+
+  private Pattern addresses(String name) {
+    boolean names =
+        OF_SENDERS.contains(name)
+            || before.stream()
+                .anyMatch(
+                    field ->
+                        OF_ADDRESSES.contains(lower(field.name()))
+                            && NEW_STYLE.matcher(field.value()).find());
+    return names ? ADDRESSES : PLAIN_ADDRESSES;
   }
 
   private static int octets(String text) {

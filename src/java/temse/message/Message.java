@@ -7,6 +7,7 @@ import clojure.lang.LazilyPersistentVector;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MacroTable;
@@ -104,7 +105,7 @@ public final class Message {
   }
 
   /** Returns the MTA's name for the message, the macro {@code i}, or null. */
-  public String queueId() {
+  public @Nullable String queueId() {
     return macros.get("i");
   }
 

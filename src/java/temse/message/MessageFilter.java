@@ -9,6 +9,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Event;
 import temse.protocol.EventType;
@@ -28,7 +30,7 @@ import temse.server.MilterHandler;
  * MessageFilter filter =
  *     MessageFilter.of(
  *             (message, connection) ->
- *                 List.of(Actions.addHeader("X-Size", "" + message.body().size())))
+ *                 List.of(Action.addHeader("X-Size", "" + message.body().size())))
  *         .requires(ActionFlag.ADD_HEADER)
  *         .build();
  * }</pre>
@@ -46,14 +48,14 @@ public final class MessageFilter implements MilterFactory {
      *
      * @param connection the connection, for macros, progress, and {@link Connection#await}
      */
-    List<IPersistentMap> judge(Message message, Connection connection) throws Exception;
+    @Nullable List<? extends Action> judge(Message message, Connection connection) throws Exception;
   }
 
   /** Handles an event beside the filter. */
   @FunctionalInterface
   public interface Handler {
     /** Returns the actions that answer the event; null or empty for the default reply. */
-    List<IPersistentMap> handle(Event event, Connection connection) throws Exception;
+    @Nullable List<? extends Action> handle(Event event, Connection connection) throws Exception;
   }
 
   private static final Set<EventType> COLLECTED =
@@ -106,19 +108,23 @@ public final class MessageFilter implements MilterFactory {
     }
 
     @Override
-    public List<IPersistentMap> onEvent(Connection connection, EventType type, IPersistentMap event)
-        throws Exception {
+    public @Nullable List<IPersistentMap> onEvent(
+        Connection connection, EventType type, IPersistentMap event) throws Exception {
       if (at.contains(type)) {
-        IPersistentMap instead = collector.replyInstead();
+        Action.Reply instead = collector.replyInstead();
         return instead == null
-            ? judge.judge(collector.message(connection, type), connection)
-            : List.of(instead);
+            ? maps(judge.judge(collector.message(connection, type), connection))
+            : List.of(instead.map());
       }
       if (COLLECTED.contains(type)) {
         collector.take(connection, type, event);
       }
       Handler handler = beside.get(type);
-      return handler == null ? null : handler.handle(Event.of(type, event), connection);
+      return handler == null ? null : maps(handler.handle(Event.view(type, event), connection));
+    }
+
+    private static @Nullable List<IPersistentMap> maps(@Nullable List<? extends Action> actions) {
+      return actions == null ? null : actions.stream().map(Action::map).toList();
     }
 
     @Override
@@ -143,7 +149,7 @@ public final class MessageFilter implements MilterFactory {
         Request.builder().optionalEvents(List.of(EventType.DATA, EventType.UNKNOWN));
     private Set<EventType> at = EnumSet.of(EventType.END_OF_MESSAGE);
     private boolean wantsBody = true;
-    private MessageStore store;
+    private @Nullable MessageStore store;
 
     private Builder(Judge judge) {
       this.judge = Objects.requireNonNull(judge, "judge");

@@ -32,9 +32,14 @@
                   [3 (gen/elements ["Authentication-Results" "authentication-results"])]
                   [2 (gen/elements ["X-A" "X-a" "X-B" "X-C"])]]))
 
+(def ^:private addresses-as-written
+  (gen/elements ["Ann Lee <ann@example.org>" "ann@example.org, bob@example.com"
+                 "Ann <ann@example.org>, b.c+d@example.com"]))
+
 (defn- value-of
   [header-name]
-  (gen/frequency [[30 (#'cases/field-value header-name true)]
+  (gen/frequency [[(if (@#'cases/address-fields (str/lower-case header-name)) 15 0) addresses-as-written]
+                  [30 (#'cases/field-value header-name true)]
                   [4 (#'cases/field-value header-name false)]
                   [1 (gen/elements ["\u00e4\u00f6 \ud83d\ude00" "" " " "  two" "\tx"])]]))
 
@@ -148,6 +153,17 @@
                      (inc (named "Authentication-Results"))]
       nil)))
 
+(defn- marked
+  "Returns the mail with a recipient by which it is found at the sink."
+  [mail mark]
+  (-> mail
+      (update :recipients conj mark)
+      (update :recipient-options conj [])))
+
+(defn- mark?
+  [recipient]
+  (str/ends-with? recipient "@mark.example.com>"))
+
 (defn- recipients-after
   [{:keys [recipients recipient-options] :as message} [kind a b]]
   (let [known (into {} (map vector recipients (concat recipient-options (repeat []))))
@@ -159,7 +175,7 @@
                        [message 0]
                        (with (concat known [[a b]]) 1))
       :remove-recipient (let [[gone] (nth (seq known) (mod (long a) (count known)))]
-                          (if (next known)
+                          (if (and (next known) (not (mark? gone)))
                             (with (dissoc known gone) 1)
                             [message 0])))))
 
@@ -270,7 +286,7 @@
 
 (def reasons
   "What the errors say that edits may meet."
-  #"it takes \d+ bytes, the limit is|cannot be delivered as asked: (no space is to follow its colon|it has a line of more than|it has more than|Sendmail (writes it|empties it|leaves it out|cuts it|joins them)|to Sendmail it ends|MTAs (would write|keep|take only)|Postfix may take it|only RET and ENVID|it stands between others)")
+  #"it takes \d+ bytes, the limit is|cannot be delivered as asked: (no space is to follow its colon|it has a line of more than|it has more than|Sendmail (writes (it|addresses)|empties it|leaves it out|cuts it|joins them)|to Sendmail it ends|MTAs (would write|keep|take only)|Postfix may take it|only RET and ENVID|it stands between others)")
 
 (defn problem
   "Returns what is wrong with what a filter has said and what has arrived of it, or nil. Of a message
@@ -290,9 +306,9 @@
 (defn- run
   "Runs a case behind the MTA of a lab and returns :wrong, a map, :error or nil."
   [{:keys [mta] :as lab} {:keys [mail steps]}]
-  (let [mark (str (random-uuid))
+  (let [mark (str "<" (random-uuid) "@mark.example.com>")
         said (promise)
-        smtp (lab/deliver lab (#'cases/marked mail mark) {:steps steps, :said said})
+        smtp (lab/deliver lab (marked mail mark) {:steps steps, :said said})
         accepted? (= 250 (:code (:message smtp)))
         {:keys [error] :as noted} (deref said (if accepted? 10000 0) nil)]
     (cond
@@ -304,7 +320,7 @@
                       (try
                         (arrived mta noted
                                  (#'cases/arrived
-                                   (sink/await-message (:sink lab) (#'cases/marked-as mark) 60000)))
+                                   (sink/await-message (:sink lab) #(some #{mark} (:recipients %)) 60000)))
                         (catch clojure.lang.ExceptionInfo _)))]
         (if-let [wrong (problem mta noted message)]
           {:wrong wrong, :case {:mail mail, :steps steps}}
