@@ -173,10 +173,12 @@
   [^MtaSession session ^Mail mail]
   (let [sent (.toMap mail)
         {:keys [conversation] :as report} (.deliver session mail)
+        explained (session/with-reasons session conversation)
         errors (session/take-errors session conversation)]
     (BriefMap/of
       (cond-> (assoc (with-outcome session sent report)
                      :responses (mapv (fn [{:keys [event response]}] [(:event event) response]) conversation)
+                     :conversation explained
                      :sent sent
                      :agreement (agreement session))
         errors (assoc :errors errors)))))
@@ -253,7 +255,8 @@
     :modifications ; what the filter changed, in order; a replaced body is one action
     :recipients    ; map of recipient to the reply it got
     :responses     ; vector of [event actions]
-    :conversation  ; vector of {:event :response :nanos}
+    :conversation  ; vector of {:event :response :nanos}; of a filter in this process each action has its
+                   ; :why as metadata
     :sent          ; the message as it was, a map
     :smtp          ; what the SMTP client receives at each stage, see temse.mta/outcome
     :fate          ; :delivered, :held, :refused, :deferred, :discarded or :no-recipients

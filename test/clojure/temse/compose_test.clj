@@ -410,6 +410,14 @@
                   (map (juxt :action :why)))))
       (is (some #(string/includes? % "at end-of-message: reject (spf: {:result :fail})") (messages records :debug))))))
 
+(deftest a-report-says-why
+  (let [both (in-sequence (named "mild" (adding "X"))
+                          {:name "spf" :handlers {:end-of-message (fn [_ _] [(assoc (act/reject) :why "no record")])}})
+        report (mt/run-message both {})]
+    (is (= [{:filter "mild"} {:filter "spf" :why "no record"}]
+           (mapcat #(keep (comp :why meta) (:response %)) (:conversation report))))
+    (is (string/includes? (with-out-str (mt/print-report report)) "<-- reject (spf: no record)"))))
+
 ;; ---- wrappers
 
 (deftest exchanges-of-a-filter-are-logged

@@ -153,7 +153,7 @@
 (defn action-text
   "Returns an action in one printable line, with the reason that it carries. Takes any map."
   [action-map]
-  (let [why (get action-map :why)]
+  (let [why (get action-map :why (:why (meta action-map)))]
     (if (nil? why)
       (plain-action-text action-map)
       (line "an action"

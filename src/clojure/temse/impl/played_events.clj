@@ -100,10 +100,11 @@
   [session opening exchanges]
   (let [result (converse session exchanges)
         conversation (into (if opening [opening] []) (:conversation result))
+        explained (session/with-reasons session conversation)
         errors (session/take-errors session conversation)]
     (BriefMap/of
       (merge result
              {:pass? (and (empty? (:unsent result)) (every? :pass? conversation))
-              :conversation conversation
+              :conversation explained
               :agreement (.agreement ^MtaSession session)}
              (when errors {:errors errors})))))

@@ -87,7 +87,7 @@
                      (for [^Request request requests]
                        (update-vals (into {} (.macros request)) vec)))]
     (update-vals (into {} (for [[stage names] asked]
-                                [stage (into names (macros/usual (.-keyword ^MacroStage stage)))]))
+                            [stage (into names (macros/usual (.-keyword ^MacroStage stage)))]))
                  #(vec (distinct (map macros/bare-name %))))))
 
 (defn- flags-of

@@ -196,7 +196,12 @@
       (wantsExchanges [_]
         true)
       (exchanged [_ connection event response nanos]
-        (swap! failures update-in [:exchanged (:event event)] (fnil inc 0))
+        (swap! failures (fn [{:keys [exchanged] :as known}]
+                          (cond-> (assoc-in known [:exchanged (:event event)] (inc (get exchanged (:event event) 0)))
+                            (some :why response)
+                            (update :reasons conj {:event (:event event)
+                                                   :nth (get exchanged (:event event) 0)
+                                                   :whys (mapv :why response)}))))
         (when (.wantsExchanges listener)
           (.exchanged listener connection event response nanos))))))
 
@@ -215,6 +220,23 @@
          n
          nil)))
 
+(defn with-reasons
+  "Returns the conversation with the :why of each action that was played since `take-errors` was asked
+  last, as metadata, so that it is equal to what has travelled. It is known only where the filter runs in
+  this process."
+  [session conversation]
+  (let [[_ failures] (.get failures-by-session session)
+        {:keys [reasons before]} (some-> failures deref)]
+    (reduce (fn [conversation {n :nth, :keys [event whys]}]
+              (let [place (place-in conversation event (- (long n) (long (get before event 0))))
+                    response (when place (:response (nth conversation place)))]
+                (if (= (count whys) (count response))
+                  (assoc-in conversation [place :response]
+                            (mapv #(cond-> %1 (some? %2) (vary-meta assoc :why %2)) response whys))
+                  conversation)))
+            (vec conversation)
+            reasons)))
+
 (defn take-errors
   "Returns what went wrong since it was asked last, as the :errors of a conversation; nil where the
   filter runs elsewhere."
@@ -222,7 +244,7 @@
   (when-let [[filter failures] (.get failures-by-session session)]
     (let [[{:keys [found exchanged before]}]
           (swap-vals! failures (fn [{:keys [exchanged] :as known}]
-                                 (assoc known :found [] :before exchanged)))]
+                                 (assoc known :found [] :reasons [] :before exchanged)))]
       (mapv (fn [{n :nth, :keys [event error]}]
               (let [place (place-in conversation event (- (long n) (long (get before event 0))))]
                 (cond-> (failure/of event error (handler filter event))
