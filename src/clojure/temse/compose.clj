@@ -30,7 +30,7 @@
    [temse.milter :as milter]
    [temse.network :as network])
   (:import
-   (java.util LinkedHashMap Map$Entry)
+   (java.util LinkedHashMap)
    (temse.protocol ActionCodec ActionType)))
 
 (set! *warn-on-reflection* true)
@@ -207,12 +207,9 @@
 (defn- verdict
   "Returns what an action would do, a keyword, or nil for nothing."
   [{:keys [action] :as given}]
-  (condp = (ActionCodec/type given)
-    ActionType/CONTINUE nil
-    ActionType/SKIP nil
-    ActionType/ACCEPT nil
-    ActionType/PROGRESS nil
-    ActionType/REPLY_CODE (if (= ActionType/REJECT (ActionCodec/verdict given)) :reject :temporary-failure)
+  (condp contains? (ActionCodec/type given)
+    #{ActionType/CONTINUE ActionType/SKIP ActionType/ACCEPT ActionType/PROGRESS} nil
+    #{ActionType/REPLY_CODE} (if (= ActionType/REJECT (ActionCodec/verdict given)) :reject :temporary-failure)
     action))
 
 (defn- field-name
@@ -342,17 +339,11 @@
    :max-keys ["a number, 1 or more" pos-int? 10000]
    :clock ["a function that returns milliseconds" options/callable? #(quot (System/nanoTime) 1000000)]})
 
-(defn- least-recent-out
-  "Returns a map that forgets what was not asked for the longest."
-  ^LinkedHashMap [most]
-  (proxy [LinkedHashMap] [16 (float 0.75) true]
-    (removeEldestEntry [^Map$Entry _]
-      (< (long most) (.size ^LinkedHashMap this)))))
-
 (defn- limiter
-  "Returns a function of a key that returns whether one more is within the limit: a bucket of tokens."
+  "Returns a function of a key that returns whether one more is within the limit: a bucket of tokens. The
+  key that was not asked about for the longest comes first, and is forgotten first."
   [{:keys [limit per max-keys clock]}]
-  (let [buckets (least-recent-out max-keys)]
+  (let [buckets (LinkedHashMap. 16 0.75 true)]
     (fn [k]
       (locking buckets
         (let [now (long (clock))
@@ -361,6 +352,8 @@
                           (+ (double tokens) (/ (* (double limit) (- now (long since))) (double per))))
               within? (<= 1.0 filled)]
           (.put buckets k [(if within? (dec filled) filled) now])
+          (when (< (long max-keys) (.size buckets))
+            (doto (.iterator (.entrySet buckets)) .next .remove))
           within?)))))
 
 (defn wrap-rate-limit
