@@ -254,19 +254,27 @@
 
 (def ^:private pgp-begins #"(?m)^-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
 
+(defn- pgp-finder
+  "Returns a BiConsumer of texts that sets a volatile if one that may be the text of a message holds
+  OpenPGP."
+  ^BiConsumer [found?]
+  (let [before (volatile! nil)]
+    (reify BiConsumer
+      (accept [_ part piece]
+        (when-not (or @found? (not (string/starts-with? (.type ^MimePart part) "text/")))
+          (let [[known tail] @before
+                text (if (identical? known part) (str tail piece) (str piece))]
+            (vreset! before [part (subs text (max 0 (- (count text) 40)))])
+            (when (and (string/includes? text "-----BEGIN PGP") (re-find pgp-begins text))
+              (vreset! found? (not= "attachment" (.disposition ^MimePart part))))))))))
+
 (defn- found
-  "Returns [Java parts, maps of these] of a message."
+  "Returns the maps of the parts of a message."
   [{:keys [headers body]} options]
   (let [pgp? (volatile! false)
-        scanner (TextScanner. (fields headers) (limits options)
-                              (chunk-sink (fn [{:keys [part text]}]
-                                            (when (and (text? part)
-                                                       (not @pgp?)
-                                                       (re-find pgp-begins text))
-                                              (vreset! pgp? true)))
-                                          40))]
+        scanner (TextScanner. (fields headers) (limits options) (pgp-finder pgp?))]
     (scan scanner body (constantly false))
-    [(.found scanner) (with-bodies (mapv part-map (.found scanner)) @pgp?)]))
+    (with-bodies (mapv part-map (.found scanner)) @pgp?)))
 
 (defn parts
   "Returns the parts of a message in the order in which they begin, as a vector of maps. The first one
@@ -298,7 +306,7 @@
   ([message]
    (parts message {}))
   ([message options]
-   (second (found message (keys/with-defaults "the options of parts" options limits-table)))))
+   (found message (keys/with-defaults "the options of parts" options limits-table))))
 
 (defn content-stream
   "Returns the content of a part, without its transfer encoding, as an InputStream, which is to be
@@ -455,7 +463,8 @@
 
   The transfer encoding stays if it can carry the content; the charset stays if it can hold the text,
   else it becomes UTF-8; Content-Type and Content-Transfer-Encoding say so, in the message's own
-  header if the part is the message. In texts, line ends become CR LF. The new :body is a byte array.
+  header if the part is the message. In texts, LF alone becomes CR LF, unless the part has line ends of
+  LF alone. The new :body is a byte array.
 
     :force?  ; whether signed and encrypted parts may be replaced, which makes them invalid (default:
              ; false, which throws an IllegalArgumentException)
@@ -472,7 +481,7 @@
          (keys/with-defaults "the options of update-parts" given edit-table)
          message-bytes (body-bytes (:body message))
          editor (MimeEditor. (fields (:headers message)) message-bytes (limits options))
-         [_ part-maps] (found (assoc message :body message-bytes) options)
+         part-maps (found (assoc message :body message-bytes) options)
          changed? (volatile! false)]
      (when force?
        (.force editor))
@@ -538,12 +547,13 @@
 (defn- with-plain
   [plain addition flowed?]
   (let [goes-on? (and flowed? (re-find #" (?:\r?\n)?\z" plain) (not (re-find #"(?:\A|\n)-- (?:\r?\n)?\z" plain)))
+        line-end (if (re-find #"(?<!\r)\n" plain) "\n" "\r\n")
         lines (cond-> (string/split addition #"\r?\n" -1)
                 flowed? flowed-lines)]
     (str plain
-         (when-not (or (= "" plain) (string/ends-with? plain "\n")) "\r\n")
-         (when goes-on? "\r\n")
-         (string/join "\r\n" lines))))
+         (when-not (or (= "" plain) (string/ends-with? plain "\n")) line-end)
+         (when goes-on? line-end)
+         (string/join line-end lines))))
 
 (defn append-text
   "Returns a message with something behind its text, in each of the parts for which `body-text?` is

@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 import temse.protocol.Text;
 
 /**
@@ -30,6 +31,7 @@ public final class MimeEditor {
   private static final String CONTENT_TYPE = "Content-Type";
   private static final String ENCODING = "Content-Transfer-Encoding";
   private static final byte[] CR_LF = {'\r', '\n'};
+  private static final Pattern BARE_LF = Pattern.compile("(?<!\r)\n");
 
   private final byte[] body;
   private final List<MimePart> parts;
@@ -105,7 +107,8 @@ public final class MimeEditor {
 
   /**
    * Replaces the text of a part. If its charset cannot hold the text, the part is written in UTF-8
-   * and its Content-Type says so. Line ends become CR LF.
+   * and its Content-Type says so. LF alone becomes CR LF, unless the part has line ends of LF
+   * alone.
    *
    * @throws IllegalArgumentException as {@link #replace(MimePart, byte[])} does
    */
@@ -125,11 +128,16 @@ public final class MimeEditor {
 
   /** Replaces the header fields of a part and its text. */
   public MimeEditor replace(MimePart part, List<HeaderField> fields, String text) {
-    String lines = text.replaceAll("(?<!\r)\n", "\r\n");
+    String old = text(part);
+    boolean bare = old != null && BARE_LF.matcher(old).find();
+    String lines = bare ? text : BARE_LF.matcher(text).replaceAll("\r\n");
     String declared =
         StructuredField.parse(HeaderField.first(fields, CONTENT_TYPE)).parameters().get("charset");
     Charset charset = CharsetText.lookup(declared);
     byte[] content = charset == null ? null : CharsetText.encode(lines, charset);
+    if (content != null && !CharsetText.decode(content, declared).equals(lines)) {
+      content = null;
+    }
     boolean utf8 = content == null && (charset != null || CharsetText.needsCharset(lines));
     return edit(
         part,
