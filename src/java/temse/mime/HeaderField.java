@@ -16,6 +16,18 @@ public record HeaderField(String name, String value) {
     return name.equalsIgnoreCase(other);
   }
 
+  /** Returns whether name and value make one header field when they are written. */
+  boolean isOne() {
+    for (int i = 0; i < value.length(); i++) {
+      char c = value.charAt(i);
+      char next = i + 1 < value.length() ? value.charAt(i + 1) : 0;
+      if (c == '\r' || c == 0 || c == '\n' && next != ' ' && next != '\t') {
+        return false;
+      }
+    }
+    return !name.isEmpty() && name.chars().allMatch(c -> c > ' ' && c < 0x7F && c != ':');
+  }
+
   /** Returns the value of the first field of a name, or null. */
   static String first(List<HeaderField> fields, String name) {
     for (HeaderField field : fields) {

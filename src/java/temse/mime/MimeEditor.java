@@ -4,12 +4,14 @@ import java.io.ByteArrayOutputStream;
 import java.nio.charset.Charset;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
+import temse.protocol.Printable;
 import temse.protocol.Text;
 
 /**
@@ -61,7 +63,7 @@ public final class MimeEditor {
     scanner.accept(body, 0, body.length);
     scanner.finish();
     this.parts = List.copyOf(found);
-    this.known = Set.copyOf(found);
+    this.known = new HashSet<>(found);
   }
 
   /** Returns the parts in the order in which they begin; the first one is the message itself. */
@@ -120,7 +122,8 @@ public final class MimeEditor {
    * Replaces the content of a part, in the transfer encoding that it has if that can carry it.
    *
    * @throws IllegalArgumentException if the part consists of others, could not be taken apart, or
-   *     is signed or encrypted and {@link #force} was not called
+   *     is signed or encrypted and {@link #force} was not called, or if a header field would be
+   *     more than one or none
    */
   public MimeEditor replace(MimePart part, byte[] content) {
     return replace(part, part.headers(), content);
@@ -155,11 +158,17 @@ public final class MimeEditor {
 
   private MimeEditor edit(MimePart part, List<HeaderField> fields, byte[] content, boolean text) {
     check(part);
+    Set<HeaderField> given = new HashSet<>(part.headers());
+    for (HeaderField field : fields) {
+      if (!given.contains(field)) {
+        check(field);
+      }
+    }
     String old = HeaderField.keyword(HeaderField.first(fields, ENCODING));
-    String given = old == null || old.isEmpty() ? "7bit" : old;
-    String encoding = TransferEncoding.choose(given, content, text, part);
+    String usual = old == null || old.isEmpty() ? "7bit" : old;
+    String encoding = TransferEncoding.choose(usual, content, text, part);
     List<HeaderField> changed =
-        encoding.equals(given) ? fields : with(fields, ENCODING, value -> encoding);
+        encoding.equals(usual) ? fields : with(fields, ENCODING, value -> encoding);
     byte[] encoded = TransferEncoding.encode(content, encoding);
     if (part.parent() == null) {
       boolean mime = HeaderField.first(changed, "MIME-Version") != null;
@@ -175,6 +184,16 @@ public final class MimeEditor {
       edits.put(part.start(), new Edit(part.start(), part.end(), out.toByteArray()));
     }
     return this;
+  }
+
+  private static void check(HeaderField field) {
+    if (!field.isOne()) {
+      throw new IllegalArgumentException(
+          "the header field "
+              + Printable.of(field.name() + ": " + field.value(), 100)
+              + " needs a name of visible ASCII characters without a colon, and white space after"
+              + " each line feed of its value");
+    }
   }
 
   private void check(MimePart part) {

@@ -14,7 +14,6 @@ import org.apache.james.mime4j.stream.ParserCursor;
 import org.apache.james.mime4j.stream.RawBody;
 import org.apache.james.mime4j.stream.RawFieldParser;
 import org.apache.james.mime4j.util.ByteArrayBuffer;
-import temse.protocol.Text;
 
 /**
  * The value of a header field such as Content-Type: a word and parameters, whose continuations and
@@ -35,7 +34,7 @@ record StructuredField(String value, Map<String, String> parameters) {
     if (text == null) {
       return NONE;
     }
-    byte[] bytes = Text.encodeBytes(text);
+    byte[] bytes = CharsetText.encodeUtf8(text);
     RawBody body =
         RawFieldParser.DEFAULT.parseRawBody(
             new ByteArrayBuffer(bytes, true), new ParserCursor(0, bytes.length));
