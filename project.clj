@@ -1,19 +1,31 @@
 (require '[clojure.edn :as edn]
+         '[clojure.java.io :as io]
          '[clojure.string :as str]
          '[leiningen.core.project :as lein])
 
-(def version (str/trim (slurp "resources/temse/VERSION")))
+;; Beside this file, which in the checkouts of another project is not the current directory.
+(def root (.getParentFile (io/file *file*)))
 
-(def deps (edn/read-string (slurp "deps.edn")))
+(def version (str/trim (slurp (io/file root "resources/temse/VERSION"))))
+
+(def deps (edn/read-string (slurp (io/file root "deps.edn"))))
 
 (defn dependency-vectors [coordinates]
   (vec (for [[artifact {:mvn/keys [version]}] coordinates]
          [artifact version])))
 
 (defproject temse version
-  :description "A milter (mail filter) library for Clojure and Java."
-  :license {:name "Apache-2.0"
-            :url "https://www.apache.org/licenses/LICENSE-2.0"}
+  :description ~(get-in deps [:temse/pom :description])
+  :license ~(get-in deps [:temse/pom :license])
+  ;; The POM names all but Maven Central, and others would have to ask there, too.
+  :repositories ~(with-meta (filterv (comp #{"central"} first) lein/default-repositories) {:replace true})
+  ;; The jar is a library: without this, Leiningen makes it start Clojure's REPL.
+  :main nil
+  :manifest {"Automatic-Module-Name" "temse"}
+  :jar-exclusions [#"[.]java$"]
+  :pom-location "target/"
+  ;; Each `lein jar` cleans first. What bin/temse runs from, and the tests keep, is also below target.
+  :clean-targets ["target/classes" "target/classes.stamp"]
   :dependencies ~(dependency-vectors (:deps deps))
   :source-paths ["src/clojure"]
   :java-source-paths ["src/java"]

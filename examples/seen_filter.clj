@@ -1,5 +1,5 @@
 (ns seen-filter
-  "Hears of every event, counts the header fields and the bytes of the body, and adds
+  "Receives every event, counts the header fields and the bytes of the body, and adds
   `X-Seen: HEADERS BYTES`, two decimal numbers. The benchmark measures it.
 
     bin/temse run examples/seen_filter.clj --listen inet:20025@127.0.0.1"
@@ -11,7 +11,7 @@
 (set! *warn-on-reflection* true)
 
 (defn on-header
-  "Counts the field, unless it is one of ours from an earlier hop."
+  "Counts the field, unless this filter added it at an earlier hop."
   [{:keys [name]} context]
   (if (.equalsIgnoreCase "X-Seen" name)
     context

@@ -11,7 +11,7 @@
 (set! *warn-on-reflection* true)
 
 (defn on-header
-  "Counts the field, unless it is one of ours from an earlier hop."
+  "Counts the field, unless this filter added it at an earlier hop."
   [{:keys [name]} context]
   (if (.equalsIgnoreCase "X-Seen" name)
     context

@@ -313,7 +313,7 @@
              (not (capable? context :leading-space)) (string/replace-first #"^ " ""))]))
 
 (defn- add-field
-  "Returns the action that adds a field of ours so that it looks the same in all variants."
+  "Returns the action that adds a field of this filter so that it looks the same in all variants."
   [context [field value]]
   (act/add-header field (cond->> value (capable? context :leading-space) (str " "))))
 

@@ -5,6 +5,7 @@
    [clojure.string :as string])
   (:import
    (java.io IOException PrintWriter)
+   (java.nio.file Files LinkOption Path)
    (temse.protocol Printable)))
 
 (set! *warn-on-reflection* true)
@@ -93,20 +94,29 @@ deferred or discarded, or something differs; 2 after an error.")
   "Throws where arguments could not be read."
   [args]
   (when-let [argument (some #(when (string/includes? % "\uFFFD") %) args)]
-    (throw (ex-info (str "an argument has bytes that are no text in the locale's encoding, "
-                         (System/getProperty "sun.jnu.encoding") ": " argument
-                         "; set LC_ALL to a locale of its encoding, such as C.UTF-8")
+    (throw (ex-info (str "the argument " argument " cannot be read: "
+                         ((requiring-resolve 'temse.impl.command.arguments/undecodable) argument))
                     {::exit 2}))))
 
 (def ^:private serving
   "Commands that go on where nobody reads what they print."
   #{"run" "proxy"})
 
+(defn- to-a-reader?
+  "Returns true if stdout is a pipe or socket: what cannot be written to it, nobody wants to read."
+  []
+  (try
+    (let [mode (Files/getAttribute (Path/of "/dev/fd/1" (make-array String 0)) "unix:mode" (make-array LinkOption 0))]
+      (contains? #{0x1000 0xC000} (bit-and 0xF000 (long mode))))
+    (catch Exception _
+      false)))
+
 (defn- check-output
-  "Throws if what a command printed could not be written, unless it serves mail."
+  "Throws if what a command printed could not be written, unless it serves mail, or whoever was reading
+  it has stopped, as `head` does."
   [[title]]
   (flush)
-  (when (and (.checkError System/out) (not (serving title)))
+  (when (and (.checkError System/out) (not (serving title)) (not (to-a-reader?)))
     (throw (ex-info "the output could not be written, or not all of it" {::exit 2}))))
 
 (defn -main

@@ -52,7 +52,7 @@
   [x]
   (or (nil? x) (string? x) (bytes? x) (and (sequential? x) (every? body? x))))
 
-(def ^:no-doc message-table
+(def ^:private message-table
   "What the keys of a message map must be."
   (assoc envelope-table
          :headers ["a sequence of [name value]"
@@ -65,6 +65,36 @@
   (assoc envelope-table :message ["a mail: a string, bytes, a File, a Path, a URL or an InputStream"
                                   any?]))
 
+(defn- check-texts
+  "Throws :bad-options for a text of the envelope that cannot be sent in an SMTP command, and for a
+  header field or body that cannot be sent at all."
+  [what {:keys [sender options recipients recipient-options headers body]}]
+  (let [each (fn [path kind texts]
+               (doall (map-indexed #(keys/check-text what (conj path %1) kind %2) texts)))]
+    (when sender
+      (keys/check-text what :sender :line sender))
+    (each [:options] :line options)
+    (each [:recipients] :line recipients)
+    (doall (map-indexed #(each [:recipient-options %1] :line %2) recipient-options))
+    (doall (map-indexed (fn [i [field-name & values]]
+                          (keys/check-text what [:headers i 0] :field-name field-name)
+                          (run! #(keys/check-text what [:headers i 1] :text %) values))
+                        headers))
+    (cond
+      (string? body) (keys/check-text what :body :text body)
+      (sequential? body) (each [:body] :text (map #(if (string? %) % "") body)))))
+
+(defn- check-given
+  [what given table]
+  (keys/check what given table)
+  (check-texts what given))
+
+(defn ^:no-doc check-message
+  "Throws :bad-options that names the key of a message map that is unknown or wrong; `what` says what the
+  map is, such as \"a message\"."
+  [what given]
+  (check-given what given message-table))
+
 ;; ---- sources
 
 (defn- source?
@@ -75,7 +105,8 @@
 (defn- source-bytes
   ^bytes [source]
   (cond
-    (string? source) (Text/encodeBytes source)
+    (string? source) (do (keys/check-text nil 'mail :text source)
+                         (Text/encodeBytes source))
     (bytes? source) source
     (instance? Path source) (Files/readAllBytes source)
     (source? source) (with-open [in (io/input-stream source)]
@@ -193,11 +224,12 @@
     given
 
     (and (map? given) (contains? given :message))
-    (parsed (source-bytes (:message given)) (keys/check "a mail with a :message" given whole-message-table))
+    (do (check-given "a mail with a :message" given whole-message-table)
+        (parsed (source-bytes (:message given)) given))
 
     (map? given)
     (let [{:keys [sender options recipients headers body]} (merge default-message given)]
-      (keys/check "a mail" given message-table)
+      (check-message "a mail" given)
       (-> (Mail. sender (vec options) (vec recipients) (mapv field headers) (byte-array 0))
           (.withBody (if (sequential? body) (mapv body-bytes body) [(body-bytes body)]))
           (with-recipient-options given)))
@@ -233,7 +265,8 @@
   ([source]
    (read-eml source {}))
   ([source envelope]
-   (.toMap (parsed (source-bytes source) (keys/check "an envelope" envelope envelope-table)))))
+   (check-given "an envelope" envelope envelope-table)
+   (.toMap (parsed (source-bytes source) envelope))))
 
 (defn message-text
   "Returns the header and body of what `message` takes as text with CR LF line ends; the envelope is
@@ -334,7 +367,7 @@
   those of `read-eml`, and so is the envelope, given for all of them.
 
   A message begins at a line \"From \" at the very beginning or after an empty line. The dialects
-  differ in how such a line inside of a message is kept; beside the envelope may be
+  differ in how they keep a line of this kind inside a message; beside the envelope may be
 
     :dialect   ; :mboxrd, one \">\" is taken from lines such as \">From \" and \">>From \";
                ; :mboxo, from \">From \" only; :mboxcl, so too, and the message ends where its
@@ -348,7 +381,8 @@
   ([source]
    (read-mbox source {}))
   ([source options]
-   (let [{:keys [dialect]} (keys/check "an envelope" options mailbox-table)
+   (check-given "an envelope" options mailbox-table)
+   (let [{:keys [dialect]} options
          envelope (dissoc options :dialect)
          text (octets (Mail/plainLines (source-bytes source)))
          start (long (first-line text 0))]

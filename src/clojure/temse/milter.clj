@@ -2,14 +2,14 @@
   "Milters: start and stop servers, write handlers, answer events, read macros.
 
   The building blocks are
-  * an event map: what the MTA told us,
-  * a context map: what we know about this SMTP client,
-  * an action map: what we want the MTA to do (see temse.action),
+  * an event map: what the MTA reports,
+  * a context map: what is known about this SMTP client,
+  * an action map: what the MTA is asked to do (see temse.action),
 
   and the following functions and macros:
   * `start-milter` -- given options, serves MTAs,
   * `stop-milter`, `reload-milter`, `running-milters`, `join-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` --
-    what one does with a server,
+    manage a server,
   * `factory` -- given the same options, a handler factory for the Java API,
   * `respond` -- given a context and actions, the context that carries them,
   * `response` -- the actions that a context carries,
@@ -92,7 +92,7 @@
   context)
 
 (defn progress!
-  "Tells the MTA that work goes on, so that it keeps waiting, and returns context (smfi_progress).
+  "Notifies the MTA that work goes on, so that it keeps waiting, and returns the context (smfi_progress).
 
   Does nothing at events where progress may not be sent: see the option :progress-events."
   [context]

@@ -1,5 +1,5 @@
 (ns temse.mta
-  "What an MTA makes of a filter's answers: what the SMTP client hears, and the mail that goes on.
+  "What an MTA makes of a filter's answers: the replies that the SMTP client receives, and the mail that goes on.
   Pure functions; the rules are those of Postfix 3.7 and Sendmail 8.17.
 
     (outcome {:mta :sendmail
@@ -63,7 +63,7 @@
   [message actions {:keys [mta leading-space? refused made]
                     :or {mta :postfix}
                     :as options}]
-  (keys/check "a message" message mail/message-table)
+  (mail/check-message "a message" message)
   (keys/check "the options of delivered" options delivery-table)
   (check-actions actions)
   (let [{:keys [edited in-sending-order]} (rules/of mta)]
@@ -85,7 +85,7 @@
   ([message actions]
    (apply-actions message actions {}))
   ([message actions {:keys [mta leading-space? refused] :or {mta :postfix} :as options}]
-   (keys/check "a message" message mail/message-table)
+   (mail/check-message "a message" message)
    (keys/check "the options of apply-actions" options application-table)
    (check-actions actions)
    (let [{:keys [edited]} (rules/of mta)]
@@ -115,7 +115,7 @@
 (defn- check
   [{:keys [message agreement session] :as given}]
   (keys/check "what outcome is given" given table)
-  (keys/check "a message" (or message {}) mail/message-table)
+  (mail/check-message "a message" (or message {}))
   (keys/check "the :session of outcome" (or session {}) session-table)
   (events/check-offer (or agreement {})))
 
@@ -161,13 +161,13 @@
   (assoc state :at at :fate (if (<= 500 smtp-code) :refused :deferred)))
 
 (defn- after-reply
-  "Returns the state after the SMTP client has heard a reply that concerns the whole mail."
+  "Returns the state after the SMTP client has received a reply that concerns the whole mail."
   [state stage at {:keys [smtp-code] :as reply}]
   (cond-> (assoc-in state [:smtp stage] reply)
     (<= 400 smtp-code) (settled at reply)))
 
 (defn- answer
-  "Returns what the client hears after an event at which the filter gave one of the replies, or none,
+  "Returns what the client receives after an event at which the filter gave one of the replies, or none,
   and the state, which remembers that the mail is discarded or the filter is out."
   [{:keys [mta session broken?] :as state} at address replies]
   (let [{:keys [approval refusal broken]} (rules/of mta)
@@ -198,7 +198,7 @@
       (and greeting (not later)) (settled :connect greeting))))
 
 (defn- hello
-  "A refusal of the greeting is heard by the MAIL command, unless it closes the connection."
+  "A refusal of the greeting answers the MAIL command, unless it closes the connection."
   [{:keys [mta session conversation] :as state}]
   (let [{:keys [approval refusal]} (rules/of mta)
         reply (last (replies conversation :hello))
@@ -313,9 +313,9 @@
     (nil? remarks) (update :response (partial map edit/as-read))))
 
 (defn outcome
-  "Returns what becomes of a mail of which the filter has said so much:
+  "Returns the outcome for a mail, given what the filter has answered so far:
 
-    :smtp      ; what the SMTP client hears: {:greeting :hello :mail :recipients :data :message},
+    :smtp      ; what the SMTP client receives: {:greeting :hello :mail :recipients :data :message},
                ; each a reply {:smtp-code 550 :enhanced-code \"5.7.1\" :text \"…\"}, :recipients a
                ; vector of them; what the client does not come to is missing
     :fate      ; :delivered, :held (quarantined), :refused, :deferred, :discarded, or :no-recipients

@@ -1,6 +1,6 @@
 (ns temse.proxy
-  "Stands between an MTA and a milter, whoever wrote it: passes bytes on unchanged and at once, and
-  tells what was said.
+  "Sits between an MTA and any milter: passes bytes on unchanged and at once, and reports
+  the exchanges.
 
     (with-open [proxy (start-proxy {:listen \"inet:20025@127.0.0.1\"
                                     :milter \"unix:/run/opendkim.sock\"
@@ -104,7 +104,10 @@
   {:action :progress} and is nil where none came; what cannot be decoded is an event or action named
   :undecodable, with its :code, :data and :problem; :remarks say what Postfix and Sendmail make of an
   answer that is not as the protocol wants it; an answer to nothing answers {:event :unasked};
-  {:event :disconnect :reason :quit} comes last, with :connection-lost where the MTA said no quit.
+  {:event :disconnect :reason :quit} comes last, with :connection-lost where the MTA said no quit, and
+  with :cut where not all was decoded: what passes faster than it is decoded (64 MB wait), what is no
+  packet, and what waits for replies beyond 64 MB of all connections together, of the one that holds the
+  most. It is passed on all the same, and logged.
 
   Throws :bad-options, which says what would be right, and :bind-failed."
   ^java.io.Closeable [given]
@@ -117,11 +120,13 @@
         on-exchange (apply juxt (map #(log-text/guarded name %) (or (seq hearers) [identity])))
         {:keys [tell say stop]} (decoder/teller name)
         {:keys [passage unreachable stop-passages]} (passage/passages name milter)
+        holdings (decoder/holdings)
         ids (AtomicLong.)
         converse (fn [^Link link]
                    (let [id (.incrementAndGet ids)]
                      (passage id link (decoder/ear {:title (str name " " id " " (.peer link))
                                                     :tell tell
+                                                    :holdings holdings
                                                     :on-exchange #(on-exchange (assoc % :id id, :peer (.peer link)))}))))
         sockets (try
                   (SocketServer/start [listen]

@@ -9,8 +9,8 @@
   A recording is a map of
     :temse/recording  ; 1, the version of its form
     :recorded         ; when the MTA connected
-    :queue-ids        ; of its messages, as far as the MTA told, a vector
-    :mta              ; its name and version, the macro v, if it told
+    :queue-ids        ; of its messages, as far as the MTA sent them, a vector
+    :mta              ; its name and version, the macro v, if it was sent
     :peer             ; the MTA's end of the socket
     :ended            ; by what: :quit, :connection-lost, :stopping, :error, or :cut where no more
                       ; of it was kept
@@ -74,7 +74,7 @@
     (close-recorder this)))
 
 (defn- redacted
-  "Returns a redacted recording. What is thrown tells nothing that is in it."
+  "Returns a redacted recording. What is thrown reveals nothing of its content."
   [recording redact]
   (try
     (redaction/redacted recording redact)
@@ -95,7 +95,7 @@
       (catch Throwable e
         (swap! counts #(-> % (update :failed inc) (assoc :failing? true)))
         (when-not failing?
-          (log/error e "a conversation could not be recorded; it is not told again until it works:"
+          (log/error e "a conversation could not be recorded; this is not reported again until it works:"
                      (ex-message e)))))))
 
 (defn- finish
@@ -275,7 +275,7 @@
                         ; them, and again those that wait to be written (default: 16777216); beyond
                         ; it the oldest one in progress is cut, and one that would exceed it alone
     :max-body           ; bytes of a body in the recording; larger ones get a file (default: 8192)
-    :redact             ; true takes out all that tells about people and their mail (default: false);
+    :redact             ; true removes everything that identifies people or their mail (default: false);
                         ; a map does, too, except for what its keys say:
       :keep             ; a set of what stays:
                         ;   :addresses  mail addresses, which otherwise become hashes

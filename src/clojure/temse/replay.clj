@@ -20,11 +20,13 @@
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.recording.conversation :as conversation]
+   [temse.impl.recording.exchange :as exchange]
    [temse.impl.regression :as regression]
    [temse.milter :as milter]
    [temse.record :as record]
    [temse.report :as report])
   (:import
+   (clojure.lang ExceptionInfo)
    (java.io Closeable File IOException)
    (java.net SocketException)
    (java.util.function Predicate)
@@ -70,7 +72,7 @@
         problem (assoc :problem problem)))))
 
 (defn- content?
-  "Returns true for an event, or the stage of macros, whose refusal the SMTP client hears at the end of
+  "Returns true for an event, or the stage of macros, whose refusal the SMTP client receives at the end of
   the message."
   [{:keys [event stage]}]
   (contains? #{:header :end-of-headers :body :end-of-message} (or stage event)))
@@ -213,6 +215,15 @@
    :exact? keys/truth
    :timeout (conj keys/milliseconds 30000)})
 
+(defn- check-given
+  "Returns a recording. Throws an IllegalArgumentException that names what is wrong in it."
+  [number {:keys [conversation file] :as recording}]
+  (try
+    (doall (map-indexed exchange/check conversation))
+    recording
+    (catch ExceptionInfo e
+      (throw (IllegalArgumentException. (str (or file (str "recording " number)) ": " (ex-message e)) e)))))
+
 (defn- all-recordings
   [given]
   (let [recordings (cond
@@ -223,7 +234,7 @@
       (throw (IllegalArgumentException.
                (str "recordings are maps with a :conversation, or the path of some, not "
                     (keys/shown given)))))
-    recordings))
+    (doall (map-indexed check-given recordings))))
 
 (defn- play-all
   [^String address recordings options]
@@ -258,7 +269,9 @@
   today's filter has refused or accepted. Packets that could not be decoded are not played either. Of a
   redacted recording what was taken out is not compared.
 
-  Throws an IOException where the filter cannot be reached.
+  Throws an IOException where the filter cannot be reached, and ex-info or an IllegalArgumentException
+  that names the file or number, exchange, key and value of a recording that is damaged: nothing is
+  played then.
 
     (replay \"recordings\" {:handlers handlers} {:ignore [\"Date\"]})"
   ([recordings filter]

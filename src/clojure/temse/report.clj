@@ -148,7 +148,7 @@
           (difference/runs before after)))
 
 (defn verdict-text
-  "Returns what became of the message in one line."
+  "Returns the verdict on the message in one line."
   [{:keys [verdict at reply problem]}]
   (str (case verdict
          :accept "accepted"

@@ -6,6 +6,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.cli :as cli]
+   [temse.impl.command.arguments :as arguments]
    [temse.impl.filter-file :as filter-file]
    [temse.support :as support]
    [temse.test :as mt])
@@ -406,14 +407,90 @@
   (is (= 0 (with-address (fn [_process address]
                            (is (= {:accept 300} (play address 300))))))))
 
+(defn- start-clojure-in-shell
+  "Starts a script of sh with a call of clojure.main as its arguments."
+  ^Process [script & args]
+  (.start (ProcessBuilder. ^java.util.List
+                           (into ["sh" "-c" script "sh"
+                                  (str (System/getProperty "java.home") "/bin/java")
+                                  "-cp" (System/getProperty "java.class.path") "clojure.main"]
+                                 args))))
+
+(defn- start-in-shell
+  "Starts a script of sh with the command line of temse as its arguments."
+  ^Process [script & args]
+  (apply start-clojure-in-shell script "-m" "temse.cli" args))
+
+(defn- with-clojure-command
+  "Returns what a filter that needs the namespace cli-test-library is loaded as, and the errors, where the
+  command `clojure` is a script of sh."
+  [clojure-command]
+  (with-directory {"bin/clojure" (str "#!/bin/sh\n" clojure-command)
+                   "project/deps.edn" "{:paths [\"src\"] :deps {acme/library {:git/sha \"abc\"}}}"
+                   "project/src/placeholder" ""
+                   "library/cli_test_library.clj" "(ns cli-test-library) (def title \"from the library\")"
+                   "f.clj" "(require 'cli-test-library) {:name cli-test-library/title}"}
+    (fn [^File directory]
+      (.setExecutable (io/file directory "bin/clojure") true)
+      (let [program (pr-str `(do (require 'temse.impl.class-path 'temse.impl.filter-file)
+                                 (try
+                                   ((resolve 'temse.impl.filter-file/extend-class-path!)
+                                    ((resolve 'temse.impl.class-path/entries)
+                                     nil ~(str (io/file directory "project/deps.edn"))))
+                                   (prn ((resolve 'temse.impl.filter-file/load-filter) ~(str (io/file directory "f.clj")) nil))
+                                   (catch clojure.lang.ExceptionInfo e#
+                                     (println (ex-message e#))))
+                                 (shutdown-agents)))
+            process (start-clojure-in-shell (str "PATH='" (string/replace (str (io/file directory "bin")) "'" "'\\''")
+                                                 "':\"$PATH\" exec \"$@\"")
+                                            "-e" program)]
+        [(string/trim (slurp (.getInputStream process))) (slurp (.getErrorStream process))]))))
+
+(deftest a-deps-edn-is-looked-up-with-the-clojure-cli-where-it-is-installed
+  (testing "in the directory of the file, and its paths are those from there"
+    (let [[loaded errors] (with-clojure-command
+                            "case \"$1\" in
+                               --version) echo 'Clojure CLI version 1.12.0.1530';;
+                               -Spath) test -f deps.edn && echo src:../library;;
+                             esac")]
+      (is (= "{:name \"from the library\"}" loaded))
+      (is (string/includes? errors "temse: looking up the dependencies of "))))
+  (testing "what it says is shown where it fails"
+    (let [[loaded errors] (with-clojure-command
+                            "case \"$1\" in
+                               --version) echo 'Clojure CLI version 1.12.0.1530';;
+                               -Spath) echo 'Error building classpath. Library acme/library has invalid sha' >&2; exit 1;;
+                             esac")]
+      (is (string/ends-with? loaded "project/deps.edn: its dependencies cannot be fetched"))
+      (is (string/includes? errors "Library acme/library has invalid sha"))))
+  (testing "and a command of that name which is another program is not taken for it"
+    (let [[loaded _] (with-clojure-command "echo 'Clojure 1.11.1'")]
+      (is (string/ends-with? loaded "without the Clojure CLI, acme/library needs a :mvn/version or a :local/root")))))
+
 (deftest output-that-cannot-be-written-is-an-error
-  (let [command (into ["sh" "-c" "exec \"$@\" >/dev/full" "sh"]
-                      [(str (System/getProperty "java.home") "/bin/java") "-cp" (System/getProperty "java.class.path")
-                       "clojure.main" "-m" "temse.cli" "help"])
-        process (.start (ProcessBuilder. ^java.util.List command))
+  (let [process (start-in-shell "exec \"$@\" >/dev/full" "help")
         errors (slurp (.getErrorStream process))]
     (is (= [2 "temse: the output could not be written, or not all of it\n"]
            [(exit-code process) errors]))))
+
+(deftest a-reader-that-stops-is-no-error
+  (let [process (start-in-shell "exec \"$@\"" "help")]
+    (.close (.getInputStream process))
+    (is (= "" (slurp (.getErrorStream process))))
+    (is (= 0 (exit-code process)))))
+
+(deftest a-name-that-is-no-text-says-why-it-cannot-be-read
+  (let [problem "cannot be read: it has bytes that are no text in the locale's encoding, "
+        process (start-in-shell "exec \"$@\" \"$(printf 'm\\351')\"" "decode")]
+    (is (string/includes? (slurp (.getErrorStream process)) problem))
+    (is (= 2 (exit-code process)))
+    (with-directory {}
+      (fn [^File directory]
+        (let [shell #(.waitFor (.start (ProcessBuilder. ^"[Ljava.lang.String;" (into-array ["sh" "-c" % (str directory)]))))]
+          (is (= 0 (shell "echo > \"$0/$(printf 'm\\351')\"")))
+          (is (string/includes? (str (arguments/unreadable (first (.listFiles directory)))) problem))
+          (is (= 0 (shell "rm \"$0\"/m*"))))))
+    (is (= "there is no such file" (arguments/unreadable "/no/such")))))
 
 (deftest a-filter-whose-output-is-closed-serves-on
   (is (= 0 (with-address (fn [^Process process address]

@@ -430,11 +430,23 @@
 
        [0 0 0 7 (int \h) 65 0 98 13 10 0, 0 0 0 1 (int \a)]
        (for [mta ["Postfix" "Sendmail"]]
-         (str "the value of the field holds a CR, which " mta " delivers: a line that ends in CR LF arrives with CR CR LF"))
+         (str "the value of the field \"A\" holds a CR, which " mta " delivers: a line that ends in CR LF arrives with CR CR LF"))
 
        [0 0 0 1 (int \a), 0 0 0 1 (int \a)]
        (for [mta ["Postfix" "Sendmail"]]
          (str "the milter has sent a reply too many; " mta " takes it for the answer to what it says next"))))
+
+(deftest a-reply-that-is-missing-is-remarked-upon-where-the-capture-shows-the-end-of-the-connection
+  (let [open (segments (take 7 said))
+        reset {:from milter-port, :to 40000, :sequence 0, :flags 4}
+        remarks (fn [segments]
+                  (map #(second (string/split % #"  !  "))
+                       (filter #(string/includes? % "  !  ")
+                               (string/split-lines (:output (decoded (pcap 1 (frames ethernet ip4 segments))))))))]
+    (is (= [] (remarks open)))
+    (is (= ["the milter sent no reply at :end-of-message; Postfix defers by 451 4.7.1 and does without the milter from then on"
+            "the milter sent no reply at :end-of-message; Sendmail defers by 451 4.3.2 and does without the milter from then on"]
+           (remarks (concat open [reset]))))))
 
 ;; Bounds
 
@@ -460,14 +472,14 @@
     (follow (segment 0 (byte-array 0) :syn? true))
     (dotimes [i 1200]
       (follow (segment (+ 100 (* 60000 i)) payload)))
-    (is (= [[1 [:mta] true]] @ends))))
+    (is (= [[1 [:mta] :dropped]] @ends))))
 
 (deftest many-connections-do-not-fill-the-memory
   (let [ends (volatile! [])
         follow (tcp/follower nil (fn [& _] 0) (fn [& ended] (vswap! ends conj ended)))]
     (dotimes [port 1010]
       (follow (segment 0 (byte-array 1) :from ["10.0.0.1" port])))
-    (is (= (map #(vector % [] true) (range 1 11)) @ends))
+    (is (= (map #(vector % [] :dropped) (range 1 11)) @ends))
     (follow :end)
     (is (= 1010 (count @ends)))))
 
@@ -481,7 +493,7 @@
     (follow (merge (segment 1 (byte-array 1) :fin? true) back))
     (is (= [] @ends))
     (follow (segment 1 (byte-array 1)))
-    (is (= [[1 [] false]] @ends))
+    (is (= [[1 [] :closed]] @ends))
     (follow (segment 7 (byte-array 1)))
     (follow :end)
     (is (= 1 (count @ends)))))

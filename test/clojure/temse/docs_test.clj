@@ -212,10 +212,21 @@
 
 ;; What goes into the files of others
 
-(deftest coordinates-of-the-readme-are-right
-  (let [[deps lein] (map (comp edn/read-string :text) (blocks "edn" "README.org"))]
-    (is (contains? (:deps deps) 'temse/temse))
-    (is (= ['temse (str/trim (slurp (io/resource "temse/VERSION")))] lein))))
+(deftest coordinates-are-right
+  (let [version (str/trim (slurp (io/resource "temse/VERSION")))
+        [deps lein] (map (comp edn/read-string :text) (blocks "edn" "README.org"))
+        texts #(map :text (blocks %1 %2))]
+    (is (= {:deps {'temse/temse {:mvn/version version}}} deps))
+    (is (= ['temse version] lein))
+    (doseq [xml (concat (texts "xml" "README.org") (texts "xml" "doc/java.org"))]
+      (is (= ["temse" "temse" version]
+             (rest (re-find #"<groupId>(.*?)</groupId>\s*<artifactId>(.*?)</artifactId>\s*<version>(.*?)</version>" xml)))))
+    (is (= ["temse" "temse" version]
+           (rest (re-find #"implementation\(\"(.*?):(.*?):(.*?)\"\)" (first (texts "groovy" "README.org"))))))
+    (testing "and a Maven project of the tests excludes what Java does not need"
+      (let [exclusions #(first (re-seq #"(?s)<exclusions>.*</exclusions>" (str/replace % #"\s+" "")))]
+        (is (= (exclusions (slurp (io/resource "consumer/pom.xml")))
+               (exclusions (first (texts "xml" "doc/java.org")))))))))
 
 (defn- parameters
   "Returns the parameters of Postfix that the README names, all values of each."

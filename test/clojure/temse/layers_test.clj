@@ -12,24 +12,29 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.keys temse.impl.text temse.impl.difference temse.impl.failure}
+  '[#{temse.impl.text}
+    #{temse.impl.keys temse.impl.difference temse.impl.failure}
     #{temse.address temse.impl.line}
     #{temse.action temse.report
       temse.impl.brief temse.impl.options temse.impl.poller
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
       temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
       temse.impl.command.load temse.impl.command.signals
-      temse.impl.mta.edit temse.impl.proxy.tap temse.impl.recording.file temse.impl.recording.weight}
+      temse.impl.mta.edit temse.impl.proxy.tap temse.impl.recording.weight}
+    #{temse.impl.events}
+    #{temse.impl.recording.exchange}
+    #{temse.impl.recording.file}
     #{temse.mail temse.test.expect
-      temse.impl.class-path temse.impl.events temse.impl.filter-file temse.impl.log temse.impl.pending
+      temse.impl.class-path temse.impl.filter-file temse.impl.log temse.impl.pending
       temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
       temse.impl.recording.conversation temse.impl.recording.redaction temse.impl.recording.store}
     #{temse.async temse.record temse.test.generators
       temse.impl.negotiation temse.impl.regression temse.impl.return-value
       temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
-    #{temse.mta temse.proxy temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
+    #{temse.mta temse.proxy temse.impl.direct-call temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
     #{temse.milter temse.impl.command.proxy}
-    #{temse.filter temse.replay temse.impl.command.run}
+    #{temse.filter temse.replay temse.impl.session temse.impl.command.run}
+    #{temse.impl.played-events}
     #{temse.test temse.impl.command.replay}
     #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
     #{temse.cli}])
@@ -37,7 +42,8 @@
 (def engine-room
   "The namespaces that may meet the Java server."
   '#{temse.milter temse.test temse.test.check
-     temse.impl.handler temse.impl.log temse.impl.options temse.impl.return-value})
+     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.options
+     temse.impl.return-value temse.impl.session})
 
 (def production
   "What users require to write and serve filters."

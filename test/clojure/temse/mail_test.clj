@@ -8,6 +8,7 @@
    [clojure.test.check.properties :as prop]
    [temse.filter :refer [message-filter]]
    [temse.mail :as mail]
+   [temse.mta :as mta]
    [temse.support :refer [thrown]]
    [temse.test :as mt])
   (:import
@@ -336,3 +337,56 @@
   (is (= [] (mail/read-mbox "") (mail/read-mbox "\n")))
   (is (thrown-with-msg? IllegalArgumentException #"a mailbox must begin with a line such as"
         (mail/read-mbox text))))
+
+(deftest a-text-that-cannot-be-sent-is-refused-by-the-name-of-its-key
+  (let [message (fn [f] (:message (thrown (f))))
+        cases {{:sender "<a\u0000@example.org>"}
+               ":sender must be one line without NUL, CR and LF, not \"<a\\u0000@example.org>\", which holds U+0000"
+
+               {:sender "<a@example.org>\r\nDATA"}
+               ":sender must be one line without NUL, CR and LF, not \"<a@example.org>\\r\\nDATA\", which holds U+000D"
+
+               {:recipients ["<b@example.com>" "<\ud800@example.com>"]}
+               "[:recipients 1] must be one line without NUL, CR and LF, not \"<\\ud800@example.com>\", which holds the lone surrogate U+D800"
+
+               {:options ["SIZE=1" "RET=\n"]}
+               "[:options 1] must be one line"
+
+               {:recipient-options [[] ["NOTIFY=NEVER" "\u0000"]]}
+               "[:recipient-options 1 1] must be one line"
+
+               {:headers [["Subject" "hi"] ["X-\u0000" "hi"]]}
+               "[:headers 1 0] must be the name of a header field, without spaces, colons and control characters, not \"X-\\u0000\""
+
+               {:headers [["Subject" "\udfff"]]}
+               "[:headers 0 1] must be a text that can be encoded"
+
+               {:headers [["" "hi"]]}
+               "[:headers 0 0] must be the name of a header field"
+
+               {:body "\ud800"}
+               ":body must be a text that can be encoded"
+
+               {:body [(byte-array 1) "\ud800"]}
+               "[:body 1] must be a text that can be encoded"}]
+    (doseq [[given expected] cases
+            [taker take] {"message" mail/message
+                          "run-message" #(mt/run-message {:handlers {:mail (fn [_ context] context)}} %)
+                          "apply-actions" #(mta/apply-actions % [])
+                          "outcome" #(mta/outcome {:message %, :conversation []})
+                          "write-mbox" #(mail/write-mbox (ByteArrayOutputStream.) [%])}]
+      (is (string/includes? (str (message #(take given))) expected) taker))
+    (is (= "in an envelope, :sender must be one line without NUL, CR and LF, not \"<\\u0000>\", which holds U+0000"
+           (message #(mail/read-eml "Subject: hi\n\n" {:sender "<\u0000>"}))))
+    (is (string/includes? (message #(mail/message "Subject: \ud800\n\n")) "mail must be a text that can be encoded"))
+    (testing "What stands for a byte can be sent, and whole pairs can"
+      (is (= "<\udce4\ud83d\ude00@example.org>" (:sender (mail/message {:sender "<\udce4\ud83d\ude00@example.org>"})))))))
+
+(deftest a-text-of-the-client-that-cannot-be-sent-is-refused-by-the-name-of-its-key
+  (let [message (fn [options] (:message (thrown (mt/run-message {:handlers {:mail (fn [_ context] context)}} {} options))))]
+    (are [options expected] (string/starts-with? (str (message options)) expected)
+      {:hello "a\r\nb"} ":hello must be one line without NUL, CR and LF, not \"a\\r\\nb\", which holds U+000D"
+      {:client {:host-name "\u0000"}} "[:client :host-name] must be one line"
+      {:client {:address "\ud800"}} "[:client :address] must be one line"
+      {:macros {"i" "\u0000"}} "[:macros \"i\"] must be a text without NUL, not \"\\u0000\""
+      {:macros {:mail {"i" "\u0000"}}} "[:macros :mail \"i\"] must be a text without NUL")))

@@ -243,7 +243,7 @@
     (let [{:keys [tell stop]} (decoder/teller "proxy")
           go-on (CountDownLatch. 1)
           _ (tell #(.await go-on) 0)
-          {:keys [hear end]} (decoder/ear {:title "proxy 1", :tell tell, :on-exchange (fn [_])})
+          {:keys [hear end]} (decoder/ear {:title "proxy 1", :tell tell, :holdings (decoder/holdings), :on-exchange (fn [_])})
           piece (byte-array 1000000)]
       (testing "small pieces count, too"
         (is (< (count (take-while true? (repeatedly 1000000 #(tell (fn []) 1)))) 400000)))

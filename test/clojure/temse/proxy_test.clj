@@ -6,6 +6,7 @@
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.differential.peers :as peers]
+   [temse.impl.proxy.decoder :as decoder]
    [temse.milter :as milter]
    [temse.proxy :as proxy]
    [temse.record :as record]
@@ -218,6 +219,59 @@
               (is (= {:event :unasked} event))
               (is (= [:surplus-reply :surplus-reply] (map :remark remarks))))))))))
 
+(deftest a-reply-that-is-missing-when-the-connection-ends-is-remarked-upon
+  (let [exchanges (LinkedBlockingQueue.)
+        next-one #(.poll exchanges 10 TimeUnit/SECONDS)]
+    (with-open [milter (ServerSocket. 0)]
+      (with-proxy [proxy (str (.getLocalPort milter)) {:on-exchange #(.put exchanges %)}]
+        (with-open [socket (support/dial (port proxy))]
+          (support/write-packet socket \M 60 62 0)
+          (with-open [accepted (.accept milter)]
+            (.readNBytes (.getInputStream accepted) 8))
+          (is (= -1 (.read (.getInputStream socket)))))
+        (let [{:keys [event response remarks]} (next-one)]
+          (is (= [:mail nil] [(:event event) response]))
+          (is (= [[:no-reply :mail "the milter sent no reply at :mail; Postfix defers by 451 4.7.1 and does without the milter from then on"]
+                  [:no-reply :mail "the milter sent no reply at :mail; Sendmail defers by 451 4.3.2 and does without the milter from then on"]]
+                 (map (juxt :remark :event :text) remarks))))))))
+
+(deftest what-waits-for-replies-on-all-connections-together-is-bounded
+  (support/with-logs logs
+    (with-redefs [decoder/most-held 1000000]
+      (let [told (atom [])
+            holdings (decoder/holdings)
+            new-ear (fn [title]
+                      (decoder/ear {:title title
+                                    :tell (fn [task _] (task) true)
+                                    :holdings holdings
+                                    :on-exchange (fn [{:keys [event response]}]
+                                                   (swap! told conj [title (:event event) response (:reason event)]))}))
+            body (concat [0 0 0xEA 0x61 (int \B)] (repeat 60000 65))
+            [a b] (map new-ear ["a" "b"])
+            hear (fn [{:keys [hear]} n] (dotimes [_ n] (hear :mta (byte-array (map unchecked-byte body)))))]
+        (hear a 10)
+        (hear b 6)
+        (is (= [] @told))
+        (testing "by cutting the one that holds the most"
+          (hear b 1)
+          (is (= {["a" :body nil nil] 10} (frequencies @told)))
+          (is (= ["a passes on, but is not decoded any more: together with others it holds too many bytes without replies"]
+                 (support/messages logs :warn))))
+        (testing "of which no more is decoded"
+          (reset! told [])
+          (hear a 1)
+          ((:end a))
+          (is (= [["a" :disconnect [] :cut]] @told)))
+        (testing "while the others go on, and room is there again"
+          (reset! told [])
+          ((:hear b) :milter (byte-array [0 0 0 1 (int \c)]))
+          (is (= [["b" :body [{:action :continue}] nil]] @told))
+          (hear b 9)
+          (is (= 1 (count @told)))
+          ((:end b))
+          (is (= ["b" :disconnect [] :connection-lost] (peek @told)))
+          (is (= 0 (aget ^longs (:total holdings) 0))))))))
+
 (deftest an-on-exchange-that-throws-is-logged-and-disturbs-nothing
   (support/with-logs logs
     (milter/with-milter [server (assoc adding :port 0)]
@@ -316,6 +370,32 @@
           (.destroy process)
           (is (= 0 (.waitFor process)))
           (is (= [] (replay/replay recordings server))))))))
+
+(deftest a-command-that-cannot-write-its-recordings-passes-mail-on-and-ends-with-an-error
+  (milter/with-milter [server (assoc adding :port 0)]
+    (let [recordings (directory)
+          program `(do (require 'temse.impl.command.proxy 'temse.impl.recording.file)
+                       (with-redefs-fn {(resolve 'temse.impl.recording.file/write)
+                                        (fn [& _#] (throw (java.io.IOException. "No space left on device")))}
+                         (fn []
+                           (try
+                             ((resolve 'temse.impl.command.proxy/run)
+                              ["--listen" "inet:0@127.0.0.1" "--milter" ~(milter/milter-address server)
+                               "--record" ~recordings])
+                             (catch clojure.lang.ExceptionInfo e#
+                               (println (:temse.cli/exit (ex-data e#)) (ex-message e#)))))))
+          process (support/process ["-e" (pr-str program)])]
+      (with-open [output (io/reader (.getInputStream process))]
+        (let [next-line #(.readLine ^java.io.BufferedReader output)
+              [_ address] (re-find #"proxy listens on (\S+) for the milter at" (next-line))]
+          (is (= :accept (:verdict (mt/run-message address {}))))
+          (let [served (doall (take-while #(not (string/includes? % "connection closed")) (repeatedly next-line)))
+                _ (.destroy (.toHandle process))
+                lines (into (vec served) (take-while some?) (repeatedly next-line))]
+            (is (some #(re-find #"SEVERE a conversation could not be recorded.*No space left on device" %) lines))
+            (is (some #{(str "2 " recordings ": 1 conversation is missing, which could not be written; the log says why")}
+                      lines)))
+          (is (empty? (.list (File. ^String recordings)))))))))
 
 (deftest a-command-whose-output-nobody-reads-passes-mail-on
   (milter/with-milter [server (assoc adding :port 0)]

@@ -221,7 +221,7 @@
     [] ""
     ["4F2A1B"] "-4F2A1B"
     ["4F2A1B" "4F2A1B" "3Xy"] "-4F2A1B\\+3Xy"
-    ["../../x/é.edn\u0000"] "-______x___edn_"
+    ["../../x/é.edn\u0001"] "-______x___edn_"
     ["1" "2" "3" "4"] "-1\\+2\\+3"
     [(apply str (repeat 500 "9"))] "-9{40}"))
 
@@ -245,7 +245,8 @@
                                  (re-find problem (:message (support/thrown (record/read-recordings directory)))))
         "{:a 1}" #"000001.edn: it holds no recording"
         "{:temse/recording 2}" #"it is of version 2, this library reads version 1"
-        "{:a" #"000001.edn: EOF"
+        "{:a" #"000001.edn: it is cut in line 1, its end is missing$"
+        "{:a\n 1 #nope 5}" #"000001.edn: line 2: No reader function for tag nope"
         "" #"000001.edn"
         "{:temse/recording 1 :conversation [{:event {:data #temse/file \"../../etc/passwd\"}}]}"
         #"a body must be in a file beside its recording"))))
@@ -260,7 +261,39 @@
         "nil" "its :conversation must be a vector of exchanges"
         "[{:event {:event :abort} :response nil} 5]" "exchange 2 is damaged: it must be a map with an :event and its :response"
         "[{:event {:event \"mail\"}}]" "exchange 1 is damaged: it must be a map"
-        "[{:event {:event :abort} :response [5]}]" "exchange 1 is damaged: it must be a map"
+        "[{:event {:event :abort} :response [5]}]" "exchange 1 is damaged: in an exchange, :response must be a vector of actions, or nil, not [5]"
+        "[{:event {:event :abort}} {:event {:event :mail :sender 5}}]"
+        "exchange 2 is damaged: in the event :mail, :sender must be a string, not 5"
+        "[{:event {:event :mial :sender \"<>\"}}]"
+        "exchange 1 is damaged: :event: there is no event :mial; did you mean :mail?"
+        "[{:event {:event :mail :sedner \"<>\"}}]"
+        "exchange 1 is damaged: there is no key :sedner in the event :mail; did you mean :sender?"
+        "[{:event {:event :mail}}]"
+        "exchange 1 is damaged: in the event :mail, :sender is missing"
+        "[{:event {:event :connect :host-name \"a\" :family :inet :port -1 :address \"192.0.2.1\"}}]"
+        "exchange 1 is damaged: in the event :connect, :port must be a number from 0 to 65535, not -1"
+        "[{:event {:event :header :name \"A\" :value \"b\" :index 0}}]"
+        "exchange 1 is damaged: in the event :header, :index must be a number from 1 to 2147483647, not 0"
+        "[{:event {:event :define-macro :stage :mail :definitions {\"i\" 5}}}]"
+        "exchange 1 is damaged: in the event :define-macro, :definitions must be a map of strings, not {\"i\" 5}"
+        "[{:event {:event :body :data 5}}]"
+        "exchange 1 is damaged: in the event :body, :data must be bytes, not 5"
+        "[{:event {:event :options :version -6}}]"
+        "exchange 1 is damaged: in the event :options, :version must be a number from 0 to 4294967295, not -6"
+        "[{:event {:event :options} :response [{:event :options :version \"6\"}]}]"
+        "exchange 1 is damaged: in an offer, :version must be a number, not \"6\""
+        "[{:event {:event :abort} :nanos -1}]"
+        "exchange 1 is damaged: in an exchange, :nanos must be nanoseconds, 0 or more, not -1"
+        "[{:event {:event :abort} :repsonse []}]"
+        "exchange 1 is damaged: there is no key :repsonse in an exchange; did you mean :response?"
+        "[{:event {:event :end-of-message} :response [{:action :acept}]}]"
+        "exchange 1 is damaged: there is no action :acept; did you mean :accept?"
+        "[{:event {:event :end-of-message} :response [{:action :add-header :name \"A\" :value \"b\" :position -1}]}]"
+        "exchange 1 is damaged: in the action :add-header, :position must be a number from 0 to 4294967295, not -1"
+        "[{:event {:event :end-of-message} :response [{:action :change-header :name \"A\" :vlaue \"b\"}]}]"
+        "exchange 1 is damaged: :change-header of \"A\": it has no key :vlaue"
+        "[{:event {:event :end-of-message} :response [{:action :reply-code :smtp-code \"550\"}]}]"
+        "exchange 1 is damaged: in the action :reply-code, :smtp-code must be a number from 0 to 999, not \"550\""
         "[{:event {:event :define-macro :stage :nope}}]" "exchange 1 is damaged: there is no stage :nope"
         "[{:event {:event :define-macro :command 5}}]" "exchange 1 is damaged: the :command of macros must be a letter, not 5"
         "[{:event {:event :body :data {:text 5}}}]" "exchange 1 is damaged: the :text of a body must be a string, not 5"
@@ -269,6 +302,28 @@
         "[{:event {:event :body :data #temse/file \"a\\u0000b\"}}]" "a body must be in a file beside its recording"
         "[{:event {:event :body :data #temse/file \"gone.body\"}}]" "there is no file"
         (apply str (repeat 20000 "[")) "it is nested too deeply"))))
+
+(deftest a-recording-that-is-cut-says-where-and-how-to-use-what-is-whole
+  (with-directory directory
+    (with-open [recorder (record/recorder {:directory directory})]
+      (mt/run-message (record/record watching recorder) {}))
+    (let [[^File file] (filter #(.isFile ^File %) (file-seq (io/file directory)))
+          whole (slurp file)
+          exchanges (count (:conversation (record/read-recording file)))
+          lines (string/split-lines whole)
+          cut-in (fn [n]
+                   (spit file (str (string/join "\n" (take (dec (long n)) lines)) "\n"
+                                   (subs (nth lines (dec (long n))) 0 10)))
+                   (:message (support/thrown (record/read-recording file))))
+          head (- (count lines) exchanges)]
+      (is (< 10 exchanges))
+      (is (= (str file ": it is cut in line " (+ head 5) ", its end is missing; its first 4 exchanges are whole:"
+                  " to use them, write ]} in place of all that follows line " (+ head 4))
+             (cut-in (+ head 5))))
+      (is (= (str file ": it is cut in line 2, its end is missing") (cut-in 2)))
+      (testing "and so they can be used"
+        (spit file (str (string/join "\n" (take (+ head 4) lines)) "]}"))
+        (is (= 4 (count (:conversation (record/read-recording file)))))))))
 
 ;; Use
 

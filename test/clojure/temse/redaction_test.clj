@@ -312,6 +312,29 @@
       "=?utf-8?B?YW5u*?=")
     (is (re-matches #"=\?utf-8\?Q\?J=C3=B6rg\?= <\w{10}@.*" (second (field {:keep #{:names}} "From" "=?utf-8?Q?J=C3=B6rg?= <x@y.z>"))))
     (is (= "\"[7 characters]\" <ann@example.org>" (second (field {:keep #{:addresses}} "From" "Ann Lee <ann@example.org>")))))
+  (testing "nor what stands beside an address that is kept"
+    (let [keeping #(redacted {:keep #{:addresses}} %)
+          macro (fn [k text] (get-in (keeping {:event :define-macro, :stage :mail, :command \M, :definitions {k text}})
+                                     [:definitions k]))]
+      (are [sender kept] (= kept (:sender (keeping {:event :mail, :sender sender})))
+        "<ann@example.org (Ann Lee)>" "<ann@example.org>"
+        "Ann Lee <ann@example.org>" "ann@example.org"
+        "(Ann Lee) ann@example.org" "ann@example.org"
+        "<\"ann lee\"@example.org>" "<\"ann lee\"@example.org>"
+        "<@a.example:ann@example.org>" "<@a.example:ann@example.org>"
+        "<>" "<>"
+        "" "")
+      (is (re-matches #"<\w{10}>" (:sender (keeping {:event :mail, :sender "<Ann Lee, at home>"}))))
+      (is (= ["ORCPT=rfc822;ann+2Bx@example.org"]
+             (:options (keeping {:event :recipient, :address "<b@example.com>"
+                                 :options ["ORCPT=rfc822;ann+2Bx@example.org+20+28Ann+29"]}))))
+      (are [k text kept] (= kept (macro k text))
+        "mail_addr" "ann@example.org (Ann)" "ann@example.org"
+        "mail_host" "example.org." "example.org."
+        "rcpt_host" "[mx.example.com]:25" "[mx.example.com]:25")
+      (is (re-matches #"\w{10}\.example" (macro "mail_host" "Ann Lee's host (home)")))
+      (is (= "Ann Lee <ann@example.org>"
+             (:sender (redacted {:keep #{:addresses :names}} {:event :mail, :sender "Ann Lee <ann@example.org>"}))))))
   (testing "passwords go with the users"
     (let [command {:event :unknown, :command "AUTH PLAIN AGJvYgBzZWNyZXQ="}]
       (is (= "AUTH [22 characters]" (:command (redacted {:keep #{:texts}} command)) (:command (redacted {:keep #{:users}} command))))

@@ -4,6 +4,7 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
+   [temse.impl.command.console :as console]
    [temse.impl.command.replay :as command]
    [temse.milter :as milter]
    [temse.record :as record]
@@ -80,10 +81,20 @@
           (run! #(mt/run-message session %) mails))
         (is (= [] (replay/replay (record/recordings recorder) filter)))))))
 
-(deftest a-recorded-offer-that-is-none-is-told
-  (let [damaged (assoc-in (first @recordings) [:conversation 0 :event :version] "6")]
-    (is (= ["in an offer, :version must be a number, not \"6\""]
-           (map :problem (replay/replay damaged filter-options))))))
+(deftest a-recording-with-a-wrong-value-is-refused-before-anything-is-played
+  (let [heard (atom 0)
+        filter {:handlers {:mail (fn [_ _] (swap! heard inc) nil)}}
+        [recording] @recordings
+        problem (fn [path value]
+                  (:message (support/thrown (replay/replay [recording (assoc-in recording path value)] filter))))]
+    (are [path value expected] (string/starts-with? (str (problem path value)) expected)
+      [:conversation 0 :event :version] "6"
+      "recording 1: exchange 1 is damaged: in the event :options, :version must be a number, not \"6\""
+      [:conversation 2 :event] {:event :nonsense}
+      "recording 1: exchange 3 is damaged: :event: there is no event :nonsense. The events are :abort :body"
+      [:conversation 1 :response] [{:action :quarantine, :reason 5}]
+      "recording 1: exchange 2 is damaged: in the action :quarantine, :reason must be a string, not 5")
+    (is (= 0 @heard))))
 
 (deftest every-mta-connection-is-played-with-its-macros
   (let [needs-macro {:handlers {:mail (fn [_ context]
@@ -310,11 +321,26 @@
   (let [code (volatile! nil)
         output (support/printed
                  (vreset! code (try
-                                 (command/run args)
+                                 (with-redefs [console/log-briefly! (fn [_])]
+                                   (command/run args))
                                  (catch ExceptionInfo e
                                    (println (ex-message e))
                                    (:temse.cli/exit (ex-data e))))))]
     [@code output]))
+
+(deftest the-command-logs-problems-of-the-filter-in-one-line-each
+  (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))
+        file (File/createTempFile "filter_" ".clj")]
+    (spit file "{:mail (fn [_ _] (throw (Exception. \"no luck\")))}")
+    (with-open [recorder (record/recorder {:directory directory})]
+      (mt/run-message (record/record {:handlers {:mail (fn [_ _] nil)}} recorder) {}))
+    (let [process (support/process ["-m" "temse.cli" "replay" directory "--filter" (str file)])
+          lines (string/split-lines (slurp (.getInputStream process)))
+          logged (take-while #(not (re-find #"differs in" %)) lines)]
+      (is (= 1 (.waitFor process)))
+      (is (some #{"1 difference in 1 of 1 recording"} lines))
+      (is (= 1 (count (filter #(re-find #"SEVERE.*the handler of :mail failed: no luck" %) lines))))
+      (is (not-any? #(re-find #"(?i)java.util.logging|clojure.tools.logging" %) logged)))))
 
 (deftest the-command-tells-differences-and-its-exit-code-whether-there-are-any
   (let [directory (str (Files/createTempDirectory "recordings" (make-array FileAttribute 0)))

@@ -15,7 +15,7 @@
    [temse.support :as support])
   (:import
    (clojure.lang ExceptionInfo)
-   (java.io ByteArrayInputStream DataInputStream File StringWriter)
+   (java.io ByteArrayInputStream DataInputStream File IOException OutputStream StringWriter)
    (java.lang ProcessHandle)
    (java.net InetAddress ServerSocket Socket)
    (java.nio.file Files)
@@ -351,6 +351,7 @@
                      (let [{:keys [code error out]} (run address "--mbox" mbox)]
                        (is (= 2 code))
                        (is (= (str address ": " mbox " 1: the milter closed the connection at :mail;"
+                                   " Postfix defers by 451 4.7.1 and does without the milter from then on;"
                                    " the log of the filter should tell why")
                               error))
                        (is (= 1 (count (re-seq #"status: accepted" out))))))
@@ -423,6 +424,34 @@
                      (for [{:keys [headers]} (mail/read-mbox several)]
                        (map (into {} headers) ["Subject" "X-Seen"])))))
             two-mails))))))
+
+(deftest a-mail-that-cannot-be-written-is-an-error-and-nothing-is-left-of-it
+  (with-directory
+    (fn [directory]
+      (let [file (io/file directory "one.eml")
+            filling-up (fn [^OutputStream out _]
+                         (fn [_]
+                           (.write out (.getBytes "Subject: A"))
+                           (.flush out)
+                           (throw (IOException. "No space left on device"))))]
+        (with-filter [address {:mail (fn [_ _] nil)}]
+          (with-redefs-fn {#'send/message-writer filling-up}
+            (fn []
+              (let [{:keys [code error]} (run address "--output-message" file)]
+                (is (= 2 code))
+                (is (= (str "--output-message: " file " could not be written: No space left on device;"
+                            " what was written of it is deleted")
+                       error))
+                (is (not (.exists file))))))
+          (testing "on a device that is full"
+            (let [{:keys [code error]} (run address "--output-message" "/dev/full")]
+              (is (= 2 code))
+              (is (string/starts-with? (str error) "--output-message: /dev/full could not be written: "))
+              (is (.exists (io/file "/dev/full")))))
+          (testing "where no file can be made"
+            (let [{:keys [code error]} (run address "--output-message" (io/file directory "none" "a.eml"))]
+              (is (= 2 code))
+              (is (string/starts-with? (str error) (str "--output-message: " directory))))))))))
 
 ;; What is told, and the exit code
 
@@ -740,17 +769,26 @@
             (read-to-end %))
        []
 
-       "the milter closed the connection at :connect; the log of the filter should tell why"
+       (str "the milter closed the connection at :connect; Postfix defers by 451 4.7.1 and does without the"
+            " milter from then on; the log of the filter should tell why")
        #(do (skip-packets % 1)
             (write % answer-to-offer)
             (skip-packets % 2))
        []
 
-       "mail: the milter closed the connection at :mail; the log of the filter should tell why"
+       (str "mail: the milter closed the connection at :mail; Sendmail defers by 451 4.3.2 and does without the"
+            " milter from then on; the log of the filter should tell why")
        #(do (skip-packets % 1)
-            (write % (concat answer-to-offer (mapcat identity (repeat 2 [0 0 0 1 (int \c)]))))
-            (skip-packets % 6))
-       []))
+            (write % answer-to-offer)
+            (answer-all % #{(int \M)}))
+       ["--mta" "sendmail"]
+
+       (str "timed out after 50 ms, waiting for a reply at :connect; Postfix defers by 451 4.7.1 and does without"
+            " the milter from then on; is the filter stuck? --timeout and --total-timeout give it more time")
+       #(do (skip-packets % 1)
+            (write % answer-to-offer)
+            (read-to-end %))
+       ["--timeout" "0.05"]))
 
 (defn- send-to
   "Returns what the command does with a server that answers the offer and then behaves so."
@@ -820,13 +858,18 @@
       #"the pieces of the new body are not sent one after the other; Postfix defers by 451 4\.3\.5"
 
       "postfix" [(packet \h "A\u0000b\r\n c\u0000") continue] #"holds a CR, which Postfix delivers"
+      "postfix" [(packet \h "X-\u001b\u0000b\u0000") continue]
+      #"the milter sent :add-header of the field \"X-\\u001b\" without having asked for :add-header; Postfix does it all the same"
+
+      "sendmail" [(packet \+ "<c@example.com>\u0000") continue]
+      #"the milter sent :add-recipient of \"<c@example.com>\" without having asked for :add-recipient; Sendmail does it all the same"
       "sendmail" [(packet \h "A\u0000b\r\n c\u0000") continue] #"holds a CR, which Sendmail delivers"
       "postfix" [continue continue] #"has sent a reply too many; Postfix takes it for the answer"
       "postfix" [(packet \y "550 4.7.1 no\u0000")] #"Postfix defers by 451 4\.3\.5"
       "sendmail" [(packet \y "550 100% sure\u0000")] #"Sendmail rejects with its own text")
     (testing "and in the conversation, and for programs"
       (let [behave (answering-at-end (packet \h "A\u0000b\r\n c\u0000") continue)]
-        (is (re-find #"(?m)^        !  the value of the field holds a CR" (:out (send-to behave "-v"))))
+        (is (re-find #"(?m)^        !  the value of the field \"A\" holds a CR" (:out (send-to behave "-v"))))
         (is (= ["not-agreed" "carriage-return"]
                (map #(get % "remark") (get (json (string/trim-newline (:out (send-to behave "--json")))) "remarks"))))))))
 

@@ -153,6 +153,13 @@
     {:bytes (byte-array [0 0 0 1 (int \R)])}
     {:bytes [255 255 255 255 65]}))
 
+(deftest a-milter-that-closes-is-remarked-upon-and-an-mta-that-does-is-not
+  (let [remarks (fn [fault]
+                  (with-logs _logs
+                    (map (juxt :remark :event) (:remarks (mt/run-message options mail {:faults [fault]})))))]
+    (is (= [[:no-reply :recipient]] (remarks {:fault :garbage, :after :mail})))
+    (is (= [] (remarks {:fault :drop-connection, :after :mail})))))
+
 (deftest a-report-without-a-verdict-is-printed
   (let [report (mt/run-message options mail {:faults [{:fault :drop-connection, :after :header}]})]
     (is (= "the connection was dropped on purpose after :header" (:problem report)))

@@ -46,6 +46,18 @@
    :message-end {:reason ["a keyword" keyword?], :at ["a keyword" keyword?]}
    :disconnect {:reason ["a keyword" keyword?]}})
 
+(defn- check-texts
+  "Throws :bad-options for a text that no packet can hold."
+  [what given]
+  (doseq [[k value] given
+          :when (not= :data k)
+          [place text] (cond
+                         (string? value) [[k value]]
+                         (map? value) (mapcat (fn [[k2 v2]] [[[k k2] k2] [[k k2] v2]]) value)
+                         (sequential? value) (map-indexed #(vector [k %1] %2) value))
+          :when (string? text)]
+    (keys/check-text what place :string text)))
+
 (defn check
   "Returns the event map.
 
@@ -55,7 +67,8 @@
   (when-not (map? given)
     (throw (keys/bad-option :event given (str "an event must be a map, not " (keys/shown given)))))
   (let [known (.-keyword ^EventType (options/event-type :event event))]
-    (keys/check (str "the event " event) given (assoc (tables known {}) :event anything)))
+    (keys/check (str "the event " event) given (assoc (tables known {}) :event anything))
+    (check-texts (str "the event " event) given))
   given)
 
 (defn check-offer

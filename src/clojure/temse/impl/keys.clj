@@ -3,11 +3,12 @@
   {key [words predicate default]}. What is misspelt or wrong is an error that says what is right."
   {:no-doc true}
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.impl.text :as text])
   (:import
    (java.time Duration)
    (java.util Collection)
-   (temse.protocol KnownKeys MilterException MilterException$Category)))
+   (temse.protocol KnownKeys MilterException MilterException$Category Printable)))
 
 (set! *warn-on-reflection* true)
 
@@ -36,7 +37,7 @@
   3155760000000)
 
 (defn duration
-  "Returns the Duration of so many milliseconds, at most a hundred years."
+  "Returns a number of milliseconds as a Duration of at most a hundred years."
   ^Duration [ms]
   (Duration/ofMillis (min (long ms) (long longest-millis))))
 
@@ -45,13 +46,14 @@
 (def ^:private longest-text 200)
 
 (defn shown
-  "Returns a value as text for an error: cut where it is long or endless."
+  "Returns a value as printable text for an error: cut where it is long or endless."
   [value]
   (try
-    (let [text (binding [*print-length* 10, *print-level* 4] (pr-str value))]
+    (let [text (binding [*print-length* 10, *print-level* 4] (pr-str value))
+          printable #(Printable/of ^String % Integer/MAX_VALUE)]
       (if (< (long longest-text) (count text))
-        (str (subs text 0 longest-text) "…")
-        text))
+        (str (printable (subs text 0 longest-text)) "…")
+        (printable text)))
     (catch Throwable _
       (str "an instance of " (.getName (class value))))))
 
@@ -114,6 +116,39 @@
       (throw (bad-option k value (str (when what (str "in " what ", "))
                                       k " must be " words ", not " (shown value))))))
   given)
+
+;; ---- texts
+
+(def ^:private texts
+  "Of each kind of text what it must be, in words, and the first character that it cannot hold. A lone
+  surrogate can be sent where it stands for a byte, see temse.protocol.Text."
+  {:line ["one line without NUL, CR and LF" #"[\x{0}\r\n\x{D800}-\x{DC7F}\x{DD00}-\x{DFFF}]"]
+   :field-name ["the name of a header field, without spaces, colons and control characters"
+                #"^$|[\x{0}-\x{20}\x{7F}:\x{D800}-\x{DC7F}\x{DD00}-\x{DFFF}]"]
+   :string ["a text without NUL" #"[\x{0}\x{D800}-\x{DC7F}\x{DD00}-\x{DFFF}]"]
+   :text ["a text that can be encoded" #"[\x{D800}-\x{DC7F}\x{DD00}-\x{DFFF}]"]})
+
+(defn unfit
+  "Returns why a string is no text of a kind, or nil. The kinds are :line, for SMTP commands, :field-name,
+  :string, for packets, and :text, for bytes."
+  [kind text]
+  (let [[words wrong] (texts kind)]
+    (when-let [^String found (re-find wrong text)]
+      (str "must be " words ", not " (shown text)
+           (when (seq found)
+             (let [c (.codePointAt found 0)]
+               (str ", which holds "
+                    (when (<= 0xD800 c 0xDFFF) "the lone surrogate ")
+                    (text/formatted "U+%04X" c))))))))
+
+(defn check-text
+  "Throws :bad-options that names the place, a key or a path of keys, of a string that is no text of the
+  kind, see `unfit`. `what` says where the place is, such as \"a mail\"."
+  [what place kind text]
+  (when-let [problem (unfit kind text)]
+    (throw (bad-option (if (vector? place) (first place) place)
+                       text
+                       (str (when what (str "in " what ", ")) (shown place) " " problem)))))
 
 (defn check-result
   "Returns what a function has returned and another takes. Throws an IllegalArgumentException if it

@@ -71,7 +71,7 @@
                                       (str " " mail))))
          more))
 
-(defn- told?
+(defn- logged?
   "Returns true if the error that a connection ended with has been logged already."
   [error]
   (not (or (instance? IOException error)
@@ -89,8 +89,8 @@
 ;; ---- functions of users
 
 (defn- unreported
-  "Returns a function that returns how often it was called unheard before, or nil where it is unheard
-  itself: it is heard once in ten seconds."
+  "Returns a function that lets one call in ten seconds pass: it returns how many calls were suppressed
+  before, or nil where this one is."
   []
   (let [state (atom [nil 0])]
     (fn []
@@ -142,7 +142,7 @@
       (verdict [_ connection event reply ended]
         (log/log logger :debug nil (mail-line server connection (verdict-text event reply ended))))
       (closed [_ connection error]
-        (if (told? error)
+        (if (logged? error)
           (log/log logger :debug nil (line server connection " closed"))
           (log/log logger :info nil (line server connection " closed: " (problem-text error)))))
       (violated [_ connection error]

@@ -1,5 +1,5 @@
 (ns temse.impl.pending
-  "Values that will come: what they are, and how to hear of them without holding a thread.
+  "Values that will come: what counts as one, and how to be notified without holding a thread.
 
   Stages and channels call back. A Future or promise of the JDK or of Clojure cannot be asked to, so
   one thread looks after all of them (temse.impl.poller). One of another class may do anything when

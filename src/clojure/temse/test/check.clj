@@ -1,5 +1,5 @@
 (ns temse.test.check
-  "Finds bugs of a filter by hundreds of generated conversations.
+  "Looks for bugs in a filter with hundreds of generated conversations.
 
     (deftest the-filter-is-right
       (let [result (check-filter handlers)]
@@ -90,14 +90,14 @@
     (BriefMap/of (merge (finding trial exchanges kind event explanation) failure))))
 
 (defn- reporting
-  "Returns a listener that tells of the failures of handlers."
+  "Returns a listener that records the failures of handlers."
   ^ServerListener [failed]
   (reify ServerListener
     (failed [_ _connection type _event error]
       (failed (.-keyword ^EventType type) error))))
 
 (defn- telling
-  "Returns the connection, which tells of what is sent too late."
+  "Returns the connection, which records what is sent too late."
   ^Connection [^Connection connection too-late]
   (reify Connection
     (id [_] (.id connection))

@@ -5,6 +5,7 @@
   (:require
    [clojure.string :as string]
    [temse.impl.keys :as keys]
+   [temse.impl.session :as session]
    [temse.mta :as mta]
    [temse.report :as report]
    [temse.test :as test])
@@ -72,7 +73,7 @@
   ([filter mail]
    (compare-mtas filter mail {}))
   ([filter mail options]
-   (keys/check "the options of compare-mtas" options (dissoc test/message-options :mta))
+   (keys/check "the options of compare-mtas" options (dissoc session/message-options :mta))
    (let [outcomes (into {} (map (juxt identity #(played filter mail options %))) mtas)
          deliveries? (every? :message (vals outcomes))
          {:keys [postfix sendmail]} (update-vals outcomes #(comparable % deliveries?))]

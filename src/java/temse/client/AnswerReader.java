@@ -3,7 +3,9 @@ package temse.client;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
+import java.io.EOFException;
 import java.io.IOException;
+import java.net.SocketTimeoutException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -16,6 +18,7 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.MilterException.Category;
 import temse.protocol.Packet;
+import temse.protocol.Printable;
 import temse.protocol.Text;
 
 /**
@@ -25,6 +28,7 @@ import temse.protocol.Text;
  */
 final class AnswerReader {
   private static final Keyword REMARK = Keyword.intern("remark");
+  private static final int LONGEST_NAME = 100;
 
   /**
    * What answers an event.
@@ -85,10 +89,7 @@ final class AnswerReader {
     boolean bodyBegun = false;
     boolean bodyEnded = false;
     while (true) {
-      Packet packet = limits.read(wire, event);
-      if (packet == null) {
-        throw new IOException("the milter closed the connection at " + event.keyword);
-      }
+      Packet packet = nextPacket(event);
       if (packet.code() == ActionType.REPLY_CODE.code) {
         return replyCode(event, actions, packet);
       }
@@ -123,7 +124,7 @@ final class AnswerReader {
             "the pieces of the new body are not sent one after the other");
       }
       bodyBegun |= body;
-      String problem = problem(event, type);
+      String problem = problem(event, type, action);
       if (problem != null) {
         return bogus(event, actions, action, Category.REPLY_NOT_ALLOWED, problem);
       }
@@ -133,13 +134,70 @@ final class AnswerReader {
             actions,
             action,
             Category.ACTION_NOT_NEGOTIATED,
-            "the milter sent " + type.keyword + " without having asked for " + type.flag.keyword);
+            "the milter sent " + named(action) + " without having asked for " + type.flag.keyword);
       }
       checkValue(event, action);
       if (limits.keeps(packet)) {
         actions.add(action);
       }
     }
+  }
+
+  private Packet nextPacket(EventType event) throws IOException {
+    Packet packet;
+    try {
+      packet = limits.read(wire, event);
+    } catch (IOException e) {
+      throw unanswered(event, e);
+    }
+    if (packet == null) {
+      throw unanswered(event, new EOFException("the milter closed the connection"));
+    }
+    return packet;
+  }
+
+  /**
+   * Remarks that an event gets no answer, and returns an exception that says so. An MTA that has
+   * ended the connection itself is not remarked upon.
+   */
+  IOException unanswered(EventType event, IOException cause) {
+    if (cause instanceof FaultyWire.DroppedException) {
+      return cause;
+    }
+    String text =
+        cause.getMessage()
+            + " at "
+            + event.keyword
+            + "; "
+            + withoutMilter(options.style().unavailable);
+    remark("no-reply", event, null, text);
+    IOException problem =
+        cause instanceof SocketTimeoutException
+            ? new SocketTimeoutException(text)
+            : new IOException(text);
+    problem.initCause(cause);
+    return problem;
+  }
+
+  private String withoutMilter(IPersistentMap reply) {
+    return options.style().title
+        + " defers by "
+        + reply.valAt(Keys.SMTP_CODE)
+        + " "
+        + reply.valAt(Keys.ENHANCED_CODE)
+        + " and does without the milter from then on";
+  }
+
+  /** Returns what an action is and which field or address it concerns, in words. */
+  private static String named(IPersistentMap action) {
+    String type = ActionCodec.type(action).keyword.toString();
+    if (action.valAt(Keys.NAME) instanceof String name) {
+      return type + " of the field " + Printable.quoted(name, LONGEST_NAME);
+    }
+    if (action.valAt(Keys.ADDRESS) instanceof String address) {
+      return type + " of " + Printable.quoted(address, LONGEST_NAME);
+    }
+    return type;
   }
 
   /** Returns the packet of a plain reply without what follows its code, which Sendmail ignores. */
@@ -152,10 +210,10 @@ final class AnswerReader {
   }
 
   /** Returns why no answer to the event may hold an action of the type, or null. */
-  private String problem(EventType event, ActionType type) {
+  private String problem(EventType event, ActionType type, IPersistentMap action) {
     boolean early = event != EventType.END_OF_MESSAGE;
     boolean tolerated = postfix && (type == ActionType.PROGRESS || type == ActionType.QUARANTINE);
-    return early && !tolerated ? "the milter sent " + type.keyword + " at " + event.keyword : null;
+    return early && !tolerated ? "the milter sent " + named(action) + " at " + event.keyword : null;
   }
 
   /** Returns true if the MTA does what the action says, whether or not that was agreed. */
@@ -173,7 +231,9 @@ final class AnswerReader {
           "not-agreed",
           event,
           action,
-          "the milter has not asked for "
+          "the milter sent "
+              + named(action)
+              + " without having asked for "
               + flag.keyword
               + "; "
               + options.style().title
@@ -188,7 +248,9 @@ final class AnswerReader {
           "carriage-return",
           event,
           action,
-          "the value of the field holds a CR, which "
+          "the value of the field "
+              + Printable.quoted((String) action.valAt(Keys.NAME), LONGEST_NAME)
+              + " holds a CR, which "
               + options.style().title
               + " delivers: a line that ends in CR LF arrives with CR CR LF");
     }
@@ -303,15 +365,7 @@ final class AnswerReader {
       Category category,
       String problem,
       IPersistentMap reply) {
-    String text =
-        problem
-            + "; "
-            + options.style().title
-            + " defers by "
-            + reply.valAt(Keys.SMTP_CODE)
-            + " "
-            + reply.valAt(Keys.ENHANCED_CODE)
-            + " and does without the milter from then on";
+    String text = problem + "; " + withoutMilter(reply);
     remark(remark, event, action, text);
     boolean passes = !postfix && event.compareTo(EventType.DATA) <= 0;
     actions.add(passes ? Actions.proceed() : reply);

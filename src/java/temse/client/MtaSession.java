@@ -166,16 +166,16 @@ public final class MtaSession implements AutoCloseable {
       bytes.writeBytes(packet.toBytes());
     }
     if (bytes.size() > 0) {
-      write(bytes.toByteArray());
+      write(type, bytes.toByteArray());
     }
   }
 
-  private void write(byte[] bytes) throws IOException {
+  private void write(EventType type, byte[] bytes) throws IOException {
     try {
       wire.write(bytes);
     } catch (IOException e) {
       drop();
-      throw e;
+      throw owesReply(type) ? reader.unanswered(type, e) : e;
     }
   }
 
@@ -236,8 +236,9 @@ public final class MtaSession implements AutoCloseable {
    * the report has {@code :remarks}, a vector of {@code {:remark :event :action :text}}, and the
    * response holds what the MTA makes of the answer. The {@code :remark} is {@code :mixed-body},
    * {@code :carriage-return}, {@code :early-quarantine}, {@code :not-agreed}, {@code
-   * :malformed-reply}, {@code :surplus-reply} or {@code :bogus-answer}; after some of them the MTA
-   * defers the mail and does without the milter: the connection is closed then.
+   * :malformed-reply}, {@code :surplus-reply}, {@code :bogus-answer} or {@code :no-reply}; after
+   * some of them the MTA defers the mail and does without the milter: the connection is closed
+   * then.
    *
    * <p>Where the options ask for faults, a connection that dies is no exception: {@code :verdict}
    * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} tells how.

@@ -21,6 +21,7 @@ public final class Overheard {
    * once.
    *
    * @param event what was answered, or null for what was not asked for
+   * @param answer the packets that came, without a reply where none has come
    * @param agreed the mask of the actions that the milter has asked for
    */
   public static List<IPersistentMap> remarks(EventType event, List<Packet> answer, int agreed) {
@@ -60,8 +61,12 @@ public final class Overheard {
     public void write(byte[] bytes) {}
 
     @Override
-    public Packet read(Duration timeout) {
-      return packets.poll();
+    public Packet read(Duration timeout) throws IOException {
+      Packet packet = packets.poll();
+      if (packet == null) {
+        throw new IOException("the milter sent no reply");
+      }
+      return packet;
     }
 
     @Override

@@ -107,6 +107,16 @@ public final class ActionCodec {
   }
 
   /**
+   * Checks that there is an action of this name, that the map has no key of another, and that none
+   * is missing. Values are not looked at.
+   *
+   * @throws MilterException BAD_ACTION, with what would be right
+   */
+  public static void checkKeys(IPersistentMap action) {
+    ActionKeys.check(action);
+  }
+
+  /**
    * Encodes an action as one packet, or several for a replaced body. The sink gets whole packets
    * only, and none if the action cannot be sent.
    *

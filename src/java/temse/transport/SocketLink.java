@@ -2,11 +2,11 @@ package temse.transport;
 
 import java.io.IOException;
 import java.net.InetAddress;
+import java.net.SocketOption;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.SocketChannel;
 import java.util.Objects;
-import jdk.net.ExtendedSocketOptions;
 import temse.transport.Conversation.End;
 import temse.transport.Conversation.Wish;
 
@@ -20,7 +20,7 @@ final class SocketLink extends Timers.Timed implements Link {
   private final SocketChannel channel;
   private final String peer;
   private final InetAddress counted;
-  private final boolean quickAck;
+  private final SocketOption<Boolean> quickAck;
   private final Sender sender;
   private volatile Conversation conversation;
 
@@ -53,7 +53,7 @@ final class SocketLink extends Timers.Timed implements Link {
     this.absence = new Absence(this, server.spares());
     this.userCode = new UserCode(loop, server.suspicion());
     Sockets.configure(channel);
-    this.quickAck = channel.supportedOptions().contains(ExtendedSocketOptions.TCP_QUICKACK);
+    this.quickAck = Sockets.quickAck(channel);
     this.key = loop.sockets().register(channel, SelectionKey.OP_READ, this);
   }
 
@@ -152,8 +152,8 @@ final class SocketLink extends Timers.Timed implements Link {
       keepRest(bytes);
       if (wish == Wish.CLOSE && errand == Errand.PEER_CLOSED) {
         fail(End.PEER_CLOSED, null);
-      } else if (quickAck && wish == Wish.READ && !wrote && acknowledgesAtOnce(errand)) {
-        channel.setOption(ExtendedSocketOptions.TCP_QUICKACK, true);
+      } else if (quickAck != null && wish == Wish.READ && !wrote && acknowledgesAtOnce(errand)) {
+        channel.setOption(quickAck, true);
       }
     } catch (IOException problem) {
       fail(Sender.endBy(problem), problem);

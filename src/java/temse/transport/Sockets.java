@@ -42,6 +42,20 @@ final class Sockets {
     }
   }
 
+  /**
+   * Returns the option TCP_QUICKACK, or null where there is none. It is looked up by its name: its
+   * class is in the module jdk.net, which a program may lack.
+   */
+  @SuppressWarnings("unchecked")
+  static SocketOption<Boolean> quickAck(SocketChannel channel) {
+    for (SocketOption<?> option : channel.supportedOptions()) {
+      if (option.name().equals("TCP_QUICKACK")) {
+        return (SocketOption<Boolean>) option;
+      }
+    }
+    return null;
+  }
+
   SelectionKey register(SelectableChannel channel, int operation, Object owner) throws IOException {
     return channel.register(selector, operation, owner);
   }

@@ -2,7 +2,7 @@
   "Capture files, pcap and pcapng, as frames: one at a time, however long the file is.
 
   A frame is {:link :nanos :data :offset}: its link type, its time, its bytes as a buffer, and where it
-  begins in the file. Damage is told to a function of an offset and a text."
+  begins in the file. Damage is reported to a function of an offset and a text."
   {:no-doc true}
   (:require
    [temse.impl.capture.input :as input])
@@ -99,7 +99,7 @@
   (if (or (nil? order) (< (alength head) 12))
     (if (< (alength head) 12)
       "the file ends within this block"
-      "the byte order of this section cannot be told; what follows cannot be read")
+      "the byte order of this section is unknown; what follows cannot be read")
     (let [buffer (.order (ByteBuffer/wrap head) order)
           type (unsigned (.getInt buffer))
           size (unsigned (.getInt buffer))]

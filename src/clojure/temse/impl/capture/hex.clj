@@ -120,7 +120,7 @@
   "Returns the n bytes for which a line * stands: the last row again and again."
   ^bytes [^bytes row n]
   (when-not (and row (<= 0 (long n) (long longest-repeat)))
-    (throw (problem "the bytes for which the line * stands cannot be told")))
+    (throw (problem "the bytes for which the line * stands are unknown")))
   (let [bytes (byte-array n)]
     (dotimes [i n]
       (aset bytes i (aget row (rem i (alength row)))))

@@ -138,8 +138,8 @@
 
 ;; ---- connections
 ;;
-;; A connection is {:id :milter :directions :kept :weight}: the directions by their senders, about how
-;; many bytes who hears of them keeps, and with these how many there are in all; or {:over? true}.
+;; A connection is {:id :milter :directions :kept :weight}: the directions by their senders, the bytes
+;; kept by the receiver of what they carry, estimated, and the total of both; or {:over? true}.
 
 (def ^:private most-connections
   "Connections that are followed at the same time."
@@ -192,41 +192,42 @@
 
   Calls on-bytes of an id, the MTA's [address port], :mta or :milter, bytes that are in order, and
   their last segment; it returns about how many bytes it keeps of the connection. Calls on-end of an id, the
-  sides of which a part is missing, and true if the connection went on, yet would have taken too much."
+  sides of which a part is missing, and how it ended: :closed, :open where the capture ends before, or
+  :dropped where it would have taken too much."
   [port on-bytes on-end]
   (let [^LinkedHashMap known (LinkedHashMap. 16 0.75 true)
         ids (volatile! 0)
         total (volatile! 0)
-        end (fn [{:keys [id directions weight over?] :as connection} dropped?]
+        end (fn [{:keys [id directions weight over?] :as connection} how]
               (when-not over?
                 (vswap! total - weight)
                 (on-end id
                         (for [[from direction] directions
                               :when (incomplete? direction)]
                           (side connection from))
-                        dropped?)))
+                        how)))
         drop-one (fn [pair]
-                   (end (.remove known pair) true))
+                   (end (.remove known pair) :dropped))
         eldest #(key (first known))
         heaviest #(key (apply max-key (comp :weight val) known))]
     (fn [{:keys [from to rst?] :as segment}]
       (if (= :end segment)
         (doseq [connection (sort-by :id (remove :over? (vals known)))]
-          (end connection false))
+          (end connection :open))
         (let [pair #{from to}
               before (.get known pair)
               new? (begins? before segment)
               milter (if new? (milter-end segment port) (:milter before))]
           (when milter
             (when (and new? before)
-              (end before false))
+              (end before :closed))
             (let [connection (if new?
                                {:id (vswap! ids inc), :pair pair, :milter milter, :directions {}, :kept 0, :weight 0}
                                before)
                   {:keys [weight] :as now} (with-segment connection segment on-bytes)]
               (vswap! total + (- (long weight) (long (:weight connection))))
               (if (or rst? (complete? now))
-                (do (end now false)
+                (do (end now :closed)
                     (.put known pair {:over? true, :weight 0}))
                 (.put known pair now)))
             (when (< (long most-connections) (.size known))

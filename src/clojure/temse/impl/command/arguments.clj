@@ -85,12 +85,25 @@
       choice
       (fail option " is one of " (string/join ", " (sort (keys choices))) ", not " (keys/shown text)))))
 
+(defn undecodable
+  "Returns what is wrong with a text that comes from the system, an argument or the name of a file, and
+  has bytes that could not be decoded; nil for any other text."
+  [text]
+  (when (string/includes? text "\uFFFD")
+    (let [encoding (System/getProperty "sun.jnu.encoding")]
+      (str "it has bytes that are no text in the locale's encoding, " encoding
+           (if (= "UTF-8" encoding)
+             "; a file can be named by a link to it"
+             "; set LC_ALL to a locale of its encoding, such as C.UTF-8")))))
+
 (defn unreadable
   "Returns why a file or directory cannot be read, or nil."
   [path]
   (let [file (io/file path)]
     (cond
-      (not (.exists file)) "there is no such file"
+      (not (.exists file)) (if-let [problem (undecodable (str path))]
+                             (str "a file of this name cannot be read: " problem)
+                             "there is no such file")
       (not (.canRead file)) "this user may not read it")))
 
 (defn check-readable

@@ -227,11 +227,11 @@
   (Logger/getLogger "temse"))
 
 (defn log-briefly!
-  "Gives java.util.logging one line per record on stderr, connections and verdicts of milters
-  included, unless the user has configured it."
-  []
+  "Gives java.util.logging one line per record on stderr, those of milters from a level on, unless the
+  user has configured it. FINE includes connections and verdicts."
+  [^Level level]
   (when-not (or (System/getProperty "java.util.logging.config.file")
                 (System/getProperty "java.util.logging.config.class"))
     (.reset (LogManager/getLogManager))
-    (.setLevel milters Level/FINE)
+    (.setLevel milters level)
     (.addHandler (Logger/getLogger "") (handler))))

@@ -62,7 +62,7 @@
            (<= n (long most-said)) (apply arguments/print-problem file ": " text)
            (= n (inc (long most-said))) (arguments/print-problem "no more of that is printed")))))))
 
-;; ---- hex dumps and bytes: the sides are told from the packets
+;; ---- hex dumps and bytes: the packets show which side is which
 
 (defn- offer?
   [^Packet packet]
@@ -136,7 +136,7 @@
       (hex/read-dump stream on-bytes #(say %1 ": " %2)))
     (on-bytes :end)
     (on-packet :end)
-    (tap :end)
+    (tap :cut)
     (on-end 1)))
 
 ;; ---- capture files
@@ -167,13 +167,13 @@
                  (if-let [tap (.get taps id)]
                    (tap side bytes nanos)
                    0))
-     :on-end (fn [id incomplete dropped?]
+     :on-end (fn [id incomplete how]
                (when-let [tap (.remove taps id)]
-                 (tap :end)
+                 (tap (if (and (= :closed how) (empty? incomplete)) :end :cut))
                  (on-end id)
                  (doseq [side incomplete]
                    (say "connection " id ": a part of what the " (name side) " sent is missing from the capture"))
-                 (when dropped?
+                 (when (= :dropped how)
                    (say "connection " id ": the rest is not shown, since too many or too large connections are open"))))}))
 
 (defn- decode-capture

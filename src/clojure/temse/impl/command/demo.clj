@@ -68,4 +68,4 @@
       (println)
       (mt/print-report (mt/run-message server mail)))
     (println)
-    (println "The filter is src/clojure/temse/demo.clj; README.org tells how to write your own.")))
+    (println "The filter is src/clojure/temse/impl/command/demo.clj; README.org shows how to write your own.")))

@@ -13,6 +13,7 @@
   (:import
    (java.io Closeable)
    (java.util.concurrent CountDownLatch)
+   (java.util.logging Level)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
@@ -30,7 +31,7 @@
                     arguments/text]
                    ["-v, --verbose" "also macros and the flags of the negotiation"]]
                   redact/options)
-   :exit "0 after a signal, 2 if it cannot be started."})
+   :exit "0 after a signal, 2 if it cannot be started or not all conversations could be recorded."})
 
 (defn- lines
   "Returns the lines of an exchange. That a connection is closed was said by nobody."
@@ -58,19 +59,26 @@
       (arguments/fail (ex-message e)))))
 
 (defn- serve
-  "Runs a proxy until the process is told to end."
+  "Runs a proxy until the process receives a signal to end."
   [{:keys [milter] :as options}]
-  (let [told (CountDownLatch. 1)]
+  (let [ended (CountDownLatch. 1)]
     (with-open [proxy (started options)]
-      (signals/on-end #(.countDown told))
+      (signals/on-end #(.countDown ended))
       (console/print-lines! [(str "proxy listens on " (proxy/proxy-address proxy)
                                   " for the milter at " milter)])
-      (.await told))))
+      (.await ended))))
 
 (defn- serve-recording
+  "Fails at the end if a conversation is missing from the recordings."
   [options directory redact]
-  (with-open [recorder (record/recorder {:directory directory, :redact redact})]
-    (serve (assoc options :recorder recorder))))
+  (let [^Closeable recorder (record/recorder {:directory directory, :redact redact})]
+    (with-open [recorder recorder]
+      (serve (assoc options :recorder recorder)))
+    (let [{:keys [failed dropped]} (record/recorder-status recorder)
+          lost (+ (long failed) (long dropped))]
+      (when (pos? lost)
+        (arguments/fail directory ": " lost (if (= 1 lost) " conversation is" " conversations are")
+                        " missing, which could not be written; the log says why")))))
 
 (defn- serve-parsed
   [{:keys [listen milter record verbose words] :as parsed}]
@@ -82,11 +90,13 @@
         redact (redact/of-parsed command parsed)]
     (when (and redact (not record))
       (arguments/misused command "--redact goes with --record"))
-    (console/log-briefly!)
-    (if record
-      (serve-recording options record redact)
-      (serve options))
-    (console/flush!)))
+    (console/log-briefly! Level/FINE)
+    (try
+      (if record
+        (serve-recording options record redact)
+        (serve options))
+      (finally
+        (console/flush!)))))
 
 (defn run
   "Runs the command and returns its exit code."

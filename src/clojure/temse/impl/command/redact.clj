@@ -16,7 +16,7 @@
 (def options
   "See temse.impl.command.arguments."
   ["Recordings are redacted by:"
-   ["--redact" "takes out all that tells about people and their mail"]
+   ["--redact" "removes everything that identifies people or their mail"]
    ["--keep KIND" (str "but keeps these: " (string/join ", " (sort (keys kinds))) "; may be repeated, as the next two")
     (arguments/one-of kinds) :repeated]
    ["--keep-header NAME" "but keeps a header field as it is" arguments/text :repeated]

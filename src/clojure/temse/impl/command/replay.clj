@@ -5,6 +5,7 @@
    [clojure.string :as string]
    [temse.impl.class-path :as class-path]
    [temse.impl.command.arguments :as arguments :refer [fail]]
+   [temse.impl.command.console :as console]
    [temse.impl.filter-file :as filter-file]
    [temse.impl.options :as options]
    [temse.record :as record]
@@ -12,6 +13,7 @@
   (:import
    (clojure.lang ExceptionInfo)
    (java.io IOException)
+   (java.util.logging Level)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
@@ -44,6 +46,7 @@
   (if to
     to
     (do
+      (console/log-briefly! Level/WARNING)
       (filter-file/extend-class-path! (class-path/entries class-path deps))
       (options/of-filter (filter-file/load-filter filter args)))))
 

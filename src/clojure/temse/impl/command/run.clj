@@ -16,6 +16,7 @@
    [temse.milter :as milter])
   (:import
    (java.util.concurrent CountDownLatch)
+   (java.util.logging Level)
    (temse.protocol Printable)))
 
 (set! *warn-on-reflection* true)
@@ -114,7 +115,7 @@
 (defn- serve
   [{:keys [class-path deps] :as parsed}]
   (check parsed)
-  (console/log-briefly!)
+  (console/log-briefly! Level/FINE)
   (filter-file/extend-class-path! (class-path/entries class-path deps))
   (let [options (server-options parsed)
         stopped (CountDownLatch. 1)

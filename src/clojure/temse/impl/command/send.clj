@@ -1,5 +1,5 @@
 (ns temse.impl.command.send
-  "The command send: plays mails to a filter, as an MTA would, and tells what became of them."
+  "The command send: plays mails to a filter, as an MTA would, and reports the verdicts."
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
@@ -234,8 +234,8 @@
     :else
     "; the log of the filter should tell why"))
 
-(defn- told
-  "Returns what f returns; what goes wrong with the filter meanwhile is told in one line."
+(defn- reporting
+  "Returns what f returns; what goes wrong with the filter meanwhile is reported in one line."
   [where connecting? f]
   (let [failed #(fail where ": " (ex-message %) (trouble % connecting?))]
     (try
@@ -248,26 +248,30 @@
 (defn- connect
   "Returns a session on which the client has introduced itself."
   ^MtaSession [{[address] :words :keys [connect-host connect-address connect-port helo] :as parsed}]
-  (let [session ^MtaSession (told address true #(mt/connect-to address (mta-options parsed)))
+  (doseq [[option value] {"--connect-host" connect-host, "--connect-address" connect-address, "--helo" helo}
+          :let [problem (some->> value (keys/unfit :line))]
+          :when problem]
+    (fail option " " problem))
+  (let [session ^MtaSession (reporting address true #(mt/connect-to address (mta-options parsed)))
         ip (or connect-address "192.0.2.1")]
-    (told address
-          false
-          #(.greet session
-                   {:event :connect
-                    :host-name (or connect-host "client.example.org")
-                    :family (if (string/includes? ip ":") :inet6 :inet)
-                    :port (or connect-port 40110)
-                    :address ip}
-                   (or helo "client.example.org")))
+    (reporting address
+      false
+      #(.greet session
+               {:event :connect
+                :host-name (or connect-host "client.example.org")
+                :family (if (string/includes? ip ":") :inet6 :inet)
+                :port (or connect-port 40110)
+                :address ip}
+               (or helo "client.example.org")))
     session))
 
 (defn- unknown-replies
   "Sends the commands that the MTA does not know, and returns [command reply] of each."
   [session {[address] :words :keys [unknown]}]
-  (told address false
-        #(vec (for [command unknown]
-                [command (or (peek (mt/send-event session {:event :unknown, :command command}))
-                             {:action :continue})]))))
+  (reporting address false
+    #(vec (for [command unknown]
+            [command (or (peek (mt/send-event session {:event :unknown, :command command}))
+                         {:action :continue})]))))
 
 (defn- begin-and-reset
   "Sends the envelope of a mail, up to a recipient or sender that is refused, and RSET."
@@ -310,7 +314,7 @@
   (println (if json (document/json value) (document/edn value))))
 
 (def ^:private first-keys
-  "What a document tells before the rest."
+  "What a document begins with."
   [:title :verdict :at :reply :modifications :recipients :nanos])
 
 (defn- message-document
@@ -414,6 +418,22 @@
     #(mail/write-mbox out [%])
     #(.write out (mail/message-bytes %))))
 
+(defn- with-output-to
+  "Calls f with an output to the file. Of a file that cannot be written to its end nothing is left."
+  [path f]
+  (let [file (io/file path)
+        out (try
+              (io/output-stream file)
+              (catch IOException e
+                (fail "--output-message: " (ex-message e))))]
+    (try
+      (with-open [^OutputStream out out]
+        (f out))
+      (catch IOException e
+        (fail "--output-message: " path " could not be written: " (ex-message e)
+              (when (and (.isFile file) (.delete file))
+                "; what was written of it is deleted"))))))
+
 (defn- play-one-by-one
   [{:keys [output-message] :as parsed} entries]
   (let [{:keys [play close]} (conversations parsed)
@@ -429,8 +449,7 @@
                            (:verdict report :error))))))]
     (try
       (if output-message
-        (with-open [out (io/output-stream (io/file output-message))]
-          (play-all (message-writer out several?)))
+        (with-output-to output-message #(play-all (message-writer % several?)))
         (play-all identity))
       (finally
         (close)))))
@@ -443,12 +462,12 @@
             (fail "there is no mail to send"))
         messages (:count parsed (count good))
         threads (min (long messages) (long (:threads parsed 1)))
-        result (told address
-                     false
-                     (fn []
-                       (load/play #(connect parsed)
-                                  (map :mail good)
-                                  {:count messages, :threads threads})))]
+        result (reporting address
+                 false
+                 (fn []
+                   (load/play #(connect parsed)
+                              (map :mail good)
+                              {:count messages, :threads threads})))]
     (if (or json edn)
       (print-document parsed result)
       (print-load result))

@@ -17,8 +17,8 @@
   (.start (Thread. ^Runnable f ^String title)))
 
 (defn on-end
-  "Has f called, in a thread of its own, when the process is told to end by SIGTERM or SIGINT. When it
-  is told so again, the process ends at once."
+  "Has f called, in a thread of its own, when the process receives SIGTERM or SIGINT. A second
+  one ends the process at once."
   [f]
   (let [asked (atom false)]
     (doseq [name ["TERM" "INT"]]

@@ -221,7 +221,7 @@
 ;; ---- replies to the SMTP client
 
 (def broken
-  "What the client hears from a malformed reply of the filter on."
+  "What the client receives from a malformed reply of the filter on."
   (edit/reply 451 "4.3.5" "Server configuration problem - try again later"))
 
 (defn taken-in
@@ -230,7 +230,7 @@
   (edit/received message MtaStyle/POSTFIX))
 
 (def no-recipients
-  "What the client hears at DATA if it has named no recipient."
+  "What the client receives at DATA if it has named no recipient."
   (edit/reply 554 "5.5.1" "Error: no valid recipients"))
 
 (defn- malformed?
@@ -243,7 +243,7 @@
          (not= start (first (str smtp-code))))))
 
 (defn refusal
-  "Returns what the client hears when the filter refuses or defers."
+  "Returns what the client receives when the filter refuses or defers."
   [_stage {:keys [action] :as given} _address]
   (case action
     :reject (edit/reply 550 "5.7.1" "Command rejected")
@@ -252,7 +252,7 @@
     (edit/reply 451 "4.7.1" "Service unavailable - try again later")))
 
 (defn refused-greeting
-  "Returns the greeting of a refused connection, and what its MAIL command hears :later."
+  "Returns the greeting of a refused connection, and the reply to its MAIL command, :later."
   [action {:keys [host-name]}]
   (let [{:keys [smtp-code] :as later} (refusal :connect action nil)]
     (cond
@@ -267,7 +267,7 @@
       {:later later})))
 
 (defn approval
-  "Returns what the client hears when the filter has nothing against it."
+  "Returns what the client receives when the filter does not object."
   [stage {:keys [host-name queue-id]} _address]
   (case stage
     :connect (edit/reply 220 nil (str host-name " ESMTP Postfix"))

@@ -274,7 +274,7 @@
       address)))
 
 (defn complaint
-  "Returns what the client hears when the filter defers the message after these actions, or nil:
+  "Returns what the client receives when the filter defers the message after these actions, or nil:
   Sendmail's own complaint about a parameter that the filter has given, since it is a 5xx reply. A
   mail has AUTH before a filter gives it."
   [actions]
@@ -364,17 +364,17 @@
   (edit/received message MtaStyle/SENDMAIL))
 
 (def no-recipients
-  "What the client hears at DATA if it has named no recipient."
+  "What the client receives at DATA if it has named no recipient."
   (edit/reply 503 "5.0.0" "Need RCPT (recipient)"))
 
 (defn own-refusal
-  "Returns what the client hears that sends a CR which ends no line, whatever the filter says, or nil."
+  "Returns what a client receives that sends a CR which ends no line, whatever the filter says, or nil."
   [message]
   (when (edit/stray-cr? message)
     (edit/written-reply MtaStyle/STRAY)))
 
 (defn refusal
-  "Returns what the client hears when the filter refuses or defers."
+  "Returns what the client receives when the filter refuses or defers."
   [stage {:keys [action] :as given} address]
   (case action
     :reject (about (case stage
@@ -389,7 +389,7 @@
     (edit/reply 451 "4.3.2" "Please try again later")))
 
 (defn refused-greeting
-  "Returns the greeting of a refused connection, and what its MAIL command hears :later. The text
+  "Returns the greeting of a refused connection, and the reply to its MAIL command, :later. The text
   of the filter is lost."
   [{:keys [smtp-code text] :as action} {:keys [host-name]}]
   (cond
@@ -404,7 +404,7 @@
     {:later (refusal :connect {:action :temporary-failure} nil)}))
 
 (defn approval
-  "Returns what the client hears when the filter has nothing against it."
+  "Returns what the client receives when the filter does not object."
   [stage {:keys [host-name queue-id]} address]
   (case stage
     :connect (edit/reply 220 nil (str host-name " ESMTP Sendmail"))

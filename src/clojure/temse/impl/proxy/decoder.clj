@@ -7,6 +7,7 @@
    [temse.impl.log :as log-text]
    [temse.impl.proxy.tap :as tap])
   (:import
+   (java.util HashMap)
    (java.util.concurrent LinkedBlockingQueue)
    (java.util.concurrent.atomic AtomicLong)))
 
@@ -16,6 +17,11 @@
 
 (def ^:private most-untold
   "Bytes that may wait to be decoded; of a connection beyond that no more is told."
+  67108864)
+
+(def ^:private most-held
+  "Bytes that exchanges without replies and unfinished packets of all connections take together; beyond
+  that no more is told of the connection that holds the most."
   67108864)
 
 (def ^:private task-bytes
@@ -64,13 +70,37 @@
              (.add tasks [nil 0])
              (.join thread (long stop-millis)))}))
 
+(defn holdings
+  "Returns what keeps count of what the ears of a proxy hold, for the thread of its teller."
+  []
+  {:by-ear (HashMap.)
+   :total (long-array 1)})
+
+(defn- hold
+  "Counts the bytes that an ear holds now. Ears that hold the most are cut by their functions where all
+  together hold too much."
+  [{:keys [^HashMap by-ear ^longs total]} ear cut bytes]
+  (let [count-as (fn [ear cut bytes]
+                   (let [[_ before] (.get by-ear ear)]
+                     (aset total 0 (+ (aget total 0) (- (long bytes) (long (or before 0)))))
+                     (if (pos? (long bytes))
+                       (.put by-ear ear [cut bytes])
+                       (.remove by-ear ear))))]
+    (count-as ear cut bytes)
+    (while (< (long most-held) (aget total 0))
+      (let [[heaviest [cut]] (apply max-key (comp second val) by-ear)]
+        (count-as heaviest nil 0)
+        (cut)))))
+
 (defn ear
   "Returns functions that hear what one connection passes on: :hear, of a side and its bytes, and :end.
   The exchanges {:event :response :millis} are given to `on-exchange`, at last one of a :disconnect.
-  What cannot be decoded, or not in time, is not decoded any more, which is logged once."
-  [{:keys [title tell on-exchange]}]
+  What cannot be decoded, or not in time, or not without holding too much, is not decoded any more, which
+  is logged once."
+  [{:keys [title tell holdings on-exchange]}]
   (let [ended-by (volatile! nil)
         deaf? (atom false)
+        self (Object.)
         exchanged (fn [{:keys [event nanos] :as exchange}]
                     (vreset! ended-by (if (= :quit (:event event)) :quit :connection-lost))
                     (on-exchange (-> exchange
@@ -79,17 +109,31 @@
         give-up (fn [& why]
                   (when (compare-and-set! deaf? false true)
                     (tell #(log/warn title "passes on, but is not decoded any more:" (apply str why)) nil)))
-        tap (tap/tap exchanged
-                     #(give-up "what the " (name %1) " sends is no packet: " (log-text/problem-text %2)))]
+        tap (volatile! nil)
+        end (fn [how]
+              (when-let [ending @tap]
+                (vreset! tap nil)
+                (ending how)))
+        cut (fn []
+              (give-up "together with others it holds too many bytes without replies")
+              (end :cut))]
+    (vreset! tap (tap/tap exchanged
+                          (fn [side e]
+                            (give-up "what the " (name side) " sends is no packet: " (log-text/problem-text e))
+                            (vreset! tap nil))))
     {:hear (fn [side ^bytes bytes]
              (when-not @deaf?
                (let [nanos (System/nanoTime)]
-                 (when-not (tell #(tap side bytes nanos) (alength bytes))
+                 (when-not (tell #(when-let [hearing @tap]
+                                    (let [held (hearing side bytes nanos)]
+                                      (hold holdings self cut (if @tap held 0))))
+                                 (alength bytes))
                    (give-up "too many bytes wait for it")))))
      :end (fn []
             (tell (fn []
-                    (tap :end)
+                    (hold holdings self cut 0)
+                    (end (if @deaf? :cut :end))
                     (when-let [reason @ended-by]
-                      (exchanged {:event {:event :disconnect, :reason reason}, :response []
+                      (exchanged {:event {:event :disconnect, :reason (if @deaf? :cut reason)}, :response []
                                   :nanos 0})))
                   nil))}))

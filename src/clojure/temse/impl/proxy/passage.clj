@@ -101,7 +101,7 @@
     (.setOption channel StandardSocketOptions/SO_KEEPALIVE true)))
 
 (defn- taken
-  "Takes bytes out of a buffer, all of them or at most so many."
+  "Takes bytes out of a buffer, all of them or at most n."
   (^bytes [^ByteBuffer buffer]
    (taken buffer (.remaining buffer)))
   (^bytes [^ByteBuffer buffer most]
@@ -320,7 +320,7 @@
 
 (defn passages
   "Returns what a proxy needs to pass on to a milter:
-    :passage        ; function of the number of a connection, its link and what hears it, which returns
+    :passage        ; function of the number of a connection, its link and its decoder, which returns
                     ; the conversation
     :unreachable    ; atom, how often the milter was not reached
     :stop-passages  ; function of milliseconds that waits until what has come from MTAs that are gone

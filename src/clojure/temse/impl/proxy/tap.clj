@@ -45,16 +45,20 @@
   33554432)
 
 (defn- remarks
-  "Returns what Postfix and Sendmail make of an answer that is not as the protocol wants it."
-  [{:keys [event]} response agreed-actions]
+  "Returns what Postfix and Sendmail make of an answer that is not as the protocol wants it. That a reply
+  is missing is remarked upon where the connection is over."
+  [{:keys [event]} response agreed-actions over?]
   (let [type (EventType/ofKeyword event)]
     (when (or (= :unasked event) (and type (not= EventType/OPTIONS type)))
-      (Overheard/remarks type (keep (comp ::packet meta) response) agreed-actions))))
+      (cond->> (Overheard/remarks type (keep (comp ::packet meta) response) agreed-actions)
+        (not over?) (remove #(= :no-reply (:remark %)))))))
 
 (defn- let-go
-  "Returns an exchange as it is told: without any action its response is nil where one was owed."
-  [{:keys [owed? event response] :as exchange} agreed-actions]
-  (let [remarks (when (seq response) (seq (remarks event response agreed-actions)))]
+  "Returns an exchange as it is reported: without any action its response is nil where one was owed. `over?`
+  is true where the connection is."
+  [{:keys [owed? event response] :as exchange} agreed-actions over?]
+  (let [remarks (when (or owed? (seq response))
+                  (seq (remarks event response agreed-actions over?)))]
     (cond-> (-> exchange
                 (dissoc :owed? :at :size)
                 (assoc :response (when (or (seq response) (not owed?))
@@ -70,11 +74,11 @@
                (or (not (:owed? exchange))
                    (< (long most-waiting) (count waiting))
                    (< (long most-waiting-bytes) size)))
-        (recur (pop waiting) (- size (long (:size exchange))) (conj done (let-go exchange agreed-actions)))
+        (recur (pop waiting) (- size (long (:size exchange))) (conj done (let-go exchange agreed-actions false)))
         [(assoc state :waiting waiting, :size size) done]))))
 
 (defn event-came
-  "Returns [state exchanges] after an event of the MTA, which takes so many bytes."
+  "Returns [state exchanges] after an event of the MTA and the number of bytes that it takes."
   [state event size nanos]
   (settled (-> state
                (update :size + size)
@@ -100,7 +104,7 @@
     (reply? action) (assoc :owed? false, :nanos (- (long nanos) (long at)))))
 
 (defn action-came
-  "Returns [state exchanges] after an action of the milter, which takes so many bytes. One that nothing
+  "Returns [state exchanges] after an action of the milter and the number of bytes that it takes. One that nothing
   waits for answers the event {:event :unasked}."
   [{:keys [waiting] :as state} action size nanos]
   (if (seq waiting)
@@ -110,12 +114,12 @@
                   (update :waiting change-first answered action size nanos))
         (= :options (:event action)) (assoc :agreed (:protocol action)
                                             :agreed-actions (unchecked-int (:action-mask action)))))
-    [state [(let-go {:event {:event :unasked}, :response [action], :nanos 0} -1)]]))
+    [state [(let-go {:event {:event :unasked}, :response [action], :nanos 0} -1 false)]]))
 
 (defn ended
-  "Returns the exchanges whose replies never came."
-  [{:keys [waiting agreed-actions]}]
-  (mapv #(let-go % agreed-actions) waiting))
+  "Returns the exchanges whose replies never came, or did not come as long as somebody listened."
+  [{:keys [waiting agreed-actions]} over?]
+  (mapv #(let-go % agreed-actions over?) waiting))
 
 ;; ---- packets and bytes
 
@@ -153,7 +157,7 @@
   to `on-exchange` and returns about how many bytes wait in it, and of :end, which gives it those that
   were never answered. It is for one thread at a time.
 
-  Bytes that are no packets are told to `on-problem`, with the side and the exception; the tap is deaf
+  Bytes that are no packets are reported to `on-problem`, with the side and the exception; the tap is deaf
   then."
   [on-exchange on-problem]
   (let [unfinished (Budget. Long/MAX_VALUE)
@@ -168,10 +172,10 @@
                     (vreset! state next-state)
                     (run! on-exchange exchanges)))]
     (fn
-      ([_end]
+      ([how]
        (when-let [last-state @state]
          (vreset! state nil)
-         (run! on-exchange (ended last-state))))
+         (run! on-exchange (ended last-state (= :end how)))))
       ([side ^bytes bytes nanos]
        (let [^PacketDecoder decoder (decoders side)
              buffer (ByteBuffer/wrap bytes)]
@@ -183,6 +187,6 @@
                  (recur))))
            (catch MilterException e
              (on-problem side e)
-             (run! on-exchange (ended @state))
+             (run! on-exchange (ended @state false))
              (vreset! state nil)))
          (+ (long (:size @state 0)) (.taken unfinished)))))))

@@ -5,10 +5,12 @@
    [clojure.edn :as edn]
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.impl.keys :as keys]
+   [temse.impl.recording.exchange :as exchange]
    [temse.impl.text :as text])
   (:import
-   (clojure.lang ExceptionInfo)
-   (java.io BufferedOutputStream File IOException OutputStream StringWriter)
+   (clojure.lang EdnReader$ReaderException ExceptionInfo LineNumberingPushbackReader)
+   (java.io BufferedOutputStream File IOException OutputStream StringReader StringWriter)
    (java.nio.channels Channels)
    (java.nio.file CopyOption FileSystems Files LinkOption NoSuchFileException StandardCopyOption StandardOpenOption)
    (java.nio.file.attribute FileAttribute PosixFilePermissions)
@@ -303,39 +305,31 @@
   (cond
     (nil? command) (if-let [type (EventType/ofKeyword stage)]
                      (char (.code type))
-                     (damaged (str "there is no stage " (pr-str stage))))
+                     (damaged (str "there is no stage " (keys/shown stage))))
     (and (string? command) (= 1 (count command))) (first command)
-    :else (damaged (str "the :command of macros must be a letter, not " (pr-str command)))))
+    :else (damaged (str "the :command of macros must be a letter, not " (keys/shown command)))))
 
 (defn- event-value
   [{:keys [event] :as form}]
   (cond-> (with-bodies form)
     (= :define-macro event) (assoc :command (command-letter form))))
 
-(defn- exchange?
-  [{:keys [event response] :as form}]
-  (and (map? form)
-       (map? event)
-       (keyword? (:event event))
-       (or (nil? response) (and (sequential? response) (every? map? response)))))
-
 (defn- exchange-value
-  [form]
-  (if (exchange? form)
-    (-> form
-        (update :event event-value)
-        (update :response (fn [response] (some->> response (mapv with-bodies)))))
-    (damaged "it must be a map with an :event and its :response, a vector of actions")))
+  [{:keys [event response] :as form}]
+  (cond-> form
+    (map? event) (update :event event-value)
+    (sequential? response) (update :response (partial mapv #(cond-> % (map? %) with-bodies)))))
 
 (defn- exchange-values
   [conversation]
   (if (sequential? conversation)
     (into []
           (map-indexed (fn [i form]
-                         (try
-                           (exchange-value form)
-                           (catch ExceptionInfo e
-                             (damaged (str "exchange " (inc (long i)) " is damaged: " (ex-message e)))))))
+                         (exchange/check i (try
+                                             (cond-> form (map? form) exchange-value)
+                                             (catch ExceptionInfo e
+                                               (damaged (str "exchange " (inc (long i)) " is damaged: "
+                                                             (ex-message e))))))))
           conversation)
     (damaged "its :conversation must be a vector of exchanges")))
 
@@ -346,6 +340,55 @@
     StackOverflowError "it is nested too deeply"
     (or (ex-message problem) (str (class problem)))))
 
+(defn- form-of
+  "Returns the form that a text holds, with the files of bodies beside it. What is thrown has the :line
+  in its data."
+  [text directory]
+  (let [reader (LineNumberingPushbackReader. (StringReader. text))]
+    (try
+      (edn/read {:eof nil, :readers {'temse/bytes bytes-of
+                                     'temse/file (file-reader directory)}}
+                reader)
+      (catch RuntimeException e
+        (let [cause (if (instance? EdnReader$ReaderException e) (ex-cause e) e)]
+          (throw (ex-info (problem-text cause) {:line (.getLineNumber reader)} cause)))))))
+
+(defn- line-count
+  [text]
+  (inc (count (filter #{\newline} text))))
+
+(defn- kept-exchanges
+  "Returns how many exchanges of a text that is cut are whole, and the line on which the last of them
+  stands, or nil for none."
+  [text directory]
+  (when-let [end (string/last-index-of text "\n")]
+    (let [whole (subs text 0 end)]
+      (try
+        (when-let [conversation (seq (:conversation (form-of (str whole "]}") directory)))]
+          [(count conversation) (line-count whole)])
+        (catch Exception _)))))
+
+(defn- cut-text
+  "Returns what to say about a text that ends before its form does."
+  [text directory]
+  (let [[exchanges last-line] (kept-exchanges text directory)]
+    (str "it is cut in line " (line-count text) ", its end is missing"
+         (when exchanges
+           (str "; its first " (if (= 1 exchanges) "exchange is" (str exchanges " exchanges are"))
+                " whole: to use them, write ]} in place of all that follows line " last-line)))))
+
+(defn- parsed
+  [text directory]
+  (try
+    (form-of text directory)
+    (catch ExceptionInfo e
+      (let [problem (ex-message e)]
+        (throw (ex-info (if (string/starts-with? problem "EOF")
+                          (cut-text text directory)
+                          (str "line " (:line (ex-data e)) ": " problem))
+                        {}
+                        e))))))
+
 (defn read-file
   "Returns the recording of a file, with the file under :file.
 
@@ -353,9 +396,7 @@
   [^File file]
   (let [directory (.getParentFile (.getAbsoluteFile file))]
     (try
-      (let [recording (edn/read-string {:readers {'temse/bytes bytes-of
-                                                  'temse/file (file-reader directory)}}
-                                       (Text/decode (Files/readAllBytes (.toPath file))))]
+      (let [recording (parsed (Text/decode (Files/readAllBytes (.toPath file))) directory)]
         (when-not (and (map? recording) (:temse/recording recording))
           (damaged "it holds no recording: a map with :temse/recording"))
         (when-not (= version (:temse/recording recording))

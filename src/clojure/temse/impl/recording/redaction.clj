@@ -141,18 +141,44 @@
         (assoc given :local-part (hex redactor (lower local-part))))
       (dissoc :route)))
 
+(defn- bracketed-like
+  "Returns an address in angle brackets if the text is, else without."
+  [text address]
+  (if (string/starts-with? text "<")
+    address
+    (string/replace address #"[<>]" "")))
+
 (defn- path
   "Returns an address of the envelope with another in its place; what is none becomes a hash. The null
   sender stays."
   [redactor text]
-  (let [{:keys [null?] :as parsed} (address/parse-path text)
-        other (cond
-                (or null? (= "" text)) "<>"
-                parsed (address/render-path (mailbox redactor parsed))
-                :else (str "<" (hex redactor text) ">"))]
-    (if (string/starts-with? text "<")
-      other
-      (string/replace other #"[<>]" ""))))
+  (let [{:keys [null?] :as parsed} (address/parse-path text)]
+    (bracketed-like text
+                    (cond
+                      (or null? (= "" text)) "<>"
+                      parsed (address/render-path (mailbox redactor parsed))
+                      :else (str "<" (hex redactor text) ">")))))
+
+(defn- kept-path
+  "Returns an address of the envelope without the names and comments beside it; what is none becomes a
+  hash."
+  [{:keys [kept?] :as redactor} text]
+  (let [[one & more] (address/parse-list text)
+        {:keys [null?] :as parsed} (or (address/parse-path text) (when-not more one))]
+    (cond
+      (or null? (nil? parsed)) (path redactor text)
+      (or (kept? :names) (re-matches #"(?s)<[^<(]*>|[^<(]*" text)) text
+      :else (bracketed-like text (address/render-path (dissoc parsed :display-name :group))))))
+
+(def ^:private domain-shape
+  #"[\p{L}\p{N}_-]{1,63}(?:\.[\p{L}\p{N}_-]{1,63})*\.?|\[[0-9A-Za-z:._-]+\](?::[0-9A-Za-z]+)?")
+
+(defn- kept-host
+  "Returns the host of an address, of which what is none becomes a hash."
+  [redactor text]
+  (if (re-matches domain-shape text)
+    text
+    (host redactor text)))
 
 (defn- user
   "Returns the hash of a login name; of one that is an address the hash of that."
@@ -166,11 +192,14 @@
   (dropped text))
 
 (defn- unless-kept
-  "Returns the text if its kind is kept, else what a function of the redactor and the text returns."
+  "Returns the text if its kind is kept, of addresses what is one, else what a function of the redactor
+  and the text returns."
   [{:keys [kept?] :as redactor} kind redact text]
-  (if (kept? kind)
-    text
-    (redact redactor text)))
+  (cond
+    (not (kept? kind)) (redact redactor text)
+    (= path redact) (kept-path redactor text)
+    (and (= :addresses kind) (= host redact)) (kept-host redactor text)
+    :else text))
 
 ;; ---- header fields
 
@@ -214,7 +243,7 @@
   #"(?i)(?:us-ascii|utf-8|iso-8859-[0-9]+|windows-[0-9]+|koi8-[ru])(?:\*.*)?")
 
 (defn- decoded-word
-  "Returns the text of an encoded word (RFC 2047), or nil where it cannot be told."
+  "Returns the text of an encoded word (RFC 2047), or nil where that is unknown."
   [[_ charset encoding ^String content]]
   (when (re-matches plain-charset charset)
     (if (= "q" (lower encoding))
@@ -304,18 +333,32 @@
   [text]
   (string/replace text #"\+([0-9A-F]{2})" #(str (char (Integer/parseInt (second %) 16)))))
 
+(defn- as-xtext
+  "Returns a text as a value of an ESMTP parameter (RFC 3461, 4)."
+  [text]
+  (string/replace text #"[^!-~]|[+=]" #(string/join (for [b (Text/encodeBytes %)]
+                                                      (text/formatted "+%02X" (bit-and 0xFF (long b)))))))
+
+(defn- kept-recipient
+  [redactor recipient]
+  (let [given (xtext recipient)
+        kept (kept-path redactor given)]
+    (if (= given kept) recipient (as-xtext kept))))
+
 (def ^:private harmless-parameter
   (re-pattern (str "(?i)SIZE=[0-9]{1,20}|BODY=(?:7BIT|8BITMIME|BINARYMIME)|RET=(?:FULL|HDRS)|SMTPUTF8|REQUIRETLS|AUTH=<>"
                    "|NOTIFY=(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2})")))
 
 (defn- parameter
   "Returns an ESMTP parameter with another value."
-  [redactor text]
+  [{:keys [kept?] :as redactor} text]
   (let [[_ orcpt recipient] (re-matches #"(?is)(ORCPT=(?:rfc822|utf-8);)(.*)" text)
         [_ auth sender] (re-matches #"(?is)(AUTH=)(.*)" text)]
     (cond
       (re-matches harmless-parameter text) text
-      orcpt (str orcpt (unless-kept redactor :addresses #(path %1 (xtext %2)) recipient))
+      orcpt (str orcpt (if (kept? :addresses)
+                         (kept-recipient redactor recipient)
+                         (path redactor (xtext recipient))))
       auth (str auth (unless-kept redactor :users #(user %1 (xtext %2)) sender))
       :else (unless-kept redactor :texts
                          #(str (or (re-find #"^(?i)ENVID=" %2) "X-") (hex %1 %2))

@@ -1,0 +1,4 @@
+module app {
+  requires clojure;
+  requires temse;
+}
