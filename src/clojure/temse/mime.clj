@@ -3,7 +3,7 @@
 
   Requires org.apache.james/apache-mime4j-core, which temse does not bring along. A message is a map
   as in temse.mail, {:headers [[\"Subject\" \"hi\"]] :body bytes}; its body may also be a string, a
-  sequence of both, or whatever clojure.java.io/input-stream takes.
+  sequence of both, or whatever clojure.java.io/input-stream takes; an InputStream can be read once.
 
   Mail that is broken never makes a function throw: what cannot be taken apart is a part of type
   :unparsed. Time grows with the length of the message alone.

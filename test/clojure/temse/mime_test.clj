@@ -7,9 +7,11 @@
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
    [clojure.test.check.properties :as prop]
+   [temse.impl.filter-file :as filter-file]
    [temse.mail :as mail]
    [temse.mime :as mime]
-   [temse.mime-generators :as generators])
+   [temse.mime-generators :as generators]
+   [temse.test :as mt])
   (:import
    (java.io ByteArrayInputStream File InputStream SequenceInputStream)
    (java.nio.charset Charset)
@@ -642,6 +644,24 @@
     (is (= (string/join "\r\n" ["--b" "" "one" "--b" "X-Keep:  this" "Content-Type: text/plain; charset=utf-8"
                                 "Content-Transfer-Encoding: quoted-printable" "" "Gr=C3=BC=C3=9Fe, a.exe is gone" "--b--" ""])
            (body-octets changed)))))
+
+(deftest a-filter-appends-a-note-to-what-is-delivered
+  (let [note "-- \nExample Ltd €"
+        filter (filter-file/load-filter "examples/append_note.clj" ["-- " "Example Ltd €"])
+        delivered (fn [message]
+                    (update (select-keys (:message (mt/run-message filter message)) [:headers :body])
+                            :body generators/octets))
+        line-end #(if (string/ends-with? % "\r\n") % (str % "\r\n"))]
+    (doseq [message (list* newsletter
+                           (eml "Subject: hi" "" "At noon?")
+                           (eml "Content-Type: text/plain;" " charset=iso-8859-1" "Subject: hi" "" "At noon?")
+                           (vals left-alone))
+            :let [expected (mime/append-text (mail/message message) note)]]
+      (is (= {:headers (:headers expected), :body (line-end (body-octets expected))}
+             (update (delivered message) :body line-end))))
+    (is (= "At noon?\r\n-- \r\nExample Ltd €"
+           (string/trim-newline
+             (text-at (:message (mt/run-message filter (eml "Subject: hi" "" "At noon?"))) []))))))
 
 (deftest mistakes-are-named
   (is (thrown-with-msg? Exception #"no key :max-deep in the options of parts; did you mean :max-depth"
