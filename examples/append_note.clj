@@ -18,11 +18,11 @@
     (when-not (identical? changed message)
       (conj (mapv (fn [[name value]] (act/change-header name value))
                   (remove (set (:headers message)) headers))
-            (act/replace-body body)))))
+            (act/change-body body)))))
 
 (defn filter
   [& lines]
   (let [note (string/join "\n" (or lines ["-- " "Example Ltd, 1 Example Street"]))]
     {:handlers (message-filter (fn [message _context] (with-note note message))
                                {:when-exceeded :accept})
-     :actions #{:change-header :replace-body}}))
+     :actions #{:change-header :change-body}}))

@@ -463,7 +463,8 @@
 
   The transfer encoding stays if it can carry the content; the charset stays if it can hold the text,
   else it becomes UTF-8; Content-Type and Content-Transfer-Encoding say so, in the message's own
-  header if the part is the message. In texts, LF alone becomes CR LF, unless the part has line ends of
+  header if the part is the message. A message that is :truncated? is not changed: an
+  IllegalArgumentException. In texts, LF alone becomes CR LF, unless the part has line ends of
   LF alone. The new :body is a byte array.
 
     :force?  ; whether signed and encrypted parts may be replaced, which makes them invalid (default:
@@ -493,9 +494,12 @@
              :when new]
        (replace-part editor part new)
        (vreset! changed? true))
-     (if @changed?
-       (edited message editor)
-       message))))
+     (cond
+       (not @changed?) message
+       (:truncated? message) (throw (IllegalArgumentException.
+                                      (str "the message is truncated: with a changed body,"
+                                           " the rest of it would be lost")))
+       :else (edited message editor)))))
 
 (def ^:private addition-table
   {:plain ["a string" string?]

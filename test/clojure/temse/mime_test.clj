@@ -632,6 +632,12 @@
                                              (constantly (byte-array 1)))))
     (is (identical? message (mime/update-parts message mime/text? (constantly nil))))))
 
+(deftest a-message-of-which-only-the-beginning-is-there-is-not-changed
+  (let [message (assoc newsletter :truncated? true)]
+    (is (thrown-with-msg? IllegalArgumentException #"the message is truncated"
+                          (mime/append-text message "note")))
+    (is (identical? message (mime/update-parts message mime/text? (constantly nil))))))
+
 (deftest a-part-can-be-replaced-with-its-header
   (let [message (eml "Content-Type: multipart/mixed; boundary=b" "" "--b" "" "one" "--b"
                      "X-Keep:  this" "Content-Type: application/x-dosexec" "Content-Disposition: attachment; filename=a.exe"

@@ -7,11 +7,13 @@ final class ContentTypes {
   private ContentTypes() {}
 
   /** Returns the value of a Content-Type, or null for none, with another charset. */
-  static String withCharset(String value, String charset) {
-    String type = value == null ? null : StructuredField.parse(value).mediaType();
+  static String withCharset(String given, String charset) {
+    String type = given == null ? null : StructuredField.parse(given).mediaType();
     if (type == null) {
       return "text/plain; charset=" + charset;
     }
+    // Nobody can write what some manage to send.
+    String value = given.replace('\r', ' ').replace('\0', ' ');
     StringBuilder changed = new StringBuilder();
     boolean written = false;
     int start = 0;

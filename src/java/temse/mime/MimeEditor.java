@@ -164,11 +164,10 @@ public final class MimeEditor {
         check(field);
       }
     }
-    String old = HeaderField.keyword(HeaderField.first(fields, ENCODING));
-    String usual = old == null || old.isEmpty() ? "7bit" : old;
-    String encoding = TransferEncoding.choose(usual, content, text, part);
+    String old = MimePart.encodingOf(fields);
+    String encoding = TransferEncoding.choose(old, content, text, part);
     List<HeaderField> changed =
-        encoding.equals(usual) ? fields : with(fields, ENCODING, value -> encoding);
+        encoding.equals(old) ? fields : with(fields, ENCODING, value -> encoding);
     byte[] encoded = TransferEncoding.encode(content, encoding);
     if (part.parent() == null) {
       boolean mime = HeaderField.first(changed, "MIME-Version") != null;

@@ -63,13 +63,17 @@ public final class MimePart {
     String given = contentType.mediaType();
     this.type = given == null ? defaultType : given;
     this.parameters = contentType.parameters();
-    String transfer =
-        HeaderField.keyword(
-            StructuredField.parse(HeaderField.first(headers, "Content-Transfer-Encoding")).value());
-    this.encoding = transfer == null || transfer.isEmpty() ? "7bit" : transfer;
+    this.encoding = encodingOf(headers);
     this.disposition = StructuredField.parse(HeaderField.first(headers, "Content-Disposition"));
     this.protection =
         parent != null && parent.protection != null ? parent.protection : ownProtection();
+  }
+
+  /** Returns the transfer encoding that header fields name, in lower case, by default 7bit. */
+  static String encodingOf(List<HeaderField> headers) {
+    String value = HeaderField.first(headers, "Content-Transfer-Encoding");
+    String encoding = HeaderField.keyword(StructuredField.parse(value).value());
+    return encoding == null || encoding.isEmpty() ? "7bit" : encoding;
   }
 
   private Protection ownProtection() {
