@@ -462,10 +462,10 @@
     nil or what it was given ; the part stays as it is
 
   The transfer encoding stays if it can carry the content; the charset stays if it can hold the text,
-  else it becomes UTF-8; Content-Type and Content-Transfer-Encoding say so, in the message's own
-  header if the part is the message. A message that is :truncated? is not changed: an
-  IllegalArgumentException. In texts, LF alone becomes CR LF, unless the part has line ends of
-  LF alone. The new :body is a byte array.
+  else it becomes UTF-8, in which bytes that could not be read remain the same bytes. Content-Type and
+  Content-Transfer-Encoding say so, in the message's own header if the part is the message. In texts,
+  LF alone becomes CR LF, unless the part has line ends of LF alone. The new :body is a byte array. A
+  message that is :truncated? is not changed: an IllegalArgumentException.
 
     :force?  ; whether signed and encrypted parts may be replaced, which makes them invalid (default:
              ; false, which throws an IllegalArgumentException)
