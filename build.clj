@@ -173,6 +173,7 @@
   (let [tool ^ToolProvider (.orElseThrow (ToolProvider/findFirst "javadoc"))
         arguments ["-quiet" "-Xdoclint:all,-missing" "-Werror" "-notimestamp" "--release" "17" "-encoding" "UTF-8"
                    "-windowtitle" (str "temse " version) "-doctitle" (str "temse " version)
+                   "-overview" "src/java/overview.html"
                    "-d" target "-cp" (class-path) "-sourcepath" "src/java" "-subpackages" "temse"]]
     (delete-tree target)
     (when-not (zero? (.run tool System/out System/err ^"[Ljava.lang.String;" (into-array String arguments)))

@@ -1,12 +1,10 @@
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
+import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.MilterServer;
-import temse.server.ServerOptions;
 import temse.server.Step;
 import temse.server.SystemLoggerListener;
-import temse.transport.Endpoint;
 
 /**
  * Adds the number of its header fields to each mail, as X-Header-Count.
@@ -24,24 +22,22 @@ final class HeaderCount {
 
   /** Returns the milter. Its state is the number of header fields of the mail so far. */
   static Milter<Integer> milter() {
-    return Milter.startingWith(() -> 0)
+    return Milter.perMessage(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
-        .watch(EventType.HEADER, (event, count) -> Step.next(count + 1))
+        .watch(Event.Header.class, (header, count) -> Step.next(count + 1))
         .on(
-            EventType.END_OF_MESSAGE,
-            (event, count) ->
-                Step.next(count).respond(Actions.addHeader("X-Header-Count", count.toString())))
-        .on(EventType.MESSAGE_END, (event, count) -> Step.next(0))
+            Event.EndOfMessage.class,
+            (end, count) ->
+                Step.next(count).respond(Action.addHeader("X-Header-Count", count.toString())))
         .build();
   }
 
   public static void main(String[] args) throws InterruptedException {
-    Endpoint endpoint = Endpoint.parse(args.length == 0 ? "inet:20025@127.0.0.1" : args[0]);
     MilterServer server =
-        MilterServer.start(
-            milter(),
-            ServerOptions.at(endpoint),
-            new SystemLoggerListener(System.getLogger("header-count")));
+        MilterServer.builder(milter())
+            .listenOn(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])
+            .listener(new SystemLoggerListener(System.getLogger("header-count")))
+            .start();
     Runtime.getRuntime().addShutdownHook(new Thread(server::close));
     System.out.println("HeaderCount listens on " + server.endpoint());
     server.join();

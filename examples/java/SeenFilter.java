@@ -1,19 +1,15 @@
-import java.time.Duration;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
-import temse.server.EngineOptions;
+import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.MilterServer;
-import temse.server.ServerOptions;
 import temse.server.Step;
 import temse.server.SystemLoggerListener;
-import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
 /**
- * Hears of every event, counts the header fields and the bytes of the body, and adds {@code X-Seen:
+ * Receives every event, counts the header fields and the bytes of the body, and adds {@code X-Seen:
  * HEADERS BYTES}, two decimal numbers. The benchmark measures it.
  *
  * <pre>
@@ -31,33 +27,32 @@ final class SeenFilter {
   /** Returns the milter. Its state is what was seen of the mail so far. */
   static Milter<Seen> milter() {
     Milter.Builder<Seen> milter =
-        Milter.startingWith(() -> Seen.NOTHING)
+        Milter.perMessage(() -> Seen.NOTHING)
             .requires(ActionFlag.ADD_HEADER)
             .on(
-                EventType.HEADER,
+                Event.Header.class,
                 (event, seen) ->
                     event.name().equalsIgnoreCase("X-Seen")
                         ? Step.next(seen)
                         : Step.next(new Seen(seen.headers() + 1, seen.bytes())))
             .on(
-                EventType.BODY,
+                Event.Body.class,
                 (event, seen) ->
                     Step.next(new Seen(seen.headers(), seen.bytes() + event.data().length)))
             .on(
-                EventType.END_OF_MESSAGE,
+                Event.EndOfMessage.class,
                 (event, seen) ->
                     Step.next(seen)
-                        .respond(Actions.addHeader("X-Seen", seen.headers() + " " + seen.bytes())))
-            .on(EventType.MESSAGE_END, (event, seen) -> Step.next(Seen.NOTHING));
-    for (EventType type :
+                        .respond(Action.addHeader("X-Seen", seen.headers() + " " + seen.bytes())));
+    for (Class<? extends Event> type :
         List.of(
-            EventType.CONNECT,
-            EventType.HELLO,
-            EventType.MAIL,
-            EventType.RECIPIENT,
-            EventType.DATA,
-            EventType.UNKNOWN,
-            EventType.END_OF_HEADERS)) {
+            Event.Connect.class,
+            Event.Hello.class,
+            Event.Mail.class,
+            Event.Recipient.class,
+            Event.Data.class,
+            Event.Unknown.class,
+            Event.EndOfHeaders.class)) {
       milter.on(type, (event, seen) -> Step.next(seen));
     }
     return milter.build();
@@ -65,14 +60,11 @@ final class SeenFilter {
 
   public static void main(String[] args) throws InterruptedException {
     MilterServer server =
-        MilterServer.start(
-            milter(),
-            new ServerOptions(
-                List.of(Endpoint.parse(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])),
-                TransportOptions.builder().maxConnections(100_000).build(),
-                EngineOptions.DEFAULTS,
-                Duration.ofSeconds(5)),
-            new SystemLoggerListener(System.getLogger("seen")));
+        MilterServer.builder(milter())
+            .listenOn(args.length == 0 ? "inet:20025@127.0.0.1" : args[0])
+            .transport(TransportOptions.builder().maxConnections(100_000).build())
+            .listener(new SystemLoggerListener(System.getLogger("seen")))
+            .start();
     Runtime.getRuntime().addShutdownHook(new Thread(server::close));
     System.out.println("SeenFilter listens on " + server.endpoint());
     server.join();

@@ -309,10 +309,10 @@
 (defn- start
   ^Milter [given]
   (let [options (checked given)
-        server-options (options/server options)]
+        builder (doto (options/server (handler/factory options) options)
+                  (.listener (listener options)))]
     (check-use given options)
-    (doto (->Milter (MilterServer/start (handler/factory options) server-options (listener options))
-                    (atom options))
+    (doto (->Milter (.start builder) (atom options))
       (as-> milter (swap! running conj milter)))))
 
 (defn start-milter
@@ -482,23 +482,22 @@
     :dropped-reports     ; refusals and failures that were not reported, since the log blocked"
   [milter]
   (let [server (java-server milter)
-        counters (.counters server)
-        transport (.counters (.sockets server))]
+        counters (.counters server)]
     {:name (:name @(.-options ^Milter milter))
      :address (milter-address milter)
      :connections (.connections server)
-     :accepted (.accepted transport)
-     :refused (.refused transport)
-     :refused-per-peer (.refusedPerPeer transport)
+     :accepted (.accepted counters)
+     :refused (.refused counters)
+     :refused-per-peer (.refusedPerPeer counters)
      :limits-exceeded (.limitsExceeded counters)
      :timeouts (.timeouts counters)
      :listener-failures (.listenerFailures counters)
-     :hand-overs (.handOvers transport)
-     :lent (.lent transport)
-     :waits (.waits transport)
-     :starved (.starved transport)
-     :stalls (.stalls transport)
-     :dropped-reports (.droppedReports transport)}))
+     :hand-overs (.handOvers counters)
+     :lent (.lent counters)
+     :waits (.waits counters)
+     :starved (.starved counters)
+     :stalls (.stalls counters)
+     :dropped-reports (.droppedReports counters)}))
 
 (defn join-milter
   "Blocks until the server is stopped, and returns nil."

@@ -123,7 +123,7 @@
   [^MimePart part]
   (let [^MimePart$Reason reason (.reason part)
         filename (.filename part)]
-    (cond-> {:path (.pathVector part)
+    (cond-> {:path (.path part)
              :type (if reason :unparsed (.type part))
              :parameters (into {} (.parameters part))
              :encoding (.encoding part)

@@ -20,7 +20,8 @@
    (java.util.concurrent.atomic AtomicLong)
    (java.util.function Function)
    (temse.protocol MilterException MilterException$Category)
-   (temse.transport Conversation$End Endpoint Link SocketServer TransportListener TransportOptions)))
+   (temse.transport Endpoint TransportOptions)
+   (temse.transport.internal Conversation$End Link SocketServer TransportListener)))
 
 (set! *warn-on-reflection* true)
 

@@ -41,7 +41,7 @@
   (is (= (into #{"META-INF/MANIFEST.MF" "META-INF/LICENSE"} (files-below "src/java"))
          (artifacts/entries (artifacts/installed "-sources.jar"))))
   (let [pages (artifacts/entries (artifacts/installed "-javadoc.jar"))]
-    (is (every? pages ["index.html" "temse/server/Milter.html" "temse/protocol/Actions.html"
+    (is (every? pages ["index.html" "temse/server/Milter.html" "temse/protocol/Action.html"
                        "temse/client/MtaSession.html" "temse/junit/MilterExtension.html"]))
     (testing "without what is private to a package"
       (is (not-any? pages ["temse/server/Ledger.html" "temse/transport/SocketLink.html"])))))

@@ -12,7 +12,7 @@
    [temse.test :as mt])
   (:import
    (java.io IOException)
-   (temse.protocol EventType MilterException MilterException$Category Printable)
+   (temse.protocol EventType MessageEndReason MilterException MilterException$Category Printable)
    (temse.server ConnectionInfo ServerListener)))
 
 (set! *warn-on-reflection* true)
@@ -29,7 +29,7 @@
   "Calls every method of a listener."
   [^ServerListener listener connection reply event ^Throwable problem]
   (.negotiated listener connection)
-  (.verdict listener connection EventType/MAIL reply :accepted)
+  (.verdict listener connection EventType/MAIL reply MessageEndReason/ACCEPTED)
   (.verdict listener connection nil nil nil)
   (.closed listener connection nil)
   (.closed listener connection (IOException. (str (try (ex-message problem) (catch Throwable _)))))

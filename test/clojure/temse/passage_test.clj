@@ -14,7 +14,8 @@
    (java.net ServerSocket Socket)
    (java.nio ByteBuffer)
    (java.util.concurrent CountDownLatch LinkedBlockingQueue TimeUnit)
-   (temse.transport Conversation Conversation$End Conversation$Wish Endpoint Link Output)))
+   (temse.transport Endpoint)
+   (temse.transport.internal Conversation Conversation$End Conversation$Wish Link Output)))
 
 (set! *warn-on-reflection* true)
 

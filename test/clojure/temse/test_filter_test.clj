@@ -474,7 +474,7 @@
                            "100%" "100%25"
                            "" "-"
                            "-" "-"
-                           "a\nb\tc\u007F!~" "a%0Ab%09c%7F!~"
+                           "a\u000Bb\tc\u007F!~" "a%0Bb%09c%7F!~"
                            (raw 0xE9 0xC3 0xA9) "%E9%C3%A9"}]
     (is (= word (value (dumped {} :hello greeting) "X-Saw-Helo")))))
 

@@ -11,7 +11,8 @@
   (:import
    (java.util.concurrent ExecutionException TimeUnit)
    (temse.protocol ActionCodec Agreement EventType MilterException)
-   (temse.server Connection Response)))
+   (temse.server Connection)
+   (temse.server.internal Response)))
 
 (set! *warn-on-reflection* true)
 

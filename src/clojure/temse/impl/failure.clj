@@ -27,7 +27,7 @@
 (defn- engine-frame?
   "Returns true for what calls handlers."
   [^StackTraceElement frame]
-  (or (= ["temse.server.Settlement" "run"] [(.getClassName frame) (.getMethodName frame)])
+  (or (= ["temse.server.internal.Settlement" "run"] [(.getClassName frame) (.getMethodName frame)])
       (string/starts-with? (.getClassName frame) "temse.impl.handler")))
 
 (defn own-frames

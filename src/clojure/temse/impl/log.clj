@@ -9,8 +9,9 @@
    [temse.impl.line :as line])
   (:import
    (java.io IOException)
-   (temse.protocol EventType Printable)
-   (temse.server ConnectionInfo LastResort ServerListener)))
+   (temse.protocol EventType MessageEndReason Printable)
+   (temse.server ConnectionInfo ServerListener)
+   (temse.server.internal LastResort)))
 
 (set! *warn-on-reflection* true)
 
@@ -80,7 +81,7 @@
 (defn- verdict-text
   [event reply ended]
   (str (when ended " message ")
-       (when ended (name ended))
+       (when ended (name (.-keyword ^MessageEndReason ended)))
        (when event " at ")
        (when event (.getName (.-keyword ^EventType event)))
        (when (and event (not= :continue (:action reply)))

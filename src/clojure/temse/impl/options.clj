@@ -5,11 +5,11 @@
    [clojure.string :as string]
    [temse.impl.keys :as keys])
   (:import
-   (clojure.lang MultiFn)
+   (clojure.lang IPersistentMap MultiFn)
    (java.util Collection EnumSet)
    (java.util.function Consumer)
    (temse.protocol ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category PacketSink ProtocolFlag)
-   (temse.server EngineOptions EngineOptions$Builder ServerOptions)
+   (temse.server EngineOptions EngineOptions$Builder MilterFactory MilterServer MilterServer$Builder)
    (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
 
 (set! *warn-on-reflection* true)
@@ -245,7 +245,7 @@
     types))
 
 (defn- add-default-reply
-  [^EngineOptions$Builder builder [event reply]]
+  [^EngineOptions$Builder builder [event ^IPersistentMap reply]]
   (let [type (event-type :default-reply event)]
     (try
       (.defaultReply builder type reply)
@@ -285,8 +285,8 @@
     (accept [_ x] (f x))))
 
 (defn server
-  "Returns the ServerOptions of checked options."
-  ^ServerOptions [options]
+  "Returns the builder of a server of checked options that serves with a factory."
+  ^MilterServer$Builder [^MilterFactory factory options]
   (let [builder (doto (TransportOptions/builder)
                   (.name (:name options))
                   (.blockGrace (keys/duration (:block-grace options)))
@@ -302,7 +302,8 @@
       (.loops ^TransportOptions$Builder builder (int loops)))
     (when-not (= :exit (:on-fatal options))
       (.onFatal ^TransportOptions$Builder builder (consumer (:on-fatal options))))
-    (ServerOptions. [(endpoint options)]
-                    (.build ^TransportOptions$Builder builder)
-                    (engine options)
-                    (keys/duration (:stop-timeout options)))))
+    (-> (MilterServer/builder factory)
+        (.listenOn (endpoint options))
+        (.transport (.build ^TransportOptions$Builder builder))
+        (.engine (engine options))
+        (.stopTimeout (keys/duration (:stop-timeout options))))))

@@ -9,10 +9,10 @@ import java.net.SocketTimeoutException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionFlag;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
@@ -27,7 +27,6 @@ import temse.protocol.Text;
  * this MTA makes of it, and {@code :action} where one is concerned.
  */
 final class AnswerReader {
-  private static final Keyword REMARK = Keyword.intern("remark");
   private static final int LONGEST_NAME = 100;
 
   /**
@@ -276,7 +275,7 @@ final class AnswerReader {
     }
     if (!postfix && (action == null || !codeOf(text) || singlePercent(Text.decode(text)))) {
       remark("malformed-reply", event, action, problem + "; Sendmail rejects with its own text");
-      actions.add(Actions.reject());
+      actions.add(Action.reject().map());
       return new Answer(actions, null);
     }
     if (action == null) {
@@ -368,7 +367,7 @@ final class AnswerReader {
     String text = problem + "; " + withoutMilter(reply);
     remark(remark, event, action, text);
     boolean passes = !postfix && event.compareTo(EventType.DATA) <= 0;
-    actions.add(passes ? Actions.proceed() : reply);
+    actions.add(passes ? Action.proceed().map() : reply);
     return new Answer(
         actions, new MilterException(category, text, Keys.ACTION, action, Keys.REPLY, reply));
   }
@@ -377,7 +376,7 @@ final class AnswerReader {
     IPersistentMap remark =
         new PersistentArrayMap(
             new Object[] {
-              REMARK, Keyword.intern(kind), Keys.EVENT, event.keyword, Keys.TEXT, text
+              Keys.REMARK, Keyword.intern(kind), Keys.EVENT, event.keyword, Keys.TEXT, text
             });
     remarks.add(action == null ? remark : remark.assoc(Keys.ACTION, action));
   }

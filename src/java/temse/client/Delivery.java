@@ -11,9 +11,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Iterator;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.Dialogue;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
@@ -23,14 +23,6 @@ import temse.protocol.ProtocolFlag;
 
 /** Plays the mails of one SMTP client to a milter, and reports what it makes of each. */
 final class Delivery {
-  static final Keyword VERDICT = Keyword.intern("verdict");
-  static final Keyword AT = Keyword.intern("at");
-  static final Keyword MODIFICATIONS = Keyword.intern("modifications");
-  private static final Keyword CLOSED_BY = Keyword.intern("closed-by");
-  private static final Keyword MTA = Keyword.intern("mta");
-  private static final Keyword MILTER = Keyword.intern("milter");
-  private static final Keyword PROBLEM = Keyword.intern("problem");
-  private static final Keyword CONVERSATION = Keyword.intern("conversation");
   private static final int BODY_PIECE = 65535;
 
   private final MtaSession session;
@@ -128,7 +120,7 @@ final class Delivery {
       if (!isFault(MtaSession.type(event), e)) {
         throw e;
       }
-      exchanges.add(Script.exchange(event, List.of()).assoc(Script.NANOS, 0L));
+      exchanges.add(Script.exchange(event, List.of()).assoc(Keys.NANOS, 0L));
       return false;
     }
   }
@@ -196,16 +188,16 @@ final class Delivery {
     List<IPersistentMap> conversation = new ArrayList<>();
     for (IPersistentMap exchange : exchanges) {
       IPersistentMap event = (IPersistentMap) exchange.valAt(Keys.EVENT);
-      List<IPersistentMap> response = actions(exchange.valAt(Script.RESPONSE));
+      List<IPersistentMap> response = actions(exchange.valAt(Keys.RESPONSE));
       if (MtaSession.type(event) == EventType.RECIPIENT) {
         recipients = recipients.assoc(event.valAt(Keys.ADDRESS), last(response));
       } else if (MtaSession.type(event) == EventType.END_OF_MESSAGE) {
         modifications = joined(response);
       }
-      if (exchange.valAt(Script.REMARKS) instanceof List<?> found) {
+      if (exchange.valAt(Keys.REMARKS) instanceof List<?> found) {
         remarks.addAll(found);
       }
-      if (exchange.containsKey(Script.NANOS)) {
+      if (exchange.containsKey(Keys.NANOS)) {
         conversation.add(exchange);
       }
     }
@@ -215,21 +207,21 @@ final class Delivery {
     IPersistentMap report =
         new PersistentArrayMap(
             new Object[] {
-              VERDICT,
+              Keys.VERDICT,
               decided ? dialogue.verdict().keyword : undecided(),
-              AT,
+              Keys.AT,
               (decided ? dialogue.at() : open).keyword,
               Keys.REPLY,
-              decided ? dialogue.reply() : failure == null ? Actions.proceed() : null,
-              MODIFICATIONS,
+              decided ? dialogue.reply() : failure == null ? Action.proceed().map() : null,
+              Keys.MODIFICATIONS,
               vector(modifications),
               Keys.RECIPIENTS,
               recipients,
-              CONVERSATION,
+              Keys.CONVERSATION,
               vector(conversation)
             });
     IPersistentMap remarked =
-        remarks.isEmpty() ? report : report.assoc(Script.REMARKS, vector(remarks));
+        remarks.isEmpty() ? report : report.assoc(Keys.REMARKS, vector(remarks));
     return failure == null ? remarked : withFailure(remarked);
   }
 
@@ -238,7 +230,9 @@ final class Delivery {
         failure instanceof FaultyWire.DroppedException
             || failure instanceof SocketTimeoutException
             || failure instanceof MilterException;
-    return report.assoc(CLOSED_BY, byUs ? MTA : MILTER).assoc(PROBLEM, failure.getMessage());
+    return report
+        .assoc(Keys.CLOSED_BY, byUs ? Keys.MTA : Keys.MILTER)
+        .assoc(Keys.PROBLEM, failure.getMessage());
   }
 
   /** The MTA itself refuses the DATA of a client that has named no recipient. */
@@ -248,8 +242,8 @@ final class Delivery {
 
   private static IPersistentMap last(List<IPersistentMap> response) {
     IPersistentMap reply =
-        response.isEmpty() ? Actions.proceed() : response.get(response.size() - 1);
-    return ActionCodec.type(reply) == ActionType.SKIP ? Actions.proceed() : reply;
+        response.isEmpty() ? Action.proceed().map() : response.get(response.size() - 1);
+    return ActionCodec.type(reply) == ActionType.SKIP ? Action.proceed().map() : reply;
   }
 
   private static List<IPersistentMap> actions(Object response) {
@@ -281,7 +275,7 @@ final class Delivery {
       result.replaceAll(
           action ->
               ActionCodec.type(action) == ActionType.CHANGE_BODY
-                  ? Actions.changeBody(whole)
+                  ? Action.changeBody(whole).map()
                   : action);
     }
     return result;

@@ -10,13 +10,13 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
-import temse.server.ConnectionEngine;
 import temse.server.EngineOptions;
 import temse.server.MilterFactory;
 import temse.server.ServerListener;
-import temse.transport.Conversation;
-import temse.transport.Link;
-import temse.transport.Output;
+import temse.server.internal.ConnectionEngine;
+import temse.transport.internal.Conversation;
+import temse.transport.internal.Link;
+import temse.transport.internal.Output;
 
 /** A connection engine of our own process: the caller's thread runs the handlers. */
 final class EngineWire implements Wire, Link {

@@ -2,7 +2,6 @@ package temse.client;
 
 import clojure.lang.IPersistentMap;
 import clojure.lang.IPersistentVector;
-import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
 import java.io.ByteArrayOutputStream;
@@ -35,7 +34,6 @@ public record Mail(
     List<List<String>> recipientParameters) {
 
   private static final byte[] BYTE_ORDER_MARK = {(byte) 0xEF, (byte) 0xBB, (byte) 0xBF};
-  private static final Keyword RECIPIENT_OPTIONS = Keyword.intern("recipient-options");
 
   /** Makes a mail without parameters of recipients, whose body is cut only where a packet ends. */
   public Mail(
@@ -236,7 +234,8 @@ public record Mail(
     return recipientParameters.isEmpty()
         ? map
         : map.assoc(
-            RECIPIENT_OPTIONS, vector(recipientParameters.stream().map(Mail::vector).toList()));
+            Keys.RECIPIENT_OPTIONS,
+            vector(recipientParameters.stream().map(Mail::vector).toList()));
   }
 
   private static IPersistentVector vector(List<?> list) {

@@ -1,10 +1,11 @@
 package temse.client;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.ActionType;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -17,28 +18,29 @@ import temse.protocol.Keys;
  * @param at the event that settled it
  * @param reply the action that settled it; null without a verdict
  * @param modifications what the milter changed, in order; a replaced body is one of them
- * @param recipients the reply to each recipient that the MTA told of, by address
+ * @param recipients the reply to each recipient that the MTA has named, by address
  */
 public record MessageReport(
-    ActionType verdict,
-    EventType at,
-    IPersistentMap reply,
-    List<IPersistentMap> modifications,
-    Map<String, IPersistentMap> recipients) {
+    @Nullable ActionType verdict,
+    @Nullable EventType at,
+    @Nullable Action reply,
+    List<Action> modifications,
+    Map<String, Action> recipients) {
 
   /** Returns the typed view of what {@link MtaSession#deliver} has returned. */
   public static MessageReport of(IPersistentMap report) {
-    Map<String, IPersistentMap> recipients = new LinkedHashMap<>();
+    Map<String, Action> recipients = new LinkedHashMap<>();
     ((Map<?, ?>) report.valAt(Keys.RECIPIENTS))
-        .forEach((address, reply) -> recipients.put((String) address, (IPersistentMap) reply));
+        .forEach((address, reply) -> recipients.put((String) address, action(reply)));
     return new MessageReport(
-        report.valAt(Delivery.VERDICT) instanceof Keyword verdict
-            ? ActionType.ofKeyword(verdict)
-            : null,
-        EventType.ofKeyword(report.valAt(Delivery.AT)),
-        (IPersistentMap) report.valAt(Keys.REPLY),
-        ((List<?>) report.valAt(Delivery.MODIFICATIONS))
-            .stream().map(IPersistentMap.class::cast).toList(),
+        ActionType.ofKeyword(report.valAt(Keys.VERDICT)),
+        EventType.ofKeyword(report.valAt(Keys.AT)),
+        action(report.valAt(Keys.REPLY)),
+        ((List<?>) report.valAt(Keys.MODIFICATIONS)).stream().map(MessageReport::action).toList(),
         recipients);
+  }
+
+  private static @Nullable Action action(@Nullable Object map) {
+    return map == null ? null : Action.view((IPersistentMap) map);
   }
 }

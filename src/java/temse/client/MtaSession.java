@@ -1,13 +1,16 @@
 package temse.client;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import temse.client.AnswerReader.Answer;
+import temse.protocol.Action;
+import temse.protocol.AddressFamily;
 import temse.protocol.Dialogue;
+import temse.protocol.Event;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
@@ -22,7 +25,7 @@ import temse.protocol.Text;
  *
  * <pre>{@code
  * try (MtaSession mta = MtaClient.connect(Endpoint.parse("inet:20025@127.0.0.1"))) {
- *   mta.send(EventCodec.event(EventType.HELLO, Keys.GREETING, "client.example.org"));
+ *   mta.sendEvent(new Event.Hello("client.example.org"));
  * }
  * }</pre>
  */
@@ -33,7 +36,7 @@ public final class MtaSession implements AutoCloseable {
           Keys.HOST_NAME,
           "client.example.org",
           Keys.FAMILY,
-          Keyword.intern("inet"),
+          AddressFamily.INET.keyword,
           Keys.PORT,
           40110L,
           Keys.ADDRESS,
@@ -123,6 +126,11 @@ public final class MtaSession implements AutoCloseable {
       throw failure;
     }
     return actions;
+  }
+
+  /** Sends an event like {@link #send(IPersistentMap)}. */
+  public List<Action> sendEvent(Event event) throws IOException {
+    return send(event.map()).stream().map(Action::view).toList();
   }
 
   /** Sends an event, its macros before it, and returns what this MTA makes of what answers it. */
@@ -221,7 +229,7 @@ public final class MtaSession implements AutoCloseable {
    * @param connect a {@code :connect} event
    * @param greeting the argument of HELO, or null for none
    */
-  public void greet(IPersistentMap connect, String greeting) throws IOException {
+  public void greet(IPersistentMap connect, @Nullable String greeting) throws IOException {
     introduced = true;
     delivery.greet(connect, greeting);
   }

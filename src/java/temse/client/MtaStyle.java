@@ -6,7 +6,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
-import temse.protocol.Actions;
+import temse.protocol.Action;
 import temse.protocol.Dialogue;
 import temse.protocol.MacroStage;
 import temse.protocol.Text;
@@ -17,7 +17,7 @@ public enum MtaStyle {
   POSTFIX(
       "Postfix",
       Dialogue.POSTFIX,
-      Actions.replyCode(451, "4.7.1", "Service unavailable - try again later"),
+      Action.replyCode(451, "4.7.1", "Service unavailable - try again later").map(),
       Map.of(
           MacroStage.CONNECT,
           List.of("j", "{daemon_name}", "{daemon_addr}", "v", "_"),
@@ -44,7 +44,7 @@ public enum MtaStyle {
   SENDMAIL(
       "Sendmail",
       Dialogue.SENDMAIL,
-      Actions.replyCode(451, "4.3.2", "Please try again later"),
+      Action.replyCode(451, "4.3.2", "Please try again later").map(),
       Map.of(
           MacroStage.CONNECT,
           List.of("j", "_", "{daemon_name}", "{if_name}", "{if_addr}"),
@@ -76,15 +76,15 @@ public enum MtaStyle {
 
   /** What a client of Sendmail gets that sends a CR which ends no line. */
   public static final IPersistentMap STRAY =
-      Actions.replyCode(421, "4.5.0", "Bare carriage return (CR) not allowed");
+      Action.replyCode(421, "4.5.0", "Bare carriage return (CR) not allowed").map();
 
   /** What a client of Postfix gets where a milter's answer is a mistake of the operator to it. */
   static final IPersistentMap MISUSED =
-      Actions.replyCode(451, "4.3.5", "Server configuration problem - try again later");
+      Action.replyCode(451, "4.3.5", "Server configuration problem - try again later").map();
 
   /** What a client of Postfix gets where a milter sends the reserved reply for it. */
   static final IPersistentMap SHUTDOWN =
-      Actions.replyCode(421, "4.7.0", "Server closing connection");
+      Action.replyCode(421, "4.7.0", "Server closing connection").map();
 
   /** The name of the MTA. */
   final String title;

@@ -9,6 +9,7 @@ import java.util.Deque;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.EventType;
 import temse.protocol.Packet;
 
@@ -24,7 +25,8 @@ public final class Overheard {
    * @param answer the packets that came, without a reply where none has come
    * @param agreed the mask of the actions that the milter has asked for
    */
-  public static List<IPersistentMap> remarks(EventType event, List<Packet> answer, int agreed) {
+  public static List<IPersistentMap> remarks(
+      @Nullable EventType event, List<Packet> answer, int agreed) {
     Set<IPersistentMap> remarks = new LinkedHashSet<>();
     for (MtaOptions options : List.of(MtaOptions.POSTFIX, MtaOptions.SENDMAIL)) {
       remarks.addAll(remarks(event, answer, agreed, options));

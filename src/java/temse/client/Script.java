@@ -1,7 +1,6 @@
 package temse.client;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
 import java.io.IOException;
@@ -24,9 +23,6 @@ import temse.protocol.MilterException;
  * }</pre>
  */
 public final class Script {
-  static final Keyword RESPONSE = Keyword.intern("response");
-  static final Keyword REMARKS = Keyword.intern("remarks");
-  static final Keyword NANOS = Keyword.intern("nanos");
 
   private final MtaSession session;
   private final Predicate<IPersistentMap> heard;
@@ -154,10 +150,10 @@ public final class Script {
     IPersistentMap exchange = exchange(event, answer.actions());
     List<IPersistentMap> remarks = session.takeRemarks();
     if (!remarks.isEmpty()) {
-      exchange = exchange.assoc(REMARKS, PersistentVector.create((Iterable<?>) remarks));
+      exchange = exchange.assoc(Keys.REMARKS, PersistentVector.create((Iterable<?>) remarks));
     }
     if (session.wanted(type)) {
-      exchange = exchange.assoc(NANOS, nanos);
+      exchange = exchange.assoc(Keys.NANOS, nanos);
     }
     stopped |= !heard.test(exchange);
   }
@@ -165,7 +161,7 @@ public final class Script {
   static IPersistentMap exchange(IPersistentMap event, List<IPersistentMap> response) {
     return new PersistentArrayMap(
         new Object[] {
-          Keys.EVENT, event, RESPONSE, PersistentVector.create((Iterable<?>) response)
+          Keys.EVENT, event, Keys.RESPONSE, PersistentVector.create((Iterable<?>) response)
         });
   }
 }

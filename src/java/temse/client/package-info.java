@@ -1,2 +1,18 @@
-/** The MTA side: plays mail to a milter, over a socket or straight to its engine. */
+/**
+ * The MTA side: plays mail to a milter, over a socket or straight to its engine.
+ *
+ * <ul>
+ *   <li>To play mail: {@link temse.client.MtaClient}, {@link temse.client.MtaSession}, {@link
+ *       temse.client.Mail}; what became of it: {@link temse.client.MessageReport}.
+ *   <li>Which MTA it is, and what it does wrong: {@link temse.client.MtaOptions}, {@link
+ *       temse.client.MtaStyle}, {@link temse.client.Timeouts}, {@link temse.client.Fault}.
+ *   <li>To play events that are no mail, and what temse's Clojure side prints: {@link
+ *       temse.client.Script}, {@link temse.client.Overheard}, {@link temse.client.BriefMap}.
+ * </ul>
+ *
+ * <p>A session belongs to one thread at a time.
+ */
+@NullMarked
 package temse.client;
+
+import org.jspecify.annotations.NullMarked;

@@ -2,19 +2,10 @@ package temse.junit;
 
 import clojure.java.api.Clojure;
 import clojure.lang.IFn;
-import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
-import clojure.lang.PersistentArrayMap;
-import clojure.lang.PersistentVector;
 import java.io.IOException;
-import java.util.Collection;
 import java.util.List;
 import java.util.Map;
-import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.extension.AfterAllCallback;
 import org.junit.jupiter.api.extension.AfterEachCallback;
 import org.junit.jupiter.api.extension.BeforeAllCallback;
@@ -24,20 +15,14 @@ import org.junit.jupiter.api.extension.ParameterContext;
 import org.junit.jupiter.api.extension.ParameterResolutionException;
 import org.junit.jupiter.api.extension.ParameterResolver;
 import org.junit.jupiter.api.extension.TestExecutionExceptionHandler;
-import org.opentest4j.AssertionFailedError;
 import org.opentest4j.TestAbortedException;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
-import temse.protocol.EventType;
-import temse.protocol.Keys;
-import temse.protocol.MilterException;
-import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
 import temse.server.MilterFactory;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
-import temse.server.ServerOptions;
 import temse.transport.Endpoint;
 
 /**
@@ -52,13 +37,17 @@ import temse.transport.Endpoint;
  * void countsHeaders(MtaSession mta) throws IOException {
  *   MessageReport report =
  *       mta.sendMessage("<a@example.org>", List.of("<b@example.com>"), "Subject: hi\n\nhello\n");
- *   assertEquals(List.of(Actions.addHeader("X-Header-Count", "1")), report.modifications());
+ *   assertEquals(List.of(Action.addHeader("X-Header-Count", "1")), report.modifications());
  * }
  * }</pre>
  *
- * <p>No port is used, unless {@link #withServer} asks for a server. What handlers have thrown in a
- * test that fails is in the message of the failure, and the exceptions and the conversation are
- * suppressed exceptions of it.
+ * <p>No port is used, unless {@link #withServer} asks for a server. A test in which a handler fails
+ * has failed, unless it takes the failure: {@link #takeFailures}. What handlers have thrown is in
+ * the message of the failure, and the exceptions and the conversation are suppressed exceptions of
+ * it.
+ *
+ * <p>Tests may run in parallel: each has connections, a server and failures of its own. Of several
+ * extensions in a class all but one are {@link #named}.
  */
 public final class MilterExtension
     implements BeforeAllCallback,
@@ -71,22 +60,22 @@ public final class MilterExtension
   private final EngineOptions engine;
   private final MtaOptions mta;
   private final boolean served;
-  private final Listener listener = new Listener();
-  private final Map<String, Queue<MtaSession>> sessions = new ConcurrentHashMap<>();
-  private MilterServer server;
-  private String owner;
+  private final String name;
+  private final Map<String, Scope> scopes = new ConcurrentHashMap<>();
+  private final ThreadLocal<Scope> current = new InheritableThreadLocal<>();
 
   private MilterExtension(
-      MilterFactory milter, EngineOptions engine, MtaOptions mta, boolean served) {
+      MilterFactory milter, EngineOptions engine, MtaOptions mta, boolean served, String name) {
     this.milter = milter;
     this.engine = engine;
     this.mta = mta;
     this.served = served;
+    this.name = name;
   }
 
   /** Returns an extension for a milter written in Java, to which a current Postfix talks. */
   public static MilterExtension of(MilterFactory milter) {
-    return new MilterExtension(milter, EngineOptions.DEFAULTS, MtaOptions.POSTFIX, false);
+    return new MilterExtension(milter, EngineOptions.DEFAULTS, MtaOptions.POSTFIX, false, "");
   }
 
   /**
@@ -107,110 +96,142 @@ public final class MilterExtension
 
   /** Returns the extension with another MTA: its habits, its offer, its macros, its faults. */
   public MilterExtension withMta(MtaOptions options) {
-    return new MilterExtension(milter, engine, options, served);
+    return new MilterExtension(milter, engine, options, served, name);
   }
 
   /** Returns the extension with other default replies and time limits. */
   public MilterExtension withEngine(EngineOptions options) {
-    return new MilterExtension(milter, options, mta, served);
+    return new MilterExtension(milter, options, mta, served, name);
   }
 
-  /** Returns the extension with a real server, on a free port of 127.0.0.1. */
+  /** Returns the extension with a real server for each test, on a free port of 127.0.0.1. */
   public MilterExtension withServer() {
-    return new MilterExtension(milter, engine, mta, true);
+    return new MilterExtension(milter, engine, mta, true, name);
   }
 
   /**
-   * Returns where the server listens.
+   * Returns the extension with a name: parameters annotated with it get its connections.
+   *
+   * <pre>{@code
+   * @Test
+   * void both(MtaSession first, @ConnectedTo("second") MtaSession second) { ... }
+   * }</pre>
+   */
+  public MilterExtension named(String other) {
+    return new MilterExtension(milter, engine, mta, served, other);
+  }
+
+  /**
+   * Returns where the server of the test listens; before all tests that of the class.
    *
    * @throws IllegalStateException if there is none, or no test is running
    */
   public Endpoint endpoint() {
-    if (server == null) {
+    Scope scope = current.get();
+    if (!served || scope == null) {
       throw new IllegalStateException("there is a server after withServer(), while tests run");
     }
-    return server.endpoint();
+    return scope.server(MilterServer.builder(milter).engine(engine)).endpoint();
   }
 
-  /** Returns a connection to the milter, for the caller to close. */
+  /** Returns a connection to the milter, which is closed after the test at the latest. */
   public MtaSession connect() throws IOException {
     return connect(mta);
   }
 
-  /** Returns a connection of another MTA to the milter, for the caller to close. */
+  /** Returns a connection of another MTA to the milter, closed after the test at the latest. */
   public MtaSession connect(MtaOptions options) throws IOException {
-    return served
-        ? MtaClient.connect(endpoint(), options)
-        : MtaClient.inProcess(milter, engine, listener, options);
+    Scope scope = current.get();
+    ServerListener listener = scope == null ? ServerListener.SILENT : scope;
+    MtaSession session =
+        served
+            ? MtaClient.connect(endpoint(), options)
+            : MtaClient.inProcess(milter, engine, listener, options);
+    if (scope != null) {
+      scope.add(session);
+    }
+    return session;
   }
 
-  /** Starts the server for the tests of the class. */
+  /**
+   * Returns what handlers have thrown in the test so far, in order. It does not fail the test then.
+   *
+   * <pre>{@code
+   * assertEquals("no database", milter.takeFailures().get(0).getMessage());
+   * }</pre>
+   *
+   * @throws IllegalStateException if no test is running
+   */
+  public List<Throwable> takeFailures() {
+    Scope scope = current.get();
+    if (scope == null) {
+      throw new IllegalStateException("there are failures while tests run");
+    }
+    return scope.takeFailures();
+  }
+
+  /** Begins what belongs to the class. */
   @Override
   public void beforeAll(ExtensionContext context) {
-    start(context);
+    begin(context);
   }
 
-  /** Starts the server for one test, if the extension is not a static field. */
+  /** Begins what belongs to the test. */
   @Override
   public void beforeEach(ExtensionContext context) {
-    listener.forget();
-    start(context);
+    begin(context);
   }
 
-  /** Closes the connections of the test. */
+  private void begin(ExtensionContext context) {
+    Scope scope = new Scope(current.get());
+    scopes.put(context.getUniqueId(), scope);
+    current.set(scope);
+  }
+
+  /** Closes what belongs to the test, and fails it if a handler has failed. */
   @Override
   public void afterEach(ExtensionContext context) throws IOException {
-    close(context);
+    end(context);
   }
 
-  /** Stops the server. */
+  /** Closes what belongs to the class, and fails it if a handler has failed outside of tests. */
   @Override
   public void afterAll(ExtensionContext context) throws IOException {
-    close(context);
+    end(context);
   }
 
-  private void start(ExtensionContext context) {
-    if (served && server == null) {
-      ServerOptions defaults = ServerOptions.at(Endpoint.parse("inet:0@127.0.0.1"));
-      ServerOptions options =
-          new ServerOptions(
-              defaults.endpoints(), defaults.transport(), engine, defaults.stopTimeout());
-      server = MilterServer.start(milter, options, listener);
-      owner = context.getUniqueId();
+  private void end(ExtensionContext context) throws IOException {
+    Scope scope = scopes.remove(context.getUniqueId());
+    if (scope == null) {
+      return;
+    }
+    current.set(scope.outer);
+    scope.close();
+    if (context.getExecutionException().isEmpty()) {
+      scope.requireNoFailure();
     }
   }
 
-  private void close(ExtensionContext context) throws IOException {
-    Queue<MtaSession> opened = sessions.remove(context.getUniqueId());
-    if (opened != null) {
-      for (MtaSession session : opened) {
-        session.close();
-      }
-    }
-    if (server != null && context.getUniqueId().equals(owner)) {
-      server.close();
-      server = null;
-    }
-  }
-
-  /** Returns true for a parameter of type {@link MtaSession}. */
+  /** Returns true for a parameter of type {@link MtaSession} that is meant for this extension. */
   @Override
   public boolean supportsParameter(ParameterContext parameter, ExtensionContext context) {
-    return parameter.getParameter().getType() == MtaSession.class;
+    return parameter.getParameter().getType() == MtaSession.class
+        && parameter
+            .findAnnotation(ConnectedTo.class)
+            .map(ConnectedTo::value)
+            .orElse("")
+            .equals(name);
   }
 
   /** Returns a new connection, which is closed after the test. */
   @Override
   public MtaSession resolveParameter(ParameterContext parameter, ExtensionContext context) {
     try {
-      MtaSession session = connect();
-      sessions
-          .computeIfAbsent(context.getUniqueId(), test -> new ConcurrentLinkedQueue<>())
-          .add(session);
-      return session;
+      return connect();
     } catch (IOException e) {
-      throw new ParameterResolutionException(
-          explained("the MTA could not connect to the milter", listener.errors), e);
+      String problem = "the MTA could not connect to the milter";
+      Scope scope = current.get();
+      throw new ParameterResolutionException(scope == null ? problem : scope.explained(problem), e);
     }
   }
 
@@ -218,123 +239,14 @@ public final class MilterExtension
   @Override
   public void handleTestExecutionException(ExtensionContext context, Throwable failure)
       throws Throwable {
-    List<IPersistentMap> errors = List.copyOf(listener.errors);
-    Throwable explained =
-        errors.isEmpty() || failure instanceof TestAbortedException
-            ? failure
-            : explained(failure, errors);
-    listener.failures.forEach(explained::addSuppressed);
-    if (!listener.conversation.isEmpty()) {
-      explained.addSuppressed(new Said(ladder(List.copyOf(listener.conversation), errors)));
-    }
-    throw explained;
-  }
-
-  /** Returns the failure as one whose message also says what went wrong in handlers. */
-  private static Throwable explained(Throwable failure, List<IPersistentMap> errors) {
-    String message = explained(failure.getMessage(), errors);
-    AssertionFailedError explained =
-        failure instanceof AssertionFailedError compared && compared.isExpectedDefined()
-            ? new AssertionFailedError(
-                message, compared.getExpected(), compared.getActual(), failure.getCause())
-            : new AssertionFailedError(
-                message, failure instanceof AssertionError ? failure.getCause() : failure);
-    explained.setStackTrace(failure.getStackTrace());
-    for (Throwable suppressed : failure.getSuppressed()) {
-      explained.addSuppressed(suppressed);
-    }
-    return explained;
-  }
-
-  private static String explained(String message, Collection<IPersistentMap> errors) {
-    return Stream.concat(
-            Stream.of(String.valueOf(message)),
-            errors.stream().flatMap(error -> lines("error-lines", error)))
-        .collect(Collectors.joining("\n"));
-  }
-
-  private static String ladder(List<IPersistentMap> exchanges, List<IPersistentMap> errors) {
-    IPersistentMap result =
-        PersistentArrayMap.EMPTY
-            .assoc(Keyword.intern("conversation"), PersistentVector.create((Iterable<?>) exchanges))
-            .assoc(Keyword.intern("errors"), PersistentVector.create((Iterable<?>) errors));
-    return lines("ladder", result).collect(Collectors.joining("\n"));
-  }
-
-  private static Stream<String> lines(String name, IPersistentMap of) {
-    return ((List<?>) function("temse.report", name).invoke(of)).stream().map(String.class::cast);
+    Scope scope = scopes.get(context.getUniqueId());
+    throw scope == null || failure instanceof TestAbortedException
+        ? failure
+        : scope.explained(failure);
   }
 
   private static IFn function(String namespace, String name) {
     Clojure.var("clojure.core", "require").invoke(Clojure.read(namespace));
     return Clojure.var(namespace, name);
-  }
-
-  /** Carries a conversation into the output of a failure. */
-  private static final class Said extends Exception {
-    private static final long serialVersionUID = 1L;
-
-    Said(String ladder) {
-      super("the conversation was\n" + ladder, null, false, false);
-    }
-
-    @Override
-    public String toString() {
-      return getMessage();
-    }
-  }
-
-  /** Keeps what was said and what went wrong since the test began. */
-  private static final class Listener implements ServerListener {
-    private final Queue<IPersistentMap> conversation = new ConcurrentLinkedQueue<>();
-    private final Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
-    private final Queue<IPersistentMap> errors = new ConcurrentLinkedQueue<>();
-
-    void forget() {
-      conversation.clear();
-      failures.clear();
-      errors.clear();
-    }
-
-    @Override
-    public boolean wantsExchanges() {
-      return true;
-    }
-
-    @Override
-    public void exchanged(
-        ConnectionInfo connection,
-        IPersistentMap event,
-        List<IPersistentMap> response,
-        long nanos) {
-      conversation.add(
-          new PersistentArrayMap(
-              new Object[] {
-                Keys.EVENT,
-                event,
-                Keyword.intern("response"),
-                PersistentVector.create((Iterable<?>) response),
-                Keyword.intern("nanos"),
-                nanos
-              }));
-    }
-
-    @Override
-    public void failed(
-        ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
-      add(type, error);
-    }
-
-    @Override
-    public void violated(ConnectionInfo connection, MilterException error) {
-      add(EventType.OPTIONS, error);
-    }
-
-    private void add(EventType type, Throwable error) {
-      failures.add(error);
-      IPersistentMap failure =
-          (IPersistentMap) function("temse.impl.failure", "of").invoke(type.keyword, error, null);
-      errors.add(failure.assoc(Keyword.intern("exchange"), (long) conversation.size()));
-    }
   }
 }

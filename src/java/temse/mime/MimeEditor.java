@@ -11,6 +11,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Printable;
 import temse.protocol.Text;
 
@@ -92,7 +93,7 @@ public final class MimeEditor {
    * Returns the text of a part, or null if it is no text or in a transfer encoding that is not
    * known. A byte that the charset does not know is a lone surrogate U+DC00 + byte.
    */
-  public String text(MimePart part) {
+  public @Nullable String text(MimePart part) {
     boolean readable = part.reason() != null || TransferEncoding.isKnown(part.encoding());
     return TextScanner.isText(part) && readable
         ? CharsetText.decode(content(part), part.charset())
@@ -103,7 +104,7 @@ public final class MimeEditor {
    * Returns the text of bytes in a charset, which may be null. A byte that the charset does not
    * know is a lone surrogate U+DC00 + byte.
    */
-  public static String decode(byte[] bytes, String charset) {
+  public static String decode(byte[] bytes, @Nullable String charset) {
     return CharsetText.decode(bytes, charset);
   }
 

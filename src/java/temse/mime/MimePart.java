@@ -1,10 +1,10 @@
 package temse.mime;
 
-import clojure.lang.IPersistentVector;
 import clojure.lang.PersistentVector;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A part of a message: where it lies and what its header says. The message itself is the part
@@ -110,18 +110,13 @@ public final class MimePart {
   }
 
   /** Returns the part in which this one lies, or null. */
-  public MimePart parent() {
+  public @Nullable MimePart parent() {
     return parent;
   }
 
   /** Returns the numbers, from 1, of the part and those in which it lies, from outside. */
   @SuppressWarnings("unchecked")
   public List<Long> path() {
-    return path;
-  }
-
-  /** Returns the path as a Clojure vector. */
-  public IPersistentVector pathVector() {
     return path;
   }
 
@@ -144,7 +139,7 @@ public final class MimePart {
   }
 
   /** Returns the charset that Content-Type names, or null. */
-  public String charset() {
+  public @Nullable String charset() {
     return parameters.get("charset");
   }
 
@@ -154,19 +149,19 @@ public final class MimePart {
   }
 
   /** Returns the disposition in lower case, such as attachment, or null. */
-  public String disposition() {
+  public @Nullable String disposition() {
     return HeaderField.keyword(disposition.value());
   }
 
   /** Returns the file name, decoded, that Content-Disposition or Content-Type gives, or null. */
-  public String filename() {
+  public @Nullable String filename() {
     String name = disposition.parameters().get("filename");
     name = name == null ? parameters.get("name") : name;
     return name == null ? null : EncodedWords.decode(name);
   }
 
   /** Returns what protects the part, or one in which it lies, or null. */
-  public Protection protection() {
+  public @Nullable Protection protection() {
     return protection;
   }
 
@@ -189,7 +184,7 @@ public final class MimePart {
   }
 
   /** Returns why the part was not taken apart, or null. */
-  public Reason reason() {
+  public @Nullable Reason reason() {
     return reason;
   }
 

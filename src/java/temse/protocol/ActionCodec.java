@@ -3,6 +3,7 @@ package temse.protocol;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Action maps and the packets that carry them, in both directions.
@@ -63,10 +64,14 @@ public final class ActionCodec {
    * 4 and the two reserved replies are temporary failures.
    */
   public static ActionType verdict(IPersistentMap reply) {
-    if (reply == Actions.proceed()) {
+    if (reply == Action.proceed().map()) {
       return ActionType.CONTINUE;
     }
-    ActionType type = type(reply);
+    return verdict(type(reply), reply);
+  }
+
+  /** Returns the verdict of a reply like {@link #verdict(IPersistentMap)}, its type being known. */
+  public static ActionType verdict(ActionType type, IPersistentMap reply) {
     return switch (type) {
       case REPLY_CODE ->
           ActionFields.smtpCode(reply) >= 500 ? ActionType.REJECT : ActionType.TEMPORARY_FAILURE;
@@ -76,7 +81,7 @@ public final class ActionCodec {
   }
 
   /** Returns the flag that must have been agreed before the action may be sent, or null. */
-  public static ActionFlag flag(ActionType type, IPersistentMap action) {
+  public static @Nullable ActionFlag flag(ActionType type, IPersistentMap action) {
     return type == ActionType.ADD_RECIPIENT && action.valAt(Keys.PARAMETERS) != null
         ? ActionFlag.ADD_RECIPIENT_PARAMETERS
         : type.flag;

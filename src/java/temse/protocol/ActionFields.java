@@ -212,7 +212,7 @@ final class ActionFields {
         cause,
         Keys.ACTION,
         action,
-        "problem",
+        Keys.PROBLEM,
         problem);
   }
 

@@ -3,6 +3,7 @@ package temse.protocol;
 import clojure.lang.Keyword;
 import java.util.EnumSet;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /** What a milter may do, as bits of the negotiation: libmilter's {@code SMFIF_*}. */
 public enum ActionFlag {
@@ -67,7 +68,7 @@ public enum ActionFlag {
   }
 
   /** Returns the flag whose keyword this is, or null. */
-  public static ActionFlag ofKeyword(Object keyword) {
+  public static @Nullable ActionFlag ofKeyword(@Nullable Object keyword) {
     for (ActionFlag flag : values()) {
       if (flag.keyword == keyword) {
         return flag;

@@ -160,7 +160,7 @@ final class ActionKeys {
                 + (closest == null ? "" : "; did you mean " + closest + "?")
             : "there is no action in a map without :action; one would be {:action :accept}";
     return new MilterException(
-        MilterException.Category.BAD_ACTION, problem, Keys.ACTION, action, "problem", problem);
+        MilterException.Category.BAD_ACTION, problem, Keys.ACTION, action, Keys.PROBLEM, problem);
   }
 
   private static String missing(IPersistentMap action, Keyword key) {

@@ -1,6 +1,7 @@
 package temse.protocol;
 
 import clojure.lang.Keyword;
+import org.jspecify.annotations.Nullable;
 
 /** What a milter tells the MTA: libmilter's {@code SMFIR_*} replies. */
 public enum ActionType {
@@ -59,9 +60,9 @@ public enum ActionType {
   public final Kind kind;
 
   /** The flag that must have been agreed before it may be sent, or null. */
-  public final ActionFlag flag;
+  public final @Nullable ActionFlag flag;
 
-  ActionType(char code, String name, Kind kind, ActionFlag flag) {
+  ActionType(char code, String name, Kind kind, @Nullable ActionFlag flag) {
     this.code = (byte) code;
     this.keyword = Keyword.intern(name);
     this.kind = kind;
@@ -69,7 +70,7 @@ public enum ActionType {
   }
 
   /** Returns the type whose keyword this is, or null. */
-  public static ActionType ofKeyword(Object keyword) {
+  public static @Nullable ActionType ofKeyword(@Nullable Object keyword) {
     for (ActionType type : VALUES) {
       if (type.keyword == keyword) {
         return type;

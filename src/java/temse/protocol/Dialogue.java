@@ -1,6 +1,7 @@
 package temse.protocol;
 
 import clojure.lang.IPersistentMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What an MTA may still say to a milter after the replies it got, and which reply settled the
@@ -8,7 +9,7 @@ import clojure.lang.IPersistentMap;
  *
  * <pre>{@code
  * Dialogue dialogue = Dialogue.SENDMAIL.after(EventType.CONNECT, null);
- * dialogue = dialogue.after(EventType.MAIL, Actions.reject());
+ * dialogue = dialogue.after(EventType.MAIL, Action.reject());
  * dialogue.may(EventType.RECIPIENT); // false
  * dialogue.verdict(); // REJECT
  * }</pre>
@@ -101,7 +102,7 @@ public final class Dialogue implements Cloneable {
   }
 
   /** Returns the verdict on the message, or on the connection; null while there is none. */
-  public ActionType verdict() {
+  public @Nullable ActionType verdict() {
     if (decided() == null) {
       return null;
     }
@@ -110,12 +111,12 @@ public final class Dialogue implements Cloneable {
   }
 
   /** Returns the event at which the verdict was given, or null. */
-  public EventType at() {
+  public @Nullable EventType at() {
     return decided() == null ? null : decided().at;
   }
 
   /** Returns the action that is the verdict, or null. */
-  public IPersistentMap reply() {
+  public @Nullable IPersistentMap reply() {
     return decided() == null ? null : decided().reply;
   }
 
@@ -129,10 +130,10 @@ public final class Dialogue implements Cloneable {
    * @param reply an action, or null where none was owed
    * @throws MilterException UNEXPECTED_EVENT if no MTA says the event here
    */
-  public Dialogue after(EventType type, IPersistentMap reply) {
+  public Dialogue after(EventType type, @Nullable IPersistentMap reply) {
     Dialogue next = copy();
     next.said(type);
-    next.answered(type, reply == null ? Actions.proceed() : reply);
+    next.answered(type, reply == null ? Action.proceed().map() : reply);
     return next;
   }
 
@@ -209,7 +210,7 @@ public final class Dialogue implements Cloneable {
       state = Phase.CONNECTION_SETTLED;
     }
     if (state != before || ends) {
-      decision = new Decision(type, verdict == ActionType.SKIP ? Actions.proceed() : reply);
+      decision = new Decision(type, verdict == ActionType.SKIP ? Action.proceed().map() : reply);
     }
     boolean greeting = type == EventType.CONNECT || type == EventType.HELLO;
     if (postfix && greeting && state == Phase.CONNECTION_SETTLED) {

@@ -1,45 +1,99 @@
 package temse.protocol;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
-import java.util.Collection;
+import clojure.lang.PersistentArrayMap;
+import clojure.lang.PersistentVector;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.stream.Collectors;
+import java.util.Set;
 
 /**
- * A read-only view of an event map, with the names of its keys as methods.
+ * What an MTA reports, or temse itself: an immutable view of an event map, of a class for each type
+ * of event, with its keys as methods.
  *
  * <pre>{@code
- * Event event = Event.of(map);
- * if (event.type() == EventType.HEADER && event.name().equalsIgnoreCase("Subject")) { ... }
+ * Event event = new Event.Header("Subject", "hi", 1);
+ * if (event instanceof Event.Header header && header.name().equalsIgnoreCase("Subject")) { ... }
  * }</pre>
  *
- * <p>A method that does not belong to the event throws an IllegalStateException that names those
- * which do.
+ * <p>Constructors throw a {@link MilterException} BAD_ACTION if a text is null, or could not
+ * travel. Addresses and ESMTP parameters are as the SMTP client has written them.
  */
-public final class Event {
-  private final EventType type;
-  private final IPersistentMap map;
+public abstract sealed class Event extends MapView {
+  private static final Map<Class<?>, EventType> TYPES = new HashMap<>();
 
-  private Event(EventType type, IPersistentMap map) {
-    this.type = type;
-    this.map = map;
+  static {
+    for (EventType type : EventType.values()) {
+      TYPES.put(view(type, PersistentArrayMap.EMPTY).getClass(), type);
+    }
   }
 
-  /** Returns the view of an event map. */
+  private final EventType type;
+
+  private Event(EventType type, IPersistentMap map) {
+    super(Keys.EVENT, map);
+    this.type = type;
+  }
+
+  /**
+   * Returns the view of an event map.
+   *
+   * @throws MilterException BAD_ACTION if it is none, or lacks a key
+   */
   public static Event of(IPersistentMap map) {
     EventType type = EventType.ofKeyword(map.valAt(Keys.EVENT));
     if (type == null) {
-      throw new IllegalArgumentException("the map is no event: its :event names none");
+      throw new MilterException(
+          MilterException.Category.BAD_ACTION, "the map is no event: its :event names none");
     }
-    return new Event(type, map);
+    return view(type, checked(type, map));
   }
 
-  /** Returns the view of an event map whose type is known. */
-  public static Event of(EventType type, IPersistentMap map) {
-    return new Event(type, map);
+  /** Returns the view of an event map that a codec has made. */
+  public static Event view(EventType type, IPersistentMap map) {
+    return switch (type) {
+      case OPTIONS -> new Options(map);
+      case DEFINE_MACRO -> new DefineMacro(map);
+      case CONNECT -> new Connect(map);
+      case HELLO -> new Hello(map);
+      case MAIL -> new Mail(map);
+      case RECIPIENT -> new Recipient(map);
+      case DATA -> new Data(map);
+      case HEADER -> new Header(map);
+      case END_OF_HEADERS -> new EndOfHeaders(map);
+      case BODY -> new Body(map);
+      case END_OF_MESSAGE -> new EndOfMessage(map);
+      case ABORT -> new Abort(map);
+      case UNKNOWN -> new Unknown(map);
+      case QUIT -> new Quit(map);
+      case DISCONNECT -> new Disconnect(map);
+      case MESSAGE_END -> new MessageEnd(map);
+    };
+  }
+
+  /**
+   * Returns the type of the events of a class.
+   *
+   * @throws IllegalArgumentException for Event itself
+   */
+  public static EventType type(Class<? extends Event> events) {
+    EventType type = TYPES.get(events);
+    if (type == null) {
+      throw new IllegalArgumentException("name one kind of event, Event.Header.class for example");
+    }
+    return type;
+  }
+
+  private static IPersistentMap made(EventType type, Object... keysAndValues) {
+    return checked(type, EventCodec.event(type, keysAndValues));
+  }
+
+  private static IPersistentMap checked(EventType type, IPersistentMap map) {
+    EventCodec.check(type, map);
+    return map;
   }
 
   /** Returns the type. */
@@ -47,130 +101,340 @@ public final class Event {
     return type;
   }
 
-  /** Returns the map itself. */
-  public IPersistentMap map() {
-    return map;
-  }
-
-  /** Returns the name of a header field, without the colon. */
-  public String name() {
-    return (String) value(Keys.NAME);
-  }
-
-  /** Returns the value of a header field; folds are kept, lines are separated by LF. */
-  public String value() {
-    return (String) value(Keys.VALUE);
-  }
-
-  /** Returns which field of its name a header field is, from 1. */
-  public int index() {
-    return ((Number) value(Keys.INDEX)).intValue();
-  }
-
-  /** Returns the sender of a mail event, with angle brackets as it came. */
-  public String sender() {
-    return (String) value(Keys.SENDER);
-  }
-
-  /**
-   * Returns the address of a recipient with angle brackets as it came, or that of the SMTP client
-   * in a connect event whose family is not unknown.
-   */
-  public String address() {
-    return (String) value(Keys.ADDRESS);
-  }
-
-  /** Returns the ESMTP parameters of a mail or recipient event. */
-  public List<String> options() {
-    return ((List<?>) value(Keys.OPTIONS)).stream().map(String.class::cast).toList();
-  }
-
-  /** Returns the argument of HELO or EHLO. */
-  public String greeting() {
-    return (String) value(Keys.GREETING);
-  }
-
-  /** Returns the name of the SMTP client in a connect event. */
-  public String hostName() {
-    return (String) value(Keys.HOST_NAME);
-  }
-
-  /** Returns the family of the SMTP client: inet, inet6, unix or unknown. */
-  public String family() {
-    return ((Keyword) value(Keys.FAMILY)).getName();
-  }
-
-  /** Returns the port of the SMTP client, empty where its family is unknown. */
-  public OptionalInt port() {
-    return type == EventType.CONNECT && map.valAt(Keys.PORT) == null
-        ? OptionalInt.empty()
-        : OptionalInt.of(((Number) value(Keys.PORT)).intValue());
-  }
-
-  /** Returns a piece of a body; not to be changed. */
-  public byte[] data() {
-    return (byte[]) value(Keys.DATA);
-  }
-
-  /** Returns the SMTP command that the MTA does not know. */
-  public String command() {
-    return (String) value(Keys.COMMAND);
-  }
-
-  /** Returns why a message or an SMTP client ended: accepted, rejected, quit ... */
-  public String reason() {
-    return ((Keyword) value(Keys.REASON)).getName();
-  }
-
-  /** Returns the event that a message had reached when it was aborted, or ended. */
-  public EventType at() {
-    return EventType.ofKeyword(value(Keys.AT));
-  }
-
-  private Object value(Keyword key) {
-    Object value = map.valAt(key);
-    if (value == null) {
-      throw new IllegalStateException(
-          "the event " + type.keyword + " has no " + key + "; it has" + keys());
+  /** {@code SMFIC_OPTNEG}: what the MTA offers in the negotiation. */
+  public static final class Options extends Event {
+    private Options(IPersistentMap map) {
+      super(EventType.OPTIONS, map);
     }
-    return value;
+
+    /** Returns the protocol version. */
+    public int version() {
+      return number(Keys.VERSION);
+    }
+
+    /** Returns the actions that are offered. */
+    public Set<ActionFlag> actions() {
+      return ActionFlag.ofMask(number(Keys.ACTION_MASK));
+    }
+
+    /** Returns the flags that are offered. */
+    public Set<ProtocolFlag> protocol() {
+      return ProtocolFlag.ofMask(number(Keys.PROTOCOL_MASK));
+    }
   }
 
-  private String keys() {
-    StringBuilder keys = new StringBuilder();
-    for (Object key : ((Map<?, ?>) map).keySet()) {
-      keys.append(' ').append(key);
+  /** {@code SMFIC_MACRO}: macros for the command that follows. */
+  public static final class DefineMacro extends Event {
+    private DefineMacro(IPersistentMap map) {
+      super(EventType.DEFINE_MACRO, map);
     }
-    return keys.toString();
+
+    /** Returns the event that the macros are for, empty if it is none that temse knows. */
+    public Optional<EventType> stage() {
+      return Optional.ofNullable(EventType.ofKeyword(map().valAt(Keys.STAGE)));
+    }
+
+    /** Returns the macros by name, without braces. */
+    @SuppressWarnings("unchecked")
+    public Map<String, String> definitions() {
+      return (Map<String, String>) map().valAt(Keys.DEFINITIONS);
+    }
   }
 
-  /** Returns the type and the values in one line, of a body the number of its bytes. */
-  @Override
-  public String toString() {
-    StringBuilder text = new StringBuilder(type.keyword.getName());
-    ((Map<?, ?>) map)
-        .forEach(
-            (key, value) -> {
-              if (key != Keys.EVENT) {
-                text.append(' ').append(key).append(' ').append(text(value));
-              }
-            });
-    return text.toString();
+  /** {@code SMFIC_CONNECT}: an SMTP client has connected. */
+  public static final class Connect extends Event {
+    private Connect(IPersistentMap map) {
+      super(EventType.CONNECT, map);
+    }
+
+    /** Makes one of a client whose family is not {@link AddressFamily#UNKNOWN}. */
+    public Connect(String hostName, AddressFamily family, int port, String address) {
+      this(
+          made(
+              EventType.CONNECT,
+              Keys.HOST_NAME,
+              hostName,
+              Keys.FAMILY,
+              family.keyword,
+              Keys.PORT,
+              (long) port,
+              Keys.ADDRESS,
+              address));
+    }
+
+    /** Makes one of a client whose address the MTA does not know. */
+    public Connect(String hostName) {
+      this(
+          made(
+              EventType.CONNECT,
+              Keys.HOST_NAME,
+              hostName,
+              Keys.FAMILY,
+              AddressFamily.UNKNOWN.keyword));
+    }
+
+    /** Returns the client's name, or its address in brackets. */
+    public String hostName() {
+      return string(Keys.HOST_NAME);
+    }
+
+    /** Returns the client's address family. */
+    public AddressFamily family() {
+      return AddressFamily.ofKeyword(map().valAt(Keys.FAMILY));
+    }
+
+    /** Returns the client's port, empty where its family is unknown. */
+    public OptionalInt port() {
+      return map().valAt(Keys.PORT) == null
+          ? OptionalInt.empty()
+          : OptionalInt.of(number(Keys.PORT));
+    }
+
+    /** Returns the client's address, empty where its family is unknown. */
+    public Optional<String> address() {
+      return Optional.ofNullable(string(Keys.ADDRESS));
+    }
   }
 
-  /** Collections of Clojure load its core when they print themselves. */
-  private static String text(Object value) {
-    if (value instanceof byte[] bytes) {
-      return bytes.length + " bytes";
+  /** {@code SMFIC_HELO}: HELO or EHLO. */
+  public static final class Hello extends Event {
+    private Hello(IPersistentMap map) {
+      super(EventType.HELLO, map);
     }
-    if (value instanceof Map<?, ?> entries) {
-      return entries.entrySet().stream()
-          .map(entry -> text(entry.getKey()) + " " + text(entry.getValue()))
-          .collect(Collectors.joining(", ", "{", "}"));
+
+    /** Makes one with the argument of HELO or EHLO. */
+    public Hello(String greeting) {
+      this(made(EventType.HELLO, Keys.GREETING, greeting));
     }
-    if (value instanceof Collection<?> values) {
-      return values.stream().map(Event::text).collect(Collectors.joining(", ", "[", "]"));
+
+    /** Returns the argument of HELO or EHLO. */
+    public String greeting() {
+      return string(Keys.GREETING);
     }
-    return String.valueOf(value);
+  }
+
+  /** {@code SMFIC_MAIL}: MAIL FROM, which begins a message. */
+  public static final class Mail extends Event {
+    private Mail(IPersistentMap map) {
+      super(EventType.MAIL, map);
+    }
+
+    /** Makes one of a sender with angle brackets. */
+    public Mail(String sender, String... parameters) {
+      this(
+          made(
+              EventType.MAIL,
+              Keys.SENDER,
+              sender,
+              Keys.OPTIONS,
+              PersistentVector.create((Object[]) parameters)));
+    }
+
+    /** Returns the sender, with angle brackets as it came. */
+    public String sender() {
+      return string(Keys.SENDER);
+    }
+
+    /** Returns the ESMTP parameters. */
+    public List<String> parameters() {
+      return strings(Keys.OPTIONS);
+    }
+  }
+
+  /** {@code SMFIC_RCPT}: RCPT TO. */
+  public static final class Recipient extends Event {
+    private Recipient(IPersistentMap map) {
+      super(EventType.RECIPIENT, map);
+    }
+
+    /** Makes one of an address with angle brackets. */
+    public Recipient(String address, String... parameters) {
+      this(
+          made(
+              EventType.RECIPIENT,
+              Keys.ADDRESS,
+              address,
+              Keys.OPTIONS,
+              PersistentVector.create((Object[]) parameters)));
+    }
+
+    /** Returns the address, with angle brackets as it came. */
+    public String address() {
+      return string(Keys.ADDRESS);
+    }
+
+    /** Returns the ESMTP parameters. */
+    public List<String> parameters() {
+      return strings(Keys.OPTIONS);
+    }
+  }
+
+  /** {@code SMFIC_DATA}: DATA, since protocol version 4. */
+  public static final class Data extends Event {
+    private Data(IPersistentMap map) {
+      super(EventType.DATA, map);
+    }
+
+    /** Makes one. */
+    public Data() {
+      this(made(EventType.DATA));
+    }
+  }
+
+  /** {@code SMFIC_HEADER}: one header field. */
+  public static final class Header extends Event {
+    private Header(IPersistentMap map) {
+      super(EventType.HEADER, map);
+    }
+
+    /**
+     * Makes one.
+     *
+     * @param index which field of its name it is, from 1
+     */
+    public Header(String name, String value, int index) {
+      this(made(EventType.HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, (long) index));
+    }
+
+    /** Returns the name, without the colon. */
+    public String name() {
+      return string(Keys.NAME);
+    }
+
+    /** Returns the value; folds are kept, lines are separated by LF. */
+    public String value() {
+      return string(Keys.VALUE);
+    }
+
+    /** Returns which field of its name it is, from 1. */
+    public int index() {
+      return number(Keys.INDEX);
+    }
+  }
+
+  /** {@code SMFIC_EOH}: the end of the header. */
+  public static final class EndOfHeaders extends Event {
+    private EndOfHeaders(IPersistentMap map) {
+      super(EventType.END_OF_HEADERS, map);
+    }
+
+    /** Makes one. */
+    public EndOfHeaders() {
+      this(made(EventType.END_OF_HEADERS));
+    }
+  }
+
+  /** {@code SMFIC_BODY}: a piece of the body. */
+  public static final class Body extends Event {
+    private Body(IPersistentMap map) {
+      super(EventType.BODY, map);
+    }
+
+    /** Makes one of bytes that are not changed afterwards. */
+    public Body(byte[] data) {
+      this(made(EventType.BODY, Keys.DATA, data));
+    }
+
+    /** Returns the bytes; not to be changed. */
+    public byte[] data() {
+      return (byte[]) map().valAt(Keys.DATA);
+    }
+  }
+
+  /** {@code SMFIC_BODYEOB}: the end of the message, which may be answered by changes. */
+  public static final class EndOfMessage extends Event {
+    private EndOfMessage(IPersistentMap map) {
+      super(EventType.END_OF_MESSAGE, map);
+    }
+
+    /** Makes one. */
+    public EndOfMessage() {
+      this(made(EventType.END_OF_MESSAGE));
+    }
+  }
+
+  /** {@code SMFIC_ABORT}: the message is dropped. */
+  public static final class Abort extends Event {
+    private Abort(IPersistentMap map) {
+      super(EventType.ABORT, map);
+    }
+
+    /** Makes one of a message that has reached an event. */
+    public Abort(EventType at) {
+      this(made(EventType.ABORT, Keys.AT, at.keyword));
+    }
+
+    /** Returns the event that the message had reached. */
+    public EventType at() {
+      return EventType.ofKeyword(map().valAt(Keys.AT));
+    }
+  }
+
+  /** {@code SMFIC_UNKNOWN}: an SMTP command that the MTA does not know. */
+  public static final class Unknown extends Event {
+    private Unknown(IPersistentMap map) {
+      super(EventType.UNKNOWN, map);
+    }
+
+    /** Makes one of a command line. */
+    public Unknown(String command) {
+      this(made(EventType.UNKNOWN, Keys.COMMAND, command));
+    }
+
+    /** Returns the command line. */
+    public String command() {
+      return string(Keys.COMMAND);
+    }
+  }
+
+  /** {@code SMFIC_QUIT}: the MTA ends the connection. */
+  public static final class Quit extends Event {
+    private Quit(IPersistentMap map) {
+      super(EventType.QUIT, map);
+    }
+
+    /** Makes one. */
+    public Quit() {
+      this(made(EventType.QUIT));
+    }
+  }
+
+  /** The SMTP client is gone; comes once for each client, whatever ended it. */
+  public static final class Disconnect extends Event {
+    private Disconnect(IPersistentMap map) {
+      super(EventType.DISCONNECT, map);
+    }
+
+    /** Makes one. */
+    public Disconnect(DisconnectReason reason) {
+      this(made(EventType.DISCONNECT, Keys.REASON, reason.keyword));
+    }
+
+    /** Returns why it is gone. */
+    public DisconnectReason reason() {
+      return DisconnectReason.ofKeyword(map().valAt(Keys.REASON));
+    }
+  }
+
+  /** A message has ended; comes once for each message, whatever ended it. */
+  public static final class MessageEnd extends Event {
+    private MessageEnd(IPersistentMap map) {
+      super(EventType.MESSAGE_END, map);
+    }
+
+    /** Makes one of a message that has reached an event. */
+    public MessageEnd(MessageEndReason reason, EventType at) {
+      this(made(EventType.MESSAGE_END, Keys.REASON, reason.keyword, Keys.AT, at.keyword));
+    }
+
+    /** Returns why it has ended. */
+    public MessageEndReason reason() {
+      return MessageEndReason.ofKeyword(map().valAt(Keys.REASON));
+    }
+
+    /** Returns the event that it had reached. */
+    public EventType at() {
+      return EventType.ofKeyword(map().valAt(Keys.AT));
+    }
   }
 }

@@ -21,10 +21,6 @@ import java.util.stream.Stream;
  * keys are described in {@code doc/spec.org}.
  */
 public final class EventCodec {
-  private static final Keyword INET = Keyword.intern("inet");
-  private static final Keyword INET6 = Keyword.intern("inet6");
-  private static final Keyword UNIX = Keyword.intern("unix");
-  private static final Keyword UNKNOWN_FAMILY = Keyword.intern("unknown");
   private static final String IPV6_PREFIX = "IPv6:";
   private static final long MAXIMUM_INT = 0xFFFFFFFFL;
   private static final long MAXIMUM_PORT = 0xFFFF;
@@ -310,12 +306,13 @@ public final class EventCodec {
 
   private static IPersistentMap decodeConnect(PayloadReader reader) {
     String host = reader.readString("the host name");
-    int family = reader.readByte("the address family");
-    if (family == 'U') {
-      return event(EventType.CONNECT, Keys.HOST_NAME, host, Keys.FAMILY, UNKNOWN_FAMILY);
+    int code = reader.readByte("the address family");
+    AddressFamily family = AddressFamily.ofCode(code);
+    if (family == null) {
+      throw reader.malformed("there is no address family '" + (char) code + "'");
     }
-    if (family != '4' && family != '6' && family != 'L') {
-      throw reader.malformed("there is no address family '" + (char) family + "'");
+    if (family == AddressFamily.UNKNOWN) {
+      return event(EventType.CONNECT, Keys.HOST_NAME, host, Keys.FAMILY, family.keyword);
     }
     long port = reader.readShort("the port");
     String address = reader.readLastString("the address");
@@ -324,11 +321,11 @@ public final class EventCodec {
         Keys.HOST_NAME,
         host,
         Keys.FAMILY,
-        family == '4' ? INET : family == '6' ? INET6 : UNIX,
+        family.keyword,
         Keys.PORT,
         port,
         Keys.ADDRESS,
-        family == '6' ? withoutPrefix(address) : address);
+        family == AddressFamily.INET6 ? withoutPrefix(address) : address);
   }
 
   private static String withoutPrefix(String address) {
@@ -339,16 +336,15 @@ public final class EventCodec {
 
   private static void encodeConnect(IPersistentMap event, PayloadWriter writer) {
     writer.writeString(string(event, Keys.HOST_NAME));
-    Object family = event.valAt(Keys.FAMILY);
-    if (family == UNKNOWN_FAMILY) {
-      writer.writeByte('U');
-      return;
-    }
-    if (family != INET && family != INET6 && family != UNIX) {
+    AddressFamily family = AddressFamily.ofKeyword(event.valAt(Keys.FAMILY));
+    if (family == null) {
       throw missing(event, Keys.FAMILY, ":inet, :inet6, :unix or :unknown");
     }
+    writer.writeByte(family.code);
+    if (family == AddressFamily.UNKNOWN) {
+      return;
+    }
     writer
-        .writeByte(family == INET ? '4' : family == INET6 ? '6' : 'L')
         .writeShort(
             event.valAt(Keys.PORT) == null ? 0 : (int) number(event, Keys.PORT, MAXIMUM_PORT))
         .writeString(string(event, Keys.ADDRESS));
@@ -413,6 +409,36 @@ public final class EventCodec {
         throw missing(event, Keys.OPTIONS, "strings");
       }
       writer.writeString(string);
+    }
+  }
+
+  /**
+   * Checks an event, those that never travel included.
+   *
+   * @throws MilterException BAD_ACTION if a key is missing or out of range, or a text cannot travel
+   */
+  static void check(EventType type, IPersistentMap event) {
+    if (type == EventType.ABORT || type == EventType.MESSAGE_END) {
+      named(event, Keys.AT, EventType.ofKeyword(event.valAt(Keys.AT)), "an event");
+    }
+    switch (type) {
+      case MESSAGE_END ->
+          named(
+              event, Keys.REASON, MessageEndReason.ofKeyword(event.valAt(Keys.REASON)), "a reason");
+      case DISCONNECT ->
+          named(
+              event, Keys.REASON, DisconnectReason.ofKeyword(event.valAt(Keys.REASON)), "a reason");
+      case HEADER -> {
+        number(event, Keys.INDEX, MAXIMUM_INT);
+        encode(event);
+      }
+      default -> encode(event);
+    }
+  }
+
+  private static void named(IPersistentMap event, Keyword key, Object found, String wanted) {
+    if (found == null) {
+      throw missing(event, key, wanted);
     }
   }
 

@@ -1,6 +1,7 @@
 package temse.protocol;
 
 import clojure.lang.Keyword;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What an MTA tells a milter: libmilter's {@code SMFIC_*} commands, and the two events that temse
@@ -66,16 +67,20 @@ public enum EventType {
   public final Keyword keyword;
 
   /** Protocol flag that keeps the MTA from sending it ({@code SMFIP_NO*}), or null. */
-  public final ProtocolFlag suppressedBy;
+  public final @Nullable ProtocolFlag suppressedBy;
 
   /** Protocol flag under which it owes no reply ({@code SMFIP_NR_*}), or null. */
-  public final ProtocolFlag noReplyBy;
+  public final @Nullable ProtocolFlag noReplyBy;
 
   /** First protocol version that has it. */
   public final int sinceVersion;
 
   EventType(
-      char code, String name, ProtocolFlag suppressedBy, ProtocolFlag noReplyBy, int sinceVersion) {
+      char code,
+      String name,
+      @Nullable ProtocolFlag suppressedBy,
+      @Nullable ProtocolFlag noReplyBy,
+      int sinceVersion) {
     this.code = (byte) code;
     this.keyword = Keyword.intern(name);
     this.suppressedBy = suppressedBy;
@@ -84,12 +89,12 @@ public enum EventType {
   }
 
   /** Returns the type of a command byte, or null if there is none. */
-  public static EventType ofCode(byte code) {
+  public static @Nullable EventType ofCode(byte code) {
     return code > 0 ? BY_CODE[code] : null;
   }
 
   /** Returns the type whose keyword this is, or null. */
-  public static EventType ofKeyword(Object keyword) {
+  public static @Nullable EventType ofKeyword(@Nullable Object keyword) {
     for (EventType type : VALUES) {
       if (type.keyword == keyword) {
         return type;

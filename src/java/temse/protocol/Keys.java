@@ -7,7 +7,8 @@ import clojure.lang.Keyword;
  *
  * <p>Keywords of events, actions, flags and macro stages are held by their enums: {@link
  * EventType#keyword}, {@link ActionType#keyword}, {@link ActionFlag#keyword}, {@link
- * ProtocolFlag#keyword}, {@link MacroStage#keyword}.
+ * ProtocolFlag#keyword}, {@link MacroStage#keyword}, {@link AddressFamily#keyword}, {@link
+ * MessageEndReason#keyword}, {@link DisconnectReason#keyword}.
  */
 public final class Keys {
   /** The type of an event: a keyword such as {@code :header}. */
@@ -114,6 +115,48 @@ public final class Keys {
 
   /** The header fields of a mail: a vector of {@code [name value]}. */
   public static final Keyword HEADERS = Keyword.intern("headers");
+
+  /** In an exchange, the actions that answered the event: a vector. */
+  public static final Keyword RESPONSE = Keyword.intern("response");
+
+  /** In an exchange, the time from the event to its answer, in nanoseconds. */
+  public static final Keyword NANOS = Keyword.intern("nanos");
+
+  /** In a report or an exchange, what the protocol does not say: a vector of maps. */
+  public static final Keyword REMARKS = Keyword.intern("remarks");
+
+  /** The kind of a remark: a keyword. */
+  public static final Keyword REMARK = Keyword.intern("remark");
+
+  /** In a report, what became of a message: a keyword such as {@code :accept}. */
+  public static final Keyword VERDICT = Keyword.intern("verdict");
+
+  /** In a report, the changes to a message: a vector of actions. */
+  public static final Keyword MODIFICATIONS = Keyword.intern("modifications");
+
+  /** In a report, all exchanges: a vector. */
+  public static final Keyword CONVERSATION = Keyword.intern("conversation");
+
+  /** In a report, who closed a connection that died: {@code :mta} or {@code :milter}. */
+  public static final Keyword CLOSED_BY = Keyword.intern("closed-by");
+
+  /** The MTA, as the one who closed a connection. */
+  public static final Keyword MTA = Keyword.intern("mta");
+
+  /** The milter, as the one who closed a connection. */
+  public static final Keyword MILTER = Keyword.intern("milter");
+
+  /** What went wrong: a string. */
+  public static final Keyword PROBLEM = Keyword.intern("problem");
+
+  /** In a report, what handlers have thrown: a vector of maps. */
+  public static final Keyword ERRORS = Keyword.intern("errors");
+
+  /** In an error of a report, the number of exchanges before it. */
+  public static final Keyword EXCHANGE = Keyword.intern("exchange");
+
+  /** The ESMTP parameters of the recipients of a mail: a vector of vectors. */
+  public static final Keyword RECIPIENT_OPTIONS = Keyword.intern("recipient-options");
 
   /** The key under which {@code ex-data} of every exception of ours holds its category. */
   public static final Keyword ERROR = Keyword.intern("milter", "error");

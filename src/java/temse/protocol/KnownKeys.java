@@ -6,6 +6,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The keys that a map may have, and the names that may stand for something: whatever else is
@@ -38,7 +39,7 @@ public final class KnownKeys {
   }
 
   /** Returns a key of the map that is not among these, or null. */
-  public Object unknownIn(Map<?, ?> map) {
+  public @Nullable Object unknownIn(Map<?, ?> map) {
     for (Object key : map.keySet()) {
       if (!(key instanceof Keyword) || !keys.contains(key)) {
         return key == null ? "nil" : key;
@@ -59,7 +60,7 @@ public final class KnownKeys {
    * @param given a keyword, symbol or string; anything else is near to nothing
    * @param names keywords, symbols or strings
    */
-  public static <T> T closest(Object given, Collection<T> names) {
+  public static <T> @Nullable T closest(Object given, Collection<T> names) {
     String word = text(given);
     if (word == null || word.length() > LONGEST) {
       return null;

@@ -1,6 +1,7 @@
 package temse.protocol;
 
 import clojure.lang.Keyword;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Where macros belong: libmilter's {@code SMFIM_*}, in the order in which the stages of a message
@@ -40,7 +41,7 @@ public enum MacroStage {
   }
 
   /** Returns the stage of a macro packet's letter, or null for one that keeps no macros. */
-  public static MacroStage ofLetter(byte letter) {
+  public static @Nullable MacroStage ofLetter(byte letter) {
     return switch (letter) {
       case 'C' -> CONNECT;
       case 'H' -> HELLO;
@@ -54,7 +55,7 @@ public enum MacroStage {
   }
 
   /** Returns the stage of a number in a macro list, or null. */
-  public static MacroStage ofId(int id) {
+  public static @Nullable MacroStage ofId(int id) {
     for (MacroStage stage : values()) {
       if (stage.id == id) {
         return stage;
@@ -64,7 +65,7 @@ public enum MacroStage {
   }
 
   /** Returns the stage whose keyword this is, or null. */
-  public static MacroStage ofKeyword(Object keyword) {
+  public static @Nullable MacroStage ofKeyword(@Nullable Object keyword) {
     for (MacroStage stage : values()) {
       if (stage.keyword == keyword) {
         return stage;

@@ -5,6 +5,7 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.PersistentArrayMap;
 import java.util.HashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The macros that hold at one moment of a conversation, by stage; immutable.
@@ -118,7 +119,7 @@ public final class MacroTable {
    *
    * @param name with or without braces
    */
-  public String get(String name) {
+  public @Nullable String get(String name) {
     String bare = EventCodec.bareName(name);
     for (int i = slots.length - 1; i >= 0; i--) {
       String value = slots[i] == null ? null : slots[i].get(bare);

@@ -5,6 +5,9 @@ import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
 import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The library's only exception: a category from a closed list, a message that says how to fix it,
@@ -59,6 +62,9 @@ public final class MilterException extends RuntimeException implements IExceptio
         Keyword.intern(name().toLowerCase(Locale.ROOT).replace('_', '-'));
   }
 
+  private static final Pattern KEYWORD =
+      Pattern.compile("\"(?:[^\"\\\\]|\\\\.)*\"|(?<!\\w):([a-z][a-z-]*)");
+
   private final Category category;
   private final transient IPersistentMap data;
 
@@ -69,7 +75,7 @@ public final class MilterException extends RuntimeException implements IExceptio
 
   /** Makes an exception with a cause, whose data are the given keys and values, in turn. */
   public MilterException(
-      Category category, String message, Throwable cause, Object... keysAndValues) {
+      Category category, String message, @Nullable Throwable cause, Object... keysAndValues) {
     super(message, cause);
     this.category = category;
     Object[] entries = new Object[2 + keysAndValues.length];
@@ -81,6 +87,35 @@ public final class MilterException extends RuntimeException implements IExceptio
       entries[3 + i] = keysAndValues[i + 1];
     }
     this.data = new PersistentArrayMap(entries);
+  }
+
+  private MilterException(MilterException original, String message) {
+    super(message, original);
+    this.category = original.category;
+    this.data = original.data;
+  }
+
+  /**
+   * Returns the same for those who write Java: {@code addHeader} in place of {@code :add-header}.
+   */
+  MilterException inJava() {
+    return new MilterException(this, inJava(getMessage()));
+  }
+
+  /** Returns a message of the library with the keywords outside of quotes as Java spells them. */
+  public static String inJava(String message) {
+    return KEYWORD
+        .matcher(message)
+        .replaceAll(
+            found ->
+                Matcher.quoteReplacement(
+                    found.group(1) == null ? found.group() : camelCase(found.group(1))));
+  }
+
+  private static String camelCase(String name) {
+    return Pattern.compile("-(.)")
+        .matcher(name)
+        .replaceAll(next -> next.group(1).toUpperCase(Locale.ROOT));
   }
 
   /** Returns the category. */

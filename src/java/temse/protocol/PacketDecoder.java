@@ -2,6 +2,7 @@ package temse.protocol;
 
 import java.nio.ByteBuffer;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Cuts a stream of bytes into packets, however the transport has split or merged them.
@@ -56,7 +57,7 @@ public final class PacketDecoder {
    *     limit, LIMIT_EXCEEDED if the budget lacks the memory for an unfinished packet, whose memory
    *     is given back; the stream cannot be read on after that
    */
-  public Packet next(ByteBuffer input) {
+  public @Nullable Packet next(ByteBuffer input) {
     while (prefixBytes < PREFIX) {
       if (!input.hasRemaining()) {
         return null;

@@ -3,6 +3,7 @@ package temse.protocol;
 import clojure.lang.Keyword;
 import java.util.EnumSet;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /** What the MTA sends and waits for, as bits of the negotiation: libmilter's {@code SMFIP_*}. */
 public enum ProtocolFlag {
@@ -95,7 +96,7 @@ public enum ProtocolFlag {
   }
 
   /** Returns the flag whose keyword this is, or null. */
-  public static ProtocolFlag ofKeyword(Object keyword) {
+  public static @Nullable ProtocolFlag ofKeyword(@Nullable Object keyword) {
     for (ProtocolFlag flag : values()) {
       if (flag.keyword == keyword) {
         return flag;

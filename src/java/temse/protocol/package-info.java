@@ -1,5 +1,33 @@
 /**
  * The milter protocol, versions 2 to 6: bytes to immutable maps and back, negotiation, macros, the
  * state of a conversation and what is legal in it. Pure: no sockets, no threads, no clock.
+ *
+ * <ul>
+ *   <li>What handlers get and answer: {@link temse.protocol.Event}, {@link temse.protocol.Action},
+ *       and the enums of their values, {@link temse.protocol.EventType}, {@link
+ *       temse.protocol.ActionType}, {@link temse.protocol.AddressFamily}, {@link
+ *       temse.protocol.MessageEndReason}, {@link temse.protocol.DisconnectReason}.
+ *   <li>What is negotiated: {@link temse.protocol.ActionFlag}, {@link temse.protocol.ProtocolFlag},
+ *       {@link temse.protocol.MacroStage}, {@link temse.protocol.Offer}, {@link
+ *       temse.protocol.Request}, {@link temse.protocol.Agreement}; the macros then: {@link
+ *       temse.protocol.MacroTable}.
+ *   <li>What goes wrong: {@link temse.protocol.MilterException}; what is safe to log of it: {@link
+ *       temse.protocol.Printable}.
+ *   <li>To read maps: {@link temse.protocol.Keys}, the keywords in one class; {@link
+ *       temse.protocol.Text}, what a string stands for that holds any bytes.
+ *   <li>To speak the protocol without temse's server, and for temse itself: {@link
+ *       temse.protocol.Packet}, {@link temse.protocol.PacketDecoder}, {@link
+ *       temse.protocol.PacketSink}, {@link temse.protocol.EventCodec}, {@link
+ *       temse.protocol.ActionCodec}, {@link temse.protocol.BodyPieces}, {@link
+ *       temse.protocol.Budget}, {@link temse.protocol.Negotiation}, {@link
+ *       temse.protocol.Legality}, {@link temse.protocol.Phase}, {@link temse.protocol.Dialogue},
+ *       {@link temse.protocol.KnownKeys}.
+ * </ul>
+ *
+ * <p>All but {@link temse.protocol.PacketDecoder} and {@link temse.protocol.BodyPieces} may be used
+ * by several threads.
  */
+@NullMarked
 package temse.protocol;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,5 +1,6 @@
 package temse.server;
 
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Agreement;
 import temse.protocol.MacroTable;
 
@@ -12,7 +13,7 @@ public interface ConnectionInfo {
   String peer();
 
   /** Returns what was agreed with the MTA, or null before the negotiation. */
-  Agreement agreement();
+  @Nullable Agreement agreement();
 
   /** Returns the macros that hold now. */
   MacroTable macros();

@@ -2,61 +2,135 @@ package temse.server;
 
 import clojure.lang.IPersistentMap;
 import java.time.Duration;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.EnumSet;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.TimeUnit;
+import temse.protocol.Action;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.Legality;
 import temse.protocol.MilterException;
-import temse.transport.Nanos;
+import temse.transport.internal.Nanos;
 
-/** How a connection is served, whatever carries its bytes. */
-public final class EngineOptions {
+/**
+ * How a connection is served, whatever carries its bytes. Times are in nanoseconds.
+ *
+ * <pre>{@code
+ * EngineOptions.builder().handlerTimeout(Duration.ofSeconds(10)).build()
+ * }</pre>
+ *
+ * @param defaultReplies the replies where nobody gave one; continue for events that it does not
+ *     hold (default: none, as in libmilter)
+ * @param handlerTimeouts how long a pending value may take at each event; below the MTA's own limit
+ *     (default: 25 s, 270 s at end of message)
+ * @param progressEvents the events at which progress may be sent. Postfix takes it at any event,
+ *     Sendmail drops a milter that sends it elsewhere (default: end of message)
+ * @param progressInterval how often progress is sent while a value is pending (default: 5 s, since
+ *     Sendmail waits 10)
+ * @param idleTimeout how long the MTA may be silent (default: 7210 s, longer than SMTP's own
+ *     limits)
+ * @param packetTimeout how long the MTA may take from the first byte of a packet to its last; then
+ *     the connection is closed (default: 60 s)
+ * @param negotiationTimeout how long the MTA may take to negotiate; then the connection is closed
+ *     (default: 30 s)
+ * @param maximumPacketSize the largest payload in bytes (default: 2 MiB)
+ * @param maximumUnfinishedBytes the bytes that unfinished packets of all connections of a server
+ *     may take together; the connection whose packet finds no room is closed (default: 64 MiB)
+ * @param maximumHeaderFields the header fields of a message; one that has more is deferred
+ *     (default: 10,000)
+ * @param maximumHeaderBytes the bytes of a message's header; one that has more is deferred
+ *     (default: 4 MiB)
+ * @param maximumRecipients the recipients of a message; those beyond are deferred one by one, or
+ *     with the message where recipients are not answered (default: 50,000)
+ * @param maximumMacroBytes the bytes of the macros that hold at one time; a connection that has
+ *     more is closed (default: 1 MiB)
+ * @param keepPayload whether events carry their exact payload as metadata (default: false)
+ */
+public record EngineOptions(
+    Map<EventType, IPersistentMap> defaultReplies,
+    Map<EventType, Long> handlerTimeouts,
+    Set<EventType> progressEvents,
+    long progressInterval,
+    long idleTimeout,
+    long packetTimeout,
+    long negotiationTimeout,
+    int maximumPacketSize,
+    long maximumUnfinishedBytes,
+    int maximumHeaderFields,
+    long maximumHeaderBytes,
+    int maximumRecipients,
+    long maximumMacroBytes,
+    boolean keepPayload) {
   /** The options that nobody has changed. */
   public static final EngineOptions DEFAULTS = builder().build();
 
-  final Map<EventType, IPersistentMap> defaultReplies;
-  final Map<EventType, Long> handlerTimeouts;
-  final Set<EventType> progressEvents;
-  final long progressInterval;
-  final long idleTimeout;
-  final long packetTimeout;
-  final long negotiationTimeout;
-  final int maximumPacketSize;
-  final long maximumUnfinishedBytes;
-  final int maximumHeaderFields;
-  final long maximumHeaderBytes;
-  final int maximumRecipients;
-  final long maximumMacroBytes;
-  final boolean keepPayload;
-
-  private EngineOptions(Builder builder) {
-    this.defaultReplies = new EnumMap<>(builder.defaultReplies);
-    this.handlerTimeouts = new EnumMap<>(builder.handlerTimeouts);
-    this.progressEvents = EnumSet.copyOf(builder.progressEvents);
-    this.progressInterval = builder.progressInterval;
-    this.idleTimeout = builder.idleTimeout;
-    this.packetTimeout = builder.packetTimeout;
-    this.negotiationTimeout = builder.negotiationTimeout;
-    this.maximumPacketSize = builder.maximumPacketSize;
-    this.maximumUnfinishedBytes = builder.maximumUnfinishedBytes;
-    this.maximumHeaderFields = builder.maximumHeaderFields;
-    this.maximumHeaderBytes = builder.maximumHeaderBytes;
-    this.maximumRecipients = builder.maximumRecipients;
-    this.maximumMacroBytes = builder.maximumMacroBytes;
-    this.keepPayload = builder.keepPayload;
+  /**
+   * Checks the values.
+   *
+   * @throws MilterException BAD_OPTIONS that names the one that is wrong
+   */
+  public EngineOptions {
+    defaultReplies.forEach(EngineOptions::checkDefaultReply);
+    if (!handlerTimeouts.keySet().containsAll(Arrays.asList(EventType.values()))) {
+      throw bad("handlerTimeouts", "must hold each event");
+    }
+    handlerTimeouts.values().forEach(timeout -> checkPositive("handlerTimeout", timeout));
+    checkPositive("progressInterval", progressInterval);
+    checkPositive("idleTimeout", idleTimeout);
+    checkPositive("packetTimeout", packetTimeout);
+    checkPositive("negotiationTimeout", negotiationTimeout);
+    checkPositive("maximumPacketSize", maximumPacketSize);
+    checkPositive("maximumUnfinishedBytes", maximumUnfinishedBytes);
+    checkPositive("maximumHeaderFields", maximumHeaderFields);
+    checkPositive("maximumHeaderBytes", maximumHeaderBytes);
+    checkPositive("maximumRecipients", maximumRecipients);
+    checkPositive("maximumMacroBytes", maximumMacroBytes);
+    defaultReplies = copy(defaultReplies);
+    handlerTimeouts = copy(handlerTimeouts);
+    EnumSet<EventType> events = EnumSet.noneOf(EventType.class);
+    events.addAll(progressEvents);
+    progressEvents = Collections.unmodifiableSet(events);
   }
 
-  IPersistentMap defaultReply(EventType type) {
-    return defaultReplies.getOrDefault(type, Actions.proceed());
+  private static <V> Map<EventType, V> copy(Map<EventType, V> map) {
+    EnumMap<EventType, V> copy = new EnumMap<>(EventType.class);
+    copy.putAll(map);
+    return Collections.unmodifiableMap(copy);
   }
 
-  long handlerTimeout(EventType type) {
+  private static void checkPositive(String option, long number) {
+    if (number <= 0) {
+      throw bad(option, "must be positive");
+    }
+  }
+
+  private static void checkDefaultReply(EventType type, IPersistentMap reply) {
+    ActionType action = ActionType.ofKeyword(reply.valAt(Keys.ACTION));
+    if (!Legality.replies(type).contains(action)) {
+      throw new MilterException(
+          MilterException.Category.BAD_OPTIONS,
+          reply.valAt(Keys.ACTION) + " cannot be the default reply to " + type.keyword,
+          "option",
+          "default-reply");
+    }
+  }
+
+  private static MilterException bad(String option, String problem) {
+    return new MilterException(
+        MilterException.Category.BAD_OPTIONS, option + " " + problem, "option", option);
+  }
+
+  /** Returns the reply to the event where nobody gave one. */
+  public IPersistentMap defaultReply(EventType type) {
+    return defaultReplies.getOrDefault(type, Action.proceed().map());
+  }
+
+  /** Returns how long a pending value may take at the event, in nanoseconds. */
+  public long handlerTimeout(EventType type) {
     return handlerTimeouts.get(type);
   }
 
@@ -65,15 +139,15 @@ public final class EngineOptions {
     return new Builder();
   }
 
-  /** Collects options. */
+  /** Collects options; see {@link EngineOptions}. */
   public static final class Builder {
     private final Map<EventType, IPersistentMap> defaultReplies = new EnumMap<>(EventType.class);
     private final Map<EventType, Long> handlerTimeouts = new EnumMap<>(EventType.class);
-    private Set<EventType> progressEvents = EnumSet.of(EventType.END_OF_MESSAGE);
-    private long progressInterval = TimeUnit.SECONDS.toNanos(5);
-    private long idleTimeout = TimeUnit.SECONDS.toNanos(7210);
-    private long packetTimeout = TimeUnit.SECONDS.toNanos(60);
-    private long negotiationTimeout = TimeUnit.SECONDS.toNanos(30);
+    private Set<EventType> progressEvents = Set.of(EventType.END_OF_MESSAGE);
+    private long progressInterval = Duration.ofSeconds(5).toNanos();
+    private long idleTimeout = Duration.ofSeconds(7210).toNanos();
+    private long packetTimeout = Duration.ofSeconds(60).toNanos();
+    private long negotiationTimeout = Duration.ofSeconds(30).toNanos();
     private int maximumPacketSize = 2 * 1024 * 1024;
     private long maximumUnfinishedBytes = 64L * 1024 * 1024;
     private int maximumHeaderFields = 10_000;
@@ -88,24 +162,22 @@ public final class EngineOptions {
     }
 
     /**
-     * The reply where nobody gave one; default: continue, as in libmilter.
+     * Sets the reply where nobody gave one.
      *
      * @throws MilterException BAD_OPTIONS if the reply may not answer the event
      */
+    public Builder defaultReply(EventType type, Action.Reply reply) {
+      return defaultReply(type, reply.map());
+    }
+
+    /** Sets the reply where nobody gave one, as above. */
     public Builder defaultReply(EventType type, IPersistentMap reply) {
-      ActionType action = ActionType.ofKeyword(reply.valAt(Keys.ACTION));
-      if (!Legality.replies(type).contains(action)) {
-        throw new MilterException(
-            MilterException.Category.BAD_OPTIONS,
-            reply.valAt(Keys.ACTION) + " cannot be the default reply to " + type.keyword,
-            "option",
-            "default-reply");
-      }
+      checkDefaultReply(type, reply);
       defaultReplies.put(type, reply);
       return this;
     }
 
-    /** How long a pending value may take at any event; default: 25 s, 270 s at end of message. */
+    /** Sets how long a pending value may take at any event. */
     public Builder handlerTimeout(Duration timeout) {
       for (EventType type : EventType.values()) {
         handlerTimeout(type, timeout);
@@ -113,123 +185,113 @@ public final class EngineOptions {
       return this;
     }
 
-    /** How long a pending value may take at the event; below the MTA's own limit. */
+    /** Sets how long a pending value may take at the event. */
     public Builder handlerTimeout(EventType type, Duration timeout) {
-      handlerTimeouts.put(type, positive("handler-timeout", timeout));
+      handlerTimeouts.put(type, nanos("handlerTimeout", timeout));
       return this;
     }
 
-    /**
-     * How often progress is sent while a value is pending; default: 5 s, since Sendmail waits 10.
-     */
+    /** Sets how often progress is sent while a value is pending. */
     public Builder progressInterval(Duration interval) {
-      progressInterval = positive("progress-interval", interval);
+      progressInterval = nanos("progressInterval", interval);
       return this;
     }
 
-    /**
-     * The events at which progress may be sent; default: end of message. Postfix takes it at any
-     * event, Sendmail drops a milter that sends it elsewhere.
-     */
+    /** Sets the events at which progress may be sent. */
     public Builder progressEvents(Set<EventType> events) {
-      progressEvents = events.isEmpty() ? EnumSet.noneOf(EventType.class) : EnumSet.copyOf(events);
+      progressEvents = events;
       return this;
     }
 
-    /** How long the MTA may be silent; default: 7210 s, longer than SMTP's own limits. */
+    /** Sets how long the MTA may be silent. */
     public Builder idleTimeout(Duration timeout) {
-      idleTimeout = positive("idle-timeout", timeout);
+      idleTimeout = nanos("idleTimeout", timeout);
       return this;
     }
 
-    /**
-     * How long the MTA may take from the first byte of a packet to its last; default: 60 s. Then
-     * the connection is closed.
-     */
+    /** Sets how long the MTA may take for a packet. */
     public Builder packetTimeout(Duration timeout) {
-      packetTimeout = positive("packet-timeout", timeout);
+      packetTimeout = nanos("packetTimeout", timeout);
       return this;
     }
 
-    /** How long the MTA may take to negotiate; default: 30 s. Then the connection is closed. */
+    /** Sets how long the MTA may take to negotiate. */
     public Builder negotiationTimeout(Duration timeout) {
-      negotiationTimeout = positive("negotiation-timeout", timeout);
+      negotiationTimeout = nanos("negotiationTimeout", timeout);
       return this;
     }
 
-    /** The largest payload in bytes; default: 2 MiB. */
+    /** Sets the largest payload in bytes. */
     public Builder maximumPacketSize(int bytes) {
-      maximumPacketSize = (int) positive("max-packet-size", bytes);
+      maximumPacketSize = bytes;
       return this;
     }
 
-    /**
-     * The bytes that unfinished packets of all connections of a server may take together; default:
-     * 64 MiB. The connection whose packet finds no room is closed.
-     */
+    /** Sets the bytes of all unfinished packets of a server. */
     public Builder maximumUnfinishedBytes(long bytes) {
-      maximumUnfinishedBytes = positive("max-unfinished-bytes", bytes);
+      maximumUnfinishedBytes = bytes;
       return this;
     }
 
-    /** The header fields of a message; default: 10,000. A message that has more is deferred. */
+    /** Sets the header fields of a message. */
     public Builder maximumHeaderFields(int fields) {
-      maximumHeaderFields = (int) positive("max-header-fields", fields);
+      maximumHeaderFields = fields;
       return this;
     }
 
-    /** The bytes of a message's header; default: 4 MiB. A message that has more is deferred. */
+    /** Sets the bytes of a message's header. */
     public Builder maximumHeaderBytes(long bytes) {
-      maximumHeaderBytes = positive("max-header-bytes", bytes);
+      maximumHeaderBytes = bytes;
       return this;
     }
 
-    /**
-     * The recipients of a message; default: 50,000. Those beyond are deferred one by one, or with
-     * the message where recipients are not answered.
-     */
+    /** Sets the recipients of a message. */
     public Builder maximumRecipients(int recipients) {
-      maximumRecipients = (int) positive("max-recipients", recipients);
+      maximumRecipients = recipients;
       return this;
     }
 
-    /**
-     * The bytes of the macros that hold at one time; default: 1 MiB. A connection that has more is
-     * closed.
-     */
+    /** Sets the bytes of the macros that hold at one time. */
     public Builder maximumMacroBytes(long bytes) {
-      maximumMacroBytes = positive("max-macro-bytes", bytes);
+      maximumMacroBytes = bytes;
       return this;
     }
 
-    /** Whether events carry their exact payload as metadata; default: no. */
+    /** Sets whether events carry their exact payload. */
     public Builder keepPayload(boolean keep) {
       keepPayload = keep;
       return this;
     }
 
-    /** Returns the options. */
+    /**
+     * Returns the options.
+     *
+     * @throws MilterException BAD_OPTIONS that names the one that is wrong
+     */
     public EngineOptions build() {
-      return new EngineOptions(this);
+      return new EngineOptions(
+          defaultReplies,
+          handlerTimeouts,
+          progressEvents,
+          progressInterval,
+          idleTimeout,
+          packetTimeout,
+          negotiationTimeout,
+          maximumPacketSize,
+          maximumUnfinishedBytes,
+          maximumHeaderFields,
+          maximumHeaderBytes,
+          maximumRecipients,
+          maximumMacroBytes,
+          keepPayload);
     }
 
-    private static long positive(String option, Duration duration) {
-      if (duration == null || duration.isNegative() || duration.isZero()) {
-        throw bad(option, "must be a positive duration, not " + duration);
+    private static long nanos(String option, Duration duration) {
+      try {
+        return Nanos.ofPositive(option, duration);
+      } catch (IllegalArgumentException e) {
+        throw bad(option, e.getMessage().substring(option.length() + 1));
       }
-      return Nanos.ofPositive(option, duration);
-    }
-
-    private static long positive(String option, long number) {
-      if (number <= 0) {
-        throw bad(option, "must be a positive number, not " + number);
-      }
-      return number;
-    }
-
-    private static MilterException bad(String option, String problem) {
-      return new MilterException(
-          MilterException.Category.BAD_OPTIONS, option + " " + problem, "option", option);
     }
   }
 }

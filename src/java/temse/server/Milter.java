@@ -1,15 +1,20 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
+import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.function.BiFunction;
+import java.util.function.Function;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
 import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MacroStage;
@@ -17,52 +22,98 @@ import temse.protocol.MilterException;
 import temse.protocol.Request;
 
 /**
- * A milter written in Java: state in, step out. A handler gets an event and the state of the SMTP
- * client and returns a {@link Step}, so that it can be tested by calling it.
+ * A milter written in Java: state in, step out. A handler gets an event and a state and returns a
+ * {@link Step}, so that it can be tested by calling it.
  *
  * <pre>{@code
- * Milter<Integer> milter = Milter.startingWith(() -> 0)
+ * Milter<Integer> milter = Milter.perMessage(() -> 0)
  *     .requires(ActionFlag.ADD_HEADER)
- *     .on(EventType.HEADER, (event, count) -> Step.next(count + 1))
- *     .on(EventType.END_OF_MESSAGE, (event, count) ->
- *         Step.next(count).respond(Actions.addHeader("X-Header-Count", "" + count)))
- *     .on(EventType.MESSAGE_END, (event, count) -> Step.next(0))
+ *     .watch(Event.Header.class, (header, count) -> Step.next(count + 1))
+ *     .on(Event.EndOfMessage.class, (end, count) ->
+ *         Step.next(count).respond(Action.addHeader("X-Header-Count", "" + count)))
  *     .build();
  * }</pre>
  *
- * @param <S> the state that is kept for an SMTP client; it lives as long as the client is there,
- *     over several messages
+ * <p>A milter serves any number of MTA connections at once. The handlers of one connection run one
+ * at a time, in the order of its events; those of several run at the same time, so what they share
+ * must be safe for use by several threads. The states themselves need no care: each belongs to one
+ * client.
+ *
+ * @param <S> the state that is kept
  */
-public final class Milter<S> implements MilterFactory {
+public final class Milter<S extends @Nullable Object> implements MilterFactory {
   /** Handles an event. */
   @FunctionalInterface
-  public interface Handler<S> {
+  public interface Handler<E extends Event, S extends @Nullable Object> {
     /** Returns the next state and the response. What it throws is answered by the error policy. */
-    Step<S> handle(Event event, S state) throws Exception;
+    Step<? extends S> handle(E event, S state) throws Exception;
   }
 
   /** Handles an event and asks the connection for macros and more. */
   @FunctionalInterface
-  public interface ConnectionHandler<S> {
+  public interface ConnectionHandler<E extends Event, S extends @Nullable Object> {
     /** Returns the next state and the response. What it throws is answered by the error policy. */
-    Step<S> handle(Event event, S state, Connection connection) throws Exception;
+    Step<? extends S> handle(E event, S state, Connection connection) throws Exception;
   }
 
-  private final Supplier<S> initial;
-  private final Map<EventType, ConnectionHandler<S>> handlers;
+  private final Scope<S> scope;
+  private final Map<EventType, ConnectionHandler<Event, S>> handlers;
   private final Request request;
-  private final BiFunction<Throwable, Event, List<IPersistentMap>> onError;
+  private final BiFunction<Throwable, Event, List<? extends Action>> onError;
+
+  /**
+   * Where states come from: that of a new client, and what a message's begin and end make of it.
+   */
+  private record Scope<S extends @Nullable Object>(
+      boolean ofMessages,
+      Supplier<? extends S> client,
+      UnaryOperator<S> begun,
+      UnaryOperator<S> ended) {}
 
   private Milter(Builder<S> builder) {
-    this.initial = builder.initial;
+    this.scope = builder.scope;
     this.handlers = new EnumMap<>(builder.handlers);
+    if (scope.ofMessages) {
+      handlers.putIfAbsent(EventType.MESSAGE_END, (event, state, connection) -> Step.next(state));
+    }
     this.request = builder.request.events(handlers.keySet()).noReplyEvents(builder.watched).build();
     this.onError = builder.onError;
   }
 
-  /** Returns a builder of a milter whose state for each SMTP client begins so. */
-  public static <S> Builder<S> startingWith(Supplier<S> initial) {
-    return new Builder<>(initial);
+  /**
+   * Returns a builder of a milter whose state begins anew with each message. Handlers of events
+   * outside of messages get a state of their own, which no message receives.
+   */
+  public static <S extends @Nullable Object> Builder<S> perMessage(Supplier<? extends S> initial) {
+    Builder.given(initial, "initial state");
+    return new Builder<>(new Scope<>(true, initial, s -> initial.get(), s -> initial.get()));
+  }
+
+  /**
+   * Returns a builder of a milter whose state begins anew with each SMTP client, and lives over all
+   * its messages.
+   */
+  public static <S extends @Nullable Object> Builder<S> perClient(Supplier<? extends S> initial) {
+    Builder.given(initial, "initial state");
+    return new Builder<>(new Scope<>(false, initial, s -> s, s -> s));
+  }
+
+  /**
+   * Returns a builder of a milter that keeps two states.
+   *
+   * @param client makes the state of an SMTP client
+   * @param message makes the state of a message from that of its client, as the message begins
+   */
+  public static <C, M> Builder<ClientAndMessage<C, M>> perClientAndMessage(
+      Supplier<? extends C> client, Function<? super C, ? extends M> message) {
+    Builder.given(client, "initial state of a client");
+    Builder.given(message, "initial state of a message");
+    return new Builder<>(
+        new Scope<>(
+            true,
+            () -> new ClientAndMessage<>(client.get(), null),
+            both -> both.withMessage(message.apply(both.client())),
+            both -> both.withMessage(null)));
   }
 
   @Override
@@ -73,6 +124,7 @@ public final class Milter<S> implements MilterFactory {
   private final class Client implements MilterHandler {
     private S state;
     private boolean started;
+    private boolean inMessage;
 
     @Override
     public Request request(Connection connection, IPersistentMap offer) {
@@ -83,13 +135,22 @@ public final class Milter<S> implements MilterFactory {
     public List<IPersistentMap> onEvent(Connection connection, EventType type, IPersistentMap event)
         throws Exception {
       if (!started) {
-        state = initial.get();
+        state = scope.client.get();
         started = true;
       }
-      return take(handlers.get(type).handle(Event.of(type, event), state, connection), connection);
+      if (!inMessage && belongsToMessage(type)) {
+        state = scope.begun.apply(state);
+        inMessage = true;
+      }
+      return take(
+          handlers.get(type).handle(Event.view(type, event), state, connection), connection);
     }
 
-    private List<IPersistentMap> take(Step<S> step, Connection connection) {
+    private static boolean belongsToMessage(EventType type) {
+      return type.inMessage() || type == EventType.ABORT || type == EventType.MESSAGE_END;
+    }
+
+    private List<IPersistentMap> take(Step<? extends S> step, Connection connection) {
       if (step == null) {
         throw new MilterException(
             MilterException.Category.BAD_HANDLER_RETURN,
@@ -100,78 +161,109 @@ public final class Milter<S> implements MilterFactory {
         return null;
       }
       state = step.state();
-      return step.actions();
+      return maps(step.actions());
     }
 
     @Override
     public List<IPersistentMap> onError(
         Connection connection, Throwable error, EventType type, IPersistentMap event) {
-      return onError.apply(error, Event.of(type, event));
+      return maps(
+          Objects.requireNonNull(
+              onError.apply(error, Event.view(type, event)), "the error policy returned null"));
     }
 
     @Override
     public void scopeEnded(EventType type) {
       if (type == EventType.DISCONNECT) {
+        state = null;
         started = false;
+      } else if (inMessage) {
+        inMessage = false;
+        state = scope.ended.apply(state);
       }
     }
   }
 
-  /** Collects handlers and what is wanted of the MTA. */
-  public static final class Builder<S> {
-    private final Supplier<S> initial;
-    private final Map<EventType, ConnectionHandler<S>> handlers = new EnumMap<>(EventType.class);
+  private static List<IPersistentMap> maps(List<? extends Action> actions) {
+    if (actions.isEmpty()) {
+      return List.of();
+    }
+    List<IPersistentMap> maps = new ArrayList<>(actions.size());
+    for (Action action : actions) {
+      maps.add(action.map());
+    }
+    return maps;
+  }
+
+  /** Collects handlers and what is wanted of the MTA. Not thread-safe. */
+  public static final class Builder<S extends @Nullable Object> {
+    private final Scope<S> scope;
+    private final Map<EventType, ConnectionHandler<Event, S>> handlers =
+        new EnumMap<>(EventType.class);
     private final Set<EventType> watched = EnumSet.noneOf(EventType.class);
     private final Request.Builder request =
         Request.builder().optionalEvents(List.of(EventType.DATA, EventType.UNKNOWN));
     private boolean wantsRejected;
-    private BiFunction<Throwable, Event, List<IPersistentMap>> onError =
-        (error, event) -> List.of(Actions.temporaryFailure());
+    private BiFunction<Throwable, Event, List<? extends Action>> onError =
+        (error, event) -> List.of(Action.temporaryFailure());
 
-    private Builder(Supplier<S> initial) {
-      this.initial = given(initial, "initial state");
+    private Builder(Scope<S> scope) {
+      this.scope = scope;
     }
 
     /**
-     * Handles an event.
+     * Handles the events of a class.
      *
-     * @throws MilterException BAD_OPTIONS if the event has a handler already, or takes none
+     * @throws MilterException BAD_OPTIONS if they have a handler already, or take none
      */
-    public Builder<S> on(EventType type, Handler<S> handler) {
+    public <E extends Event> Builder<S> on(Class<E> events, Handler<? super E, S> handler) {
       given(handler, "handler");
-      return on(type, (event, state, connection) -> handler.handle(event, state));
+      return on(events, (event, state, connection) -> handler.handle(event, state));
     }
 
     /**
-     * Handles an event, with the connection at hand.
+     * Handles the events of a class, with the connection at hand.
      *
-     * @throws MilterException BAD_OPTIONS if the event has a handler already, or takes none
+     * @throws MilterException BAD_OPTIONS if they have a handler already, or take none
      */
-    public Builder<S> on(EventType type, ConnectionHandler<S> handler) {
+    public <E extends Event> Builder<S> on(
+        Class<E> events, ConnectionHandler<? super E, S> handler) {
       given(handler, "handler");
-      if (given(type, "event") == EventType.OPTIONS) {
+      EventType type = type(events);
+      if (type == EventType.OPTIONS) {
         throw bad("the negotiation has no handler: say what is wanted with requires, wants …");
       }
-      if (handlers.putIfAbsent(type, handler) != null) {
-        throw bad(type.keyword + " has a handler already: an event has one");
+      ConnectionHandler<Event, S> typed =
+          (event, state, connection) -> handler.handle(events.cast(event), state, connection);
+      if (handlers.putIfAbsent(type, typed) != null) {
+        throw bad(events.getSimpleName() + " has a handler already: an event has one");
       }
       return this;
     }
 
     /**
-     * Watches an event: the handler never answers, and the MTA does not wait for it. If it fails,
-     * or answers all the same, the message is deferred at the next event that can be answered.
+     * Watches the events of a class: the handler never answers, and the MTA does not wait for it.
+     * If it fails, or answers all the same, the message is deferred at the next event that can be
+     * answered.
      *
-     * @throws MilterException BAD_OPTIONS if the event has a handler already, or cannot be watched:
-     *     the MTA always waits for an answer to END_OF_MESSAGE
+     * @throws MilterException BAD_OPTIONS if they have a handler already, or cannot be watched: the
+     *     MTA always waits for an answer to the end of a message
      */
-    public Builder<S> watch(EventType type, Handler<S> handler) {
+    public <E extends Event> Builder<S> watch(Class<E> events, Handler<? super E, S> handler) {
+      EventType type = type(events);
       if (type == EventType.END_OF_MESSAGE) {
-        throw bad(type.keyword + " cannot be watched, the MTA waits for its answer: use on");
+        throw bad("EndOfMessage cannot be watched, the MTA waits for its answer: use on");
       }
-      on(type, handler);
+      on(events, handler);
       watched.add(type);
       return this;
+    }
+
+    private static EventType type(Class<? extends Event> events) {
+      if (given(events, "class of events") == Event.class) {
+        throw bad("name one class of events, Event.Header.class for example");
+      }
+      return Event.type(events);
     }
 
     /** Names actions without which the milter is of no use. */
@@ -206,7 +298,7 @@ public final class Milter<S> implements MilterFactory {
     }
 
     /** Says what answers an event whose handler has failed; default: a temporary failure. */
-    public Builder<S> onError(BiFunction<Throwable, Event, List<IPersistentMap>> policy) {
+    public Builder<S> onError(BiFunction<Throwable, Event, List<? extends Action>> policy) {
       onError = given(policy, "error policy");
       return this;
     }
@@ -222,7 +314,7 @@ public final class Milter<S> implements MilterFactory {
         throw bad("the milter handles no event: give it a handler with on or watch");
       }
       if (wantsRejected && !handlers.containsKey(EventType.RECIPIENT)) {
-        throw bad("rejected recipients are asked for, but no handler of RECIPIENT is there");
+        throw bad("rejected recipients are asked for, but no handler of Recipient is there");
       }
       return new Milter<>(this);
     }

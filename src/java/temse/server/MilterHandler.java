@@ -2,7 +2,8 @@ package temse.server;
 
 import clojure.lang.IPersistentMap;
 import java.util.List;
-import temse.protocol.Actions;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Request;
@@ -27,16 +28,16 @@ public interface MilterHandler {
    * @return the actions that answer it, modifications first and at most one reply last; null or
    *     empty for the default reply
    */
-  List<IPersistentMap> onEvent(Connection connection, EventType type, IPersistentMap event)
-      throws Exception;
+  @Nullable List<IPersistentMap> onEvent(
+      Connection connection, EventType type, IPersistentMap event) throws Exception;
 
   /**
    * Returns the actions that answer an event whose handler has failed: a temporary failure, unless
    * overridden. Not asked for events that owe no reply.
    */
   default List<IPersistentMap> onError(
-      Connection connection, Throwable error, EventType type, IPersistentMap event) {
-    return List.of(Actions.temporaryFailure());
+      Connection connection, Throwable error, EventType type, @Nullable IPersistentMap event) {
+    return List.of(Action.temporaryFailure().map());
   }
 
   /**

@@ -1,9 +1,10 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.EventType;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 
 /**
@@ -15,22 +16,36 @@ public interface ServerListener {
   /** A listener that does nothing. */
   ServerListener SILENT = new ServerListener() {};
 
+  /**
+   * Returns a listener that reports to this one, then to the other. What one of them throws keeps
+   * nothing from the other.
+   *
+   * <pre>{@code
+   * new SystemLoggerListener().and(metrics)
+   * }</pre>
+   */
+  default ServerListener and(ServerListener other) {
+    return new Listeners(List.of(this, other));
+  }
+
   /** An MTA has negotiated. */
   default void negotiated(ConnectionInfo connection) {}
 
   /** A connection is over. The error is null where it ended as connections do. */
-  default void closed(ConnectionInfo connection, Throwable error) {}
+  default void closed(ConnectionInfo connection, @Nullable Throwable error) {}
 
   /**
    * A reply other than continue was given, or a message has ended.
    *
    * @param event what the reply answered; null where no reply ended the message
    * @param reply the reply, or null
-   * @param ended how the message ended by it ({@code :accepted}, {@code :rejected}, {@code
-   *     :deferred}, {@code :discarded}, {@code :aborted} or {@code :lost}), or null if none has
+   * @param ended how the message ended by it, or null if none has
    */
   default void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {}
+      ConnectionInfo connection,
+      @Nullable EventType event,
+      @Nullable IPersistentMap reply,
+      @Nullable MessageEndReason ended) {}
 
   /**
    * A connection was closed because the peer broke the protocol or wanted what is not to be had.
@@ -39,7 +54,7 @@ public interface ServerListener {
 
   /** A handler has failed, or returned a response that could not be sent. */
   default void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {}
+      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {}
 
   /** A connection was refused. */
   default void refused(String peer, String why) {}

@@ -1,36 +1,35 @@
 package temse.server;
 
-import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CompletionStage;
-import temse.protocol.ActionCodec;
-import temse.protocol.ActionType;
-import temse.protocol.Keys;
+import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.MilterException;
 
 /**
- * What a handler of a {@link Milter} makes of an event: the next state and the response.
+ * What a handler of a {@link Milter} makes of an event: the next state and the response. Immutable.
  *
  * <pre>{@code
- * Step.next(state).respond(Actions.addHeader("X-Seen", "yes"), Actions.accept())
+ * Step.next(state).respond(Action.addHeader("X-Seen", "yes"), Action.accept())
  * }</pre>
  *
- * @param <S> the state that a milter keeps for an SMTP client
+ * @param <S> the state that the milter keeps
  */
-public final class Step<S> {
+public final class Step<S extends @Nullable Object> {
   private final S state;
-  private final List<IPersistentMap> actions;
-  private final CompletionStage<Step<S>> later;
+  private final List<Action> actions;
+  private final @Nullable CompletionStage<? extends Step<? extends S>> later;
 
-  private Step(S state, List<IPersistentMap> actions, CompletionStage<Step<S>> later) {
+  private Step(
+      S state, List<Action> actions, @Nullable CompletionStage<? extends Step<? extends S>> later) {
     this.state = state;
     this.actions = actions;
     this.later = later;
   }
 
   /** Goes on with a state, and gives the default reply. */
-  public static <S> Step<S> next(S state) {
+  public static <S extends @Nullable Object> Step<S> next(S state) {
     return new Step<>(state, List.of(), null);
   }
 
@@ -39,18 +38,18 @@ public final class Step<S> {
    * may leave it open again. The stage is not cancelled if it does not complete in time: others may
    * wait for it.
    */
-  public static <S> Step<S> later(CompletionStage<Step<S>> stage) {
+  public static <S extends @Nullable Object> Step<S> later(
+      CompletionStage<? extends Step<? extends S>> stage) {
     return new Step<>(null, List.of(), Objects.requireNonNull(stage, "stage"));
   }
 
   /**
    * Returns the step with a response: modifications first, at most one reply last.
    *
-   * @throws MilterException BAD_ACTION if an action cannot be sent, DOUBLE_REPLY or LATE_ACTION if
-   *     one comes after a reply
+   * @throws MilterException DOUBLE_REPLY or LATE_ACTION if an action comes after a reply
    * @throws IllegalStateException if the step has a response already, or is one that comes later
    */
-  public Step<S> respond(IPersistentMap... response) {
+  public Step<S> respond(Action... response) {
     if (later != null) {
       throw new IllegalStateException(
           "a step that comes later has no response of its own; let its stage yield one");
@@ -58,31 +57,23 @@ public final class Step<S> {
     if (!actions.isEmpty()) {
       throw new IllegalStateException("the step has a response already: give all actions at once");
     }
-    List<IPersistentMap> checked = List.of(response);
-    for (int i = 0; i < checked.size(); i++) {
-      ActionCodec.check(checked.get(i));
-      if (i > 0 && isReply(checked.get(i - 1))) {
-        throw afterReply(checked.get(i - 1), checked.get(i));
+    List<Action> checked = List.of(response);
+    for (int i = 1; i < checked.size(); i++) {
+      if (checked.get(i - 1) instanceof Action.Reply reply) {
+        throw afterReply(reply, checked.get(i));
       }
     }
     return new Step<>(state, checked, null);
   }
 
-  private static boolean isReply(IPersistentMap action) {
-    return ActionCodec.type(ActionCodec.normalise(action)).kind == ActionType.Kind.REPLY;
-  }
-
-  private static MilterException afterReply(IPersistentMap reply, IPersistentMap action) {
+  private static MilterException afterReply(Action.Reply reply, Action action) {
     return new MilterException(
-        isReply(action)
+        action instanceof Action.Reply
             ? MilterException.Category.DOUBLE_REPLY
             : MilterException.Category.LATE_ACTION,
-        action.valAt(Keys.ACTION)
-            + " comes after "
-            + reply.valAt(Keys.ACTION)
-            + "; a response has one reply, which goes last",
-        Keys.ACTION,
-        action);
+        action + " comes after " + reply + "; a response has one reply, which goes last",
+        "action",
+        action.map());
   }
 
   /** Returns the next state. */
@@ -91,12 +82,12 @@ public final class Step<S> {
   }
 
   /** Returns the response, empty for the default reply. */
-  public List<IPersistentMap> actions() {
+  public List<Action> actions() {
     return actions;
   }
 
   /** Returns the stage that yields the step, or null if this is the step. */
-  CompletionStage<Step<S>> later() {
+  @Nullable CompletionStage<? extends Step<? extends S>> later() {
     return later;
   }
 }

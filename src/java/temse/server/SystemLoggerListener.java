@@ -7,11 +7,14 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.Objects;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.protocol.Printable;
+import temse.server.internal.LastResort;
 
 /**
  * Writes what happens in a server to a {@link System.Logger}: negotiations, ends and verdicts as
@@ -20,8 +23,8 @@ import temse.protocol.Printable;
  * body of a mail is never written.
  *
  * <pre>{@code
- * MilterServer.start(
- *     milter, options, new SystemLoggerListener(System.getLogger("spam-filter")));
+ * MilterServer.builder(milter)
+ *     .listener(new SystemLoggerListener(System.getLogger("spam-filter")))
  * }</pre>
  *
  * <p>A record is one line of at most 4,000 characters, in which control characters are escaped. (An
@@ -53,7 +56,7 @@ public final class SystemLoggerListener implements ServerListener {
   }
 
   @Override
-  public void closed(ConnectionInfo connection, Throwable error) {
+  public void closed(ConnectionInfo connection, @Nullable Throwable error) {
     if (isLoss(error)) {
       log(Level.INFO, null, () -> who(connection) + " closed: " + message(error));
     } else {
@@ -63,13 +66,16 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, Keyword ended) {
+      ConnectionInfo connection,
+      @Nullable EventType event,
+      @Nullable IPersistentMap reply,
+      @Nullable MessageEndReason ended) {
     log(
         Level.DEBUG,
         null,
         () ->
             mail(connection)
-                + (ended == null ? "" : " message " + ended.getName())
+                + (ended == null ? "" : " message " + ended.keyword.getName())
                 + (event == null ? "" : " at " + event.keyword.getName())
                 + (reply == null ? "" : ": " + replyText(reply)));
   }
@@ -87,7 +93,7 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {
     log(
         Level.ERROR,
         error,
@@ -152,7 +158,10 @@ public final class SystemLoggerListener implements ServerListener {
   /** Returns the message of an exception, whose class may be a user's. */
   private static String message(Throwable error) {
     try {
-      return error.getMessage() == null ? error.getClass().getName() : error.getMessage();
+      String message = error.getMessage();
+      return message == null
+          ? error.getClass().getName()
+          : error instanceof MilterException ? MilterException.inJava(message) : message;
     } catch (Throwable problem) {
       return error.getClass().getName();
     }
@@ -160,7 +169,7 @@ public final class SystemLoggerListener implements ServerListener {
 
   private static String description(EventType type, IPersistentMap event) {
     try {
-      return (type == null ? Event.of(event) : Event.of(type, event)).toString();
+      return (type == null ? Event.of(event) : Event.view(type, event)).toString();
     } catch (Throwable problem) {
       return type == null ? "an unknown event" : type.keyword.getName();
     }

@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Where a server listens or a client connects, in the notation of libmilter's {@code smfi_setconn}
@@ -38,7 +39,7 @@ public sealed interface Endpoint {
    * @param host a name or a literal address without brackets, or null for all addresses
    * @param port 0 to 65535
    */
-  record Inet(boolean v6, String host, int port) implements Endpoint {
+  record Inet(boolean v6, @Nullable String host, int port) implements Endpoint {
     /** Checks the port. */
     public Inet {
       if (port < 0 || port > 0xFFFF) {
@@ -73,19 +74,16 @@ public sealed interface Endpoint {
    * @param path at most 106 bytes long; to listen there, its directory at most 98
    */
   record Unix(Path path) implements Endpoint {
-    static final int LONGEST_PATH = 106;
+    /** The longest path that a socket can be bound to, in bytes. */
+    public static final int LONGEST_PATH = 106;
 
     /** Checks the length of the path. */
     public Unix {
-      int length = length(path);
+      int length = path.toString().getBytes(StandardCharsets.UTF_8).length;
       if (length == 0 || length > LONGEST_PATH) {
         throw new IllegalArgumentException(
             "a socket path has 1 to " + LONGEST_PATH + " bytes, not " + length + ": " + path);
       }
-    }
-
-    static int length(Path path) {
-      return path.toString().getBytes(StandardCharsets.UTF_8).length;
     }
 
     @Override
@@ -122,7 +120,7 @@ public sealed interface Endpoint {
   }
 
   /** Returns a socket's address in the same notation, for logs. */
-  static String describe(SocketAddress address) {
+  static String describe(@Nullable SocketAddress address) {
     if (address instanceof InetSocketAddress inet) {
       InetAddress host = inet.getAddress();
       return new Inet(host instanceof Inet6Address, host.getHostAddress(), inet.getPort())

@@ -3,6 +3,11 @@ package temse.transport;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import temse.transport.internal.Conversation;
+import temse.transport.internal.Nanos;
+import temse.transport.internal.ProcessEnd;
+import temse.transport.internal.SocketServer;
 
 /**
  * Settings of a {@link SocketServer}.
@@ -43,9 +48,9 @@ public record TransportOptions(
     int maxConnectionsPerPeer,
     Duration writeTimeout,
     boolean daemon,
-    String unixMode,
-    String unixGroup,
-    Consumer<? super Throwable> onFatal) {
+    @Nullable String unixMode,
+    @Nullable String unixGroup,
+    @Nullable Consumer<? super Throwable> onFatal) {
 
   /** Checks the values. */
   public TransportOptions {
@@ -85,9 +90,9 @@ public record TransportOptions(
     private int maxConnectionsPerPeer;
     private Duration writeTimeout = Duration.ofSeconds(30);
     private boolean daemon;
-    private String unixMode;
-    private String unixGroup;
-    private Consumer<? super Throwable> onFatal;
+    private @Nullable String unixMode;
+    private @Nullable String unixGroup;
+    private @Nullable Consumer<? super Throwable> onFatal;
 
     private Builder() {}
 
@@ -146,19 +151,19 @@ public record TransportOptions(
     }
 
     /** Sets the permissions of socket files. */
-    public Builder unixMode(String unixMode) {
+    public Builder unixMode(@Nullable String unixMode) {
       this.unixMode = unixMode;
       return this;
     }
 
     /** Sets the group of socket files. */
-    public Builder unixGroup(String unixGroup) {
+    public Builder unixGroup(@Nullable String unixGroup) {
       this.unixGroup = unixGroup;
       return this;
     }
 
     /** Sets what receives the problem when a loop cannot go on. */
-    public Builder onFatal(Consumer<? super Throwable> onFatal) {
+    public Builder onFatal(@Nullable Consumer<? super Throwable> onFatal) {
       this.onFatal = onFatal;
       return this;
     }

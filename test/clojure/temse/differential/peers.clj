@@ -17,7 +17,7 @@
    (java.nio.file.attribute FileAttribute)
    (java.util List)
    (java.util.concurrent LinkedBlockingQueue TimeUnit)
-   (temse.server MilterServer ServerListener ServerOptions)
+   (temse.server MilterServer ServerListener)
    (temse.transport Endpoint)))
 
 (set! *warn-on-reflection* true)
@@ -83,10 +83,11 @@
                    (closed [_ _ _]
                      (.put ended {:lines (first (reset-vals! lines []))
                                   :violated? (first (reset-vals! violated? false))})))
-        server (MilterServer/start
-                 (milter/factory (rule/filter-options variant #(swap! lines conj %)))
-                 (ServerOptions/at (Endpoint/parse (str "unix:" path)))
-                 listener)]
+        server (-> (MilterServer/builder
+                     (milter/factory (rule/filter-options variant #(swap! lines conj %))))
+                   (.listenOn (Endpoint/parse (str "unix:" path)))
+                   (.listener listener)
+                   (.start))]
     {:path path
      :ended #(or (.poll ended 10 TimeUnit/SECONDS)
                  (throw (ex-info "temse did not end a connection in ten seconds" {})))

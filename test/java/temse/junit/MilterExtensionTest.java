@@ -1,20 +1,31 @@
 package temse.junit;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
 
 import clojure.java.api.Clojure;
+import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.platform.engine.TestExecutionResult;
 import org.junit.platform.launcher.LauncherDiscoveryRequest;
 import org.junit.platform.launcher.TestExecutionListener;
@@ -26,10 +37,10 @@ import org.opentest4j.TestAbortedException;
 import temse.client.MessageReport;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.ActionType;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
+import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.Step;
 
@@ -38,13 +49,13 @@ class MilterExtensionTest {
   private static final List<String> RECIPIENTS = List.of("<b@example.com>");
 
   private static Milter<Integer> counter() {
-    return Milter.startingWith(() -> 0)
+    return Milter.perClient(() -> 0)
         .requires(ActionFlag.ADD_HEADER)
-        .on(EventType.HEADER, (event, count) -> Step.next(count + 1))
+        .on(Event.Header.class, (event, count) -> Step.next(count + 1))
         .on(
-            EventType.END_OF_MESSAGE,
+            Event.EndOfMessage.class,
             (event, count) ->
-                Step.next(count).respond(Actions.addHeader("X-Count", String.valueOf(count))))
+                Step.next(count).respond(Action.addHeader("X-Count", String.valueOf(count))))
         .build();
   }
 
@@ -67,7 +78,7 @@ class MilterExtensionTest {
     GIVEN.add(mta);
     MessageReport report = send(mta);
     assertEquals(ActionType.ACCEPT, report.verdict());
-    assertEquals(List.of(Actions.addHeader("X-Count", "2")), report.modifications());
+    assertEquals(List.of(Action.addHeader("X-Count", "2")), report.modifications());
   }
 
   @Test
@@ -76,7 +87,7 @@ class MilterExtensionTest {
     assertNotSame(mta, other);
     assertTrue(mta.isOpen());
     assertEquals(send(mta), send(other));
-    assertEquals("4", send(mta).modifications().get(0).valAt(Clojure.read(":value")));
+    assertEquals("4", ((Action.AddHeader) send(mta).modifications().get(0)).value());
   }
 
   @Test
@@ -104,7 +115,7 @@ class MilterExtensionTest {
       assertTrue(served.endpoint().toString().matches("inet:[1-9]\\d*@127\\.0\\.0\\.1"));
       try (MtaSession mta = served.connect()) {
         assertEquals(MtaOptions.SENDMAIL, mta.options());
-        assertEquals("2", send(mta).modifications().get(0).valAt(Clojure.read(":value")));
+        assertEquals("2", ((Action.AddHeader) send(mta).modifications().get(0)).value());
       }
     }
   }
@@ -132,9 +143,9 @@ class MilterExtensionTest {
     @RegisterExtension
     static final MilterExtension BROKEN =
         MilterExtension.of(
-                Milter.startingWith(() -> 0)
+                Milter.perClient(() -> 0)
                     .on(
-                        EventType.MAIL,
+                        Event.Mail.class,
                         (event, state) -> {
                           throw new IllegalStateException("no luck");
                         })
@@ -194,13 +205,20 @@ class MilterExtensionTest {
   @Test
   void aFilterThatCannotBeginIsExplained() {
     String message = failures(NeverBegun.class).get(0).getMessage();
-    assertTrue(message.contains(":init threw java.lang.Exception: no state"), message);
+    assertTrue(message.contains("java.lang.Exception: no state"), message);
   }
 
   private static List<Throwable> failures(Class<?> tests) {
-    List<Throwable> failures = new ArrayList<>();
+    return failures(tests, Map.of());
+  }
+
+  private static List<Throwable> failures(Class<?> tests, Map<String, String> configuration) {
+    List<Throwable> failures = Collections.synchronizedList(new ArrayList<>());
     LauncherDiscoveryRequest request =
-        LauncherDiscoveryRequestBuilder.request().selectors(selectClass(tests)).build();
+        LauncherDiscoveryRequestBuilder.request()
+            .selectors(selectClass(tests))
+            .configurationParameters(configuration)
+            .build();
     LauncherFactory.create()
         .execute(
             request,
@@ -222,14 +240,158 @@ class MilterExtensionTest {
     assertTrue(
         failure
             .getMessage()
-            .contains("the handler of :mail threw java.lang.IllegalStateException: no luck"),
+            .contains("the handler of mail threw java.lang.IllegalStateException: no luck"),
         failure.getMessage());
     assertEquals(ActionType.ACCEPT, ((AssertionFailedError) failure).getExpected().getValue());
     assertEquals("no luck", failure.getSuppressed()[0].getMessage());
     String said = failure.getSuppressed()[1].toString();
-    assertTrue(said.startsWith("the conversation was\n  MTA  --> options version 6\n"), said);
+    assertTrue(said.startsWith("the conversation was\n  MTA  --> options :version 6 "), said);
     assertTrue(
-        said.contains("  MTA  --> mail <a@example.org>\n       <-- temporary-failure"), said);
+        said.contains(
+            "  MTA  --> mail :sender <a@example.org> :options []\n       <-- temporary-failure"),
+        said);
     assertThrows(IllegalStateException.class, Failing.BROKEN::endpoint);
+  }
+
+  private static Milter<Integer> broken(String problem) {
+    return Milter.perMessage(() -> 0)
+        .on(
+            Event.Mail.class,
+            (mail, state) -> {
+              throw new IllegalStateException(problem + " " + mail.sender());
+            })
+        .build();
+  }
+
+  /**
+   * Tests that do not look at the verdict; run by {@link #aFailureOfAHandlerFailsTheTest} alone.
+   */
+  static class NotLooking {
+    @RegisterExtension static final MilterExtension BROKEN = MilterExtension.of(broken("no luck"));
+
+    @RegisterExtension
+    static final MilterExtension SERVED =
+        MilterExtension.of(broken("no server")).named("served").withServer();
+
+    @Test
+    void sends(MtaSession mta) throws IOException {
+      send(mta);
+    }
+
+    @Test
+    void sendsToAServer(@ConnectedTo("served") MtaSession mta) throws IOException {
+      send(mta);
+    }
+
+    @Test
+    void expectsIt(MtaSession mta) throws IOException {
+      send(mta);
+      assertEquals("no luck <a@example.org>", BROKEN.takeFailures().get(0).getMessage());
+      assertEquals(List.of(), BROKEN.takeFailures());
+    }
+  }
+
+  @Test
+  void aFailureOfAHandlerFailsTheTestUnlessItIsTaken() {
+    List<String> messages =
+        failures(NotLooking.class).stream().map(Throwable::getMessage).sorted().toList();
+    assertEquals(2, messages.size(), messages.toString());
+    assertTrue(messages.get(0).contains("no luck <a@example.org>"), messages.get(0));
+    assertTrue(messages.get(1).contains("no server <a@example.org>"), messages.get(1));
+    assertTrue(messages.get(0).startsWith("a handler has failed"), messages.get(0));
+  }
+
+  /** Two filters in one class. */
+  @Nested
+  class Several {
+    @RegisterExtension
+    final MilterExtension second =
+        MilterExtension.of(
+                Milter.perMessage(() -> 0)
+                    .on(
+                        Event.Mail.class,
+                        (mail, state) -> Step.next(state).respond(Action.discard()))
+                    .build())
+            .named("second");
+
+    @Test
+    void eachHasConnectionsOfItsOwn(MtaSession first, @ConnectedTo("second") MtaSession other)
+        throws IOException {
+      assertEquals(ActionType.ACCEPT, send(first).verdict());
+      assertEquals(ActionType.DISCARD, send(other).verdict());
+    }
+  }
+
+  /** Tests that meet while they run; run by {@link #testsInParallelDoNotMix} alone. */
+  @Execution(ExecutionMode.CONCURRENT)
+  static class Parallel {
+    static final CyclicBarrier MET = new CyclicBarrier(2);
+
+    @RegisterExtension
+    static final MilterExtension BROKEN = MilterExtension.of(broken("no luck")).withServer();
+
+    private static void meet(String sender) throws Exception {
+      MET.await(30, TimeUnit.SECONDS);
+      try (MtaSession mta = BROKEN.connect()) {
+        mta.sendMessage(sender, RECIPIENTS, "Subject: hi\n\nhello\n");
+      }
+      MET.await(30, TimeUnit.SECONDS);
+      List<String> thrown = BROKEN.takeFailures().stream().map(Throwable::getMessage).toList();
+      assertEquals(List.of("no luck " + sender), thrown);
+      MET.await(30, TimeUnit.SECONDS);
+    }
+
+    @Test
+    void one() throws Exception {
+      meet("<one@example.org>");
+    }
+
+    @Test
+    void another() throws Exception {
+      meet("<another@example.org>");
+    }
+  }
+
+  @Test
+  void testsInParallelDoNotMix() {
+    assertEquals(
+        List.of(),
+        failures(
+            Parallel.class,
+            Map.of(
+                "junit.jupiter.execution.parallel.enabled", "true",
+                "junit.jupiter.execution.parallel.config.strategy", "fixed",
+                "junit.jupiter.execution.parallel.config.fixed.parallelism", "2")));
+  }
+
+  @Test
+  void aFailureIsExplainedWhereClojureCannotBeLoaded() throws Exception {
+    String classPath =
+        Stream.of(System.getProperty("java.class.path").split(File.pathSeparator))
+            .filter(jar -> !jar.contains("spec.alpha"))
+            .collect(Collectors.joining(File.pathSeparator));
+    Process process =
+        new ProcessBuilder(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-cp",
+                classPath,
+                WithoutClojure.class.getName())
+            .redirectErrorStream(true)
+            .start();
+    process.getOutputStream().close();
+    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, process.waitFor(), output);
+    assertTrue(output.contains("the handler of mail threw"), output);
+    assertTrue(output.contains("the conversation was"), output);
+    assertFalse(output.contains("NoClassDefFoundError"), output);
+  }
+
+  /** Runs a test that fails, in a process of its own. */
+  static final class WithoutClojure {
+    private WithoutClojure() {}
+
+    public static void main(String[] args) {
+      failures(Failing.class).forEach(Throwable::printStackTrace);
+    }
   }
 }

@@ -1,6 +1,5 @@
 package temse.limits;
 
-import clojure.lang.IPersistentMap;
 import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
@@ -14,17 +13,14 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
 import temse.protocol.Event;
-import temse.protocol.EventType;
 import temse.server.EngineOptions;
 import temse.server.Milter;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
-import temse.server.ServerOptions;
 import temse.server.Step;
-import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
 /**
@@ -89,25 +85,24 @@ public final class SmallServer {
   public static void main(String[] args) throws IOException {
     File file = new File(argument(args, "file", "none"));
     Milter<String> milter =
-        Milter.startingWith(() -> "")
+        Milter.perClient(() -> "")
             .requires(ActionFlag.CHANGE_BODY)
-            .on(EventType.MAIL, (event, state) -> Step.next(event.sender()))
-            .on(EventType.HEADER, (event, state) -> Step.next(state))
-            .watch(EventType.BODY, (event, state) -> watched(state))
-            .on(EventType.END_OF_MESSAGE, (event, state) -> decided(event, state, file))
+            .on(Event.Mail.class, (event, state) -> Step.next(event.sender()))
+            .on(Event.Header.class, (event, state) -> Step.next(state))
+            .watch(Event.Body.class, (event, state) -> watched(state))
+            .on(Event.EndOfMessage.class, (event, state) -> decided(event, state, file))
             .build();
     EngineOptions.Builder engine = EngineOptions.builder().progressInterval(Duration.ofMinutes(5));
     engine.maximumUnfinishedBytes(
         Long.parseLong(argument(args, "unfinished", String.valueOf(64 * MIB))));
     MilterServer server =
-        MilterServer.start(
-            milter,
-            new ServerOptions(
-                List.of(Endpoint.parse("inet:0@127.0.0.1")),
-                TransportOptions.builder().name("small").maxConnections(5000).build(),
-                engine.build(),
-                Duration.ZERO),
-            ServerListener.SILENT);
+        MilterServer.builder(milter)
+            .listenOn("inet:0@127.0.0.1")
+            .transport(TransportOptions.builder().name("small").maxConnections(5000).build())
+            .engine(engine.build())
+            .stopTimeout(Duration.ZERO)
+            .listener(ServerListener.SILENT)
+            .start();
     System.out.println(server.port());
     obey(server);
     System.exit(0);
@@ -156,21 +151,21 @@ public final class SmallServer {
   private static Step<String> decided(Event event, String sender, File file) {
     Step<String> next = Step.next(sender);
     return switch (sender) {
-      case "<stream>" -> next.respond(body(new Generated(LARGE)), Actions.accept());
-      case "<file>" -> next.respond(body(file), Actions.accept());
-      case "<bytes>" -> next.respond(body(new byte[70 * MIB]), Actions.accept());
-      case "<text>" -> next.respond(body("x".repeat(70 * MIB)), Actions.accept());
-      case "<too-many-bytes>" -> next.respond(body(new byte[150 * MIB]), Actions.accept());
+      case "<stream>" -> next.respond(body(new Generated(LARGE)), Action.accept());
+      case "<file>" -> next.respond(body(file), Action.accept());
+      case "<bytes>" -> next.respond(body(new byte[70 * MIB]), Action.accept());
+      case "<text>" -> next.respond(body("x".repeat(70 * MIB)), Action.accept());
+      case "<too-many-bytes>" -> next.respond(body(new byte[150 * MIB]), Action.accept());
       case "<hoard>" -> {
         hoardAll();
         yield next;
       }
-      default -> next.respond(Actions.accept());
+      default -> next.respond(Action.accept());
     };
   }
 
-  private static IPersistentMap body(Object body) {
-    return Actions.changeBody(body);
+  private static Action body(Object body) {
+    return Action.changeBody(body);
   }
 
   /** Takes all memory there is, and leaves it to the collector when there is no more. */

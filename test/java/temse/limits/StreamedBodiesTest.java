@@ -17,8 +17,9 @@ import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
@@ -26,9 +27,7 @@ import temse.server.ConnectionInfo;
 import temse.server.Milter;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
-import temse.server.ServerOptions;
 import temse.server.Step;
-import temse.transport.Endpoint;
 
 /** New bodies out of streams that fail, are used twice, or are not wanted any more. */
 @Timeout(60)
@@ -93,17 +92,17 @@ class StreamedBodiesTest {
 
   private RawMta serve(Function<String, Object> body, ActionFlag flag) throws IOException {
     Milter<String> milter =
-        Milter.startingWith(() -> "")
+        Milter.perClient(() -> "")
             .requires(flag)
-            .on(EventType.MAIL, (event, state) -> Step.next(event.sender()))
+            .on(Event.Mail.class, (event, state) -> Step.next(event.sender()))
             .on(
-                EventType.END_OF_MESSAGE,
+                Event.EndOfMessage.class,
                 (event, sender) -> {
                   Object given = body.apply(sender);
                   Step<String> next = Step.next(sender);
                   return given == null
-                      ? next.respond(Actions.accept())
-                      : next.respond(Actions.changeBody(given), Actions.accept());
+                      ? next.respond(Action.accept())
+                      : next.respond(Action.changeBody(given), Action.accept());
                 })
             .build();
     ServerListener listener =
@@ -114,8 +113,7 @@ class StreamedBodiesTest {
             failures.add(error);
           }
         };
-    server =
-        MilterServer.start(milter, ServerOptions.at(Endpoint.parse("inet:0@127.0.0.1")), listener);
+    server = MilterServer.builder(milter).listenOn("inet:0@127.0.0.1").listener(listener).start();
     return connect();
   }
 

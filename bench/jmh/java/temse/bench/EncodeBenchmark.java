@@ -8,8 +8,7 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
 import temse.protocol.ActionCodec;
-import temse.protocol.Actions;
-import temse.transport.Output;
+import temse.transport.internal.Output;
 
 /** From an action map to the bytes in a write buffer. */
 @State(Scope.Thread)
@@ -18,11 +17,12 @@ public class EncodeBenchmark {
   /** Actions of a filter. */
   public enum Action {
     /** The reply to most events. */
-    CONTINUE(Actions.proceed()),
+    CONTINUE(temse.protocol.Action.proceed().map()),
     /** A header field of 15 bytes. */
-    ADD_HEADER(Actions.addHeader("X-Seen", "12 8192")),
+    ADD_HEADER(temse.protocol.Action.addHeader("X-Seen", "12 8192").map()),
     /** A reply code with an enhanced code and 31 characters of text. */
-    REPLY_TEXT(Actions.replyCode(550, "5.7.1", "No lottery today, 100% of it is"));
+    REPLY_TEXT(
+        temse.protocol.Action.replyCode(550, "5.7.1", "No lottery today, 100% of it is").map());
 
     private final IPersistentMap map;
 

@@ -12,12 +12,12 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
-import temse.server.ConnectionEngine;
 import temse.server.EngineOptions;
 import temse.server.MilterFactory;
 import temse.server.ServerListener;
-import temse.transport.Conversation.End;
-import temse.transport.Conversation.Wish;
+import temse.server.internal.ConnectionEngine;
+import temse.transport.internal.Conversation.End;
+import temse.transport.internal.Conversation.Wish;
 
 /**
  * A connection from the bytes that come to the bytes that answer them, with the filter's handlers

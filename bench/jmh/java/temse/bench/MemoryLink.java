@@ -1,10 +1,10 @@
 package temse.bench;
 
 import java.nio.ByteBuffer;
-import temse.server.ConnectionEngine;
-import temse.transport.Conversation.Wish;
-import temse.transport.Link;
-import temse.transport.Output;
+import temse.server.internal.ConnectionEngine;
+import temse.transport.internal.Conversation.Wish;
+import temse.transport.internal.Link;
+import temse.transport.internal.Output;
 
 /** An MTA without a socket: what the engine answers is put into the same buffer each time. */
 final class MemoryLink implements Link {

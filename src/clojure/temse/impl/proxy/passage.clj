@@ -17,7 +17,8 @@
    (java.util Set)
    (java.util.concurrent CompletableFuture ConcurrentHashMap Executor LinkedBlockingQueue Semaphore TimeUnit)
    (java.util.concurrent.atomic AtomicBoolean AtomicLong)
-   (temse.transport Conversation Conversation$Wish Endpoint Link)))
+   (temse.transport Endpoint)
+   (temse.transport.internal Conversation Conversation$Wish Link)))
 
 (set! *warn-on-reflection* true)
 

@@ -1,23 +1,17 @@
 package app;
 
-import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.util.List;
-import temse.client.Mail;
+import temse.client.MessageReport;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.Actions;
-import temse.protocol.EventType;
-import temse.protocol.Keys;
+import temse.protocol.Event;
 import temse.server.Milter;
 import temse.server.MilterServer;
-import temse.server.ServerOptions;
 import temse.server.Step;
-import temse.transport.Endpoint;
 
 /**
  * Serves a mail over TCP and prints the header field that was added and where temse is; with an
@@ -28,30 +22,27 @@ final class Main {
 
   public static void main(String[] args) throws IOException {
     Milter<Integer> milter =
-        Milter.startingWith(() -> 0)
+        Milter.perMessage(() -> 0)
             .requires(ActionFlag.ADD_HEADER)
-            .watch(EventType.HEADER, (event, count) -> Step.next(count + 1))
+            .watch(Event.Header.class, (header, count) -> Step.next(count + 1))
             .on(
-                EventType.END_OF_MESSAGE,
-                (event, count) ->
-                    Step.next(count).respond(Actions.addHeader("X-Count", "" + count)))
+                Event.EndOfMessage.class,
+                (end, count) -> Step.next(count).respond(Action.addHeader("X-Count", "" + count)))
             .build();
-    byte[] text = "Subject: hi\nX-A: 1\n\nhello\n".getBytes(StandardCharsets.UTF_8);
-    try (MilterServer server =
-            MilterServer.start(milter, ServerOptions.at(Endpoint.parse("inet:0@127.0.0.1")));
+    try (MilterServer server = MilterServer.builder(milter).listenOn("inet:0@127.0.0.1").start();
         MtaSession mta = MtaClient.connect(server.endpoint(), MtaOptions.POSTFIX)) {
-      IPersistentMap report =
-          mta.deliver(Mail.parse("<a@example.org>", List.of("<b@example.com>"), text));
-      List<?> modifications = (List<?>) report.valAt(Keyword.intern("modifications"));
-      IPersistentMap added = (IPersistentMap) modifications.get(0);
+      MessageReport report =
+          mta.sendMessage(
+              "<a@example.org>", List.of("<b@example.com>"), "Subject: hi\nX-A: 1\n\nhello\n");
+      Action.AddHeader added = (Action.AddHeader) report.modifications().get(0);
       System.out.println(
-          added.valAt(Keys.NAME)
+          added.name()
               + ": "
-              + added.valAt(Keys.VALUE)
+              + added.value()
               + " from "
               + (MilterServer.class.getModule().isNamed() ? "a module" : "the class path"));
       if (args.length > 0) {
-        System.out.println(added);
+        System.out.println(added.map());
       }
     }
   }

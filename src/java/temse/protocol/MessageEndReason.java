@@ -1,0 +1,44 @@
+package temse.protocol;
+
+import clojure.lang.Keyword;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/** Why a message has ended: the {@code :reason} of a {@code :message-end}. */
+public enum MessageEndReason {
+  /** The milter has accepted it, or has let its end pass. */
+  ACCEPTED,
+  /** The milter has refused it for good. */
+  REJECTED,
+  /** The milter has refused it for now. */
+  DEFERRED,
+  /** The milter has had it thrown away. */
+  DISCARDED,
+  /** The MTA has dropped it ({@code SMFIC_ABORT}), or has begun another. */
+  ABORTED,
+  /** The connection to the MTA was lost, or closed. */
+  LOST;
+
+  /** Value of {@code :reason} in event maps. */
+  public final Keyword keyword = Keyword.intern(name().toLowerCase(Locale.ROOT));
+
+  /** Returns how a message ends by a verdict: see {@link ActionCodec#verdict}. */
+  public static MessageEndReason of(ActionType verdict) {
+    return switch (verdict) {
+      case REJECT -> REJECTED;
+      case TEMPORARY_FAILURE -> DEFERRED;
+      case DISCARD -> DISCARDED;
+      default -> ACCEPTED;
+    };
+  }
+
+  /** Returns the reason whose keyword this is, or null. */
+  public static @Nullable MessageEndReason ofKeyword(@Nullable Object keyword) {
+    for (MessageEndReason reason : values()) {
+      if (reason.keyword == keyword) {
+        return reason;
+      }
+    }
+    return null;
+  }
+}

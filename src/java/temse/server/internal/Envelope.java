@@ -1,0 +1,103 @@
+package temse.server.internal;
+
+import java.util.ArrayList;
+import java.util.List;
+import temse.protocol.EventCodec;
+import temse.protocol.EventType;
+import temse.protocol.Keys;
+import temse.protocol.MilterException;
+import temse.protocol.Packet;
+import temse.protocol.Printable;
+
+/**
+ * What a log calls a mail by: client, sender, recipients and queue id, as far as the MTA has sent
+ * them. It is taken apart only where somebody writes it.
+ */
+final class Envelope {
+  /** Of more recipients the number is written. */
+  private static final int SHOWN = 20;
+
+  /** Most characters of one address or name. */
+  private static final int LONGEST = 320;
+
+  /** What a log may hold of a connection for long. */
+  private static final int LARGEST = 2048;
+
+  private Packet client;
+  private Packet sender;
+  private final List<Packet> recipients = new ArrayList<>(1);
+  private int count;
+  private String queueId;
+
+  /** Returns the envelope of the next mail of the same client. */
+  Envelope next() {
+    Envelope next = new Envelope();
+    next.client = client;
+    return next;
+  }
+
+  /** Takes what the MTA sends of a client or a mail; what is too long for a log is left out. */
+  void add(EventType type, Packet packet) {
+    Packet kept = packet.payload().length <= LARGEST ? packet : null;
+    switch (type) {
+      case CONNECT -> client = kept;
+      case MAIL -> sender = kept;
+      case RECIPIENT -> {
+        count++;
+        if (kept != null && recipients.size() < SHOWN) {
+          recipients.add(kept);
+        }
+      }
+      default -> {}
+    }
+  }
+
+  /** Keeps the name that the MTA has given to the mail; null changes nothing. */
+  void named(String id) {
+    queueId = id == null ? queueId : id;
+  }
+
+  /** Returns one line such as {@code queue-id=4F3A21 client=a.example[192.0.2.1] from=<b@c>}. */
+  @Override
+  public String toString() {
+    StringBuilder line = new StringBuilder();
+    add(line, "queue-id", queueId == null ? null : word(queueId));
+    add(line, "client", client == null ? null : clientText());
+    add(line, "from", sender == null ? null : word(field(sender, Keys.SENDER)));
+    String to = String.join(",", recipients.stream().map(this::to).toList());
+    add(line, "to", to.isEmpty() ? null : to);
+    add(line, "recipients", count == recipients.size() ? null : Integer.toString(count));
+    return line.toString();
+  }
+
+  private static void add(StringBuilder line, String key, String text) {
+    if (text != null) {
+      line.append(line.length() == 0 ? "" : " ").append(key).append('=').append(text);
+    }
+  }
+
+  private String clientText() {
+    String name = field(client, Keys.HOST_NAME);
+    String address = "[" + field(client, Keys.ADDRESS) + "]";
+    return word(address.equals("[]") || name.endsWith(address) ? name : name + address);
+  }
+
+  private String to(Packet recipient) {
+    return word(field(recipient, Keys.ADDRESS));
+  }
+
+  private static String field(Packet packet, Object key) {
+    try {
+      Object value = EventCodec.decode(packet).valAt(key);
+      return value == null ? "" : value.toString();
+    } catch (MilterException malformed) {
+      return "?";
+    }
+  }
+
+  /** In quotes where it might pass for something else. */
+  private static String word(String text) {
+    boolean plain = text.chars().noneMatch(c -> c == ' ' || c == ',' || c == '"' || c == '\\');
+    return plain ? Printable.of(text, LONGEST) : Printable.quoted(text, LONGEST);
+  }
+}

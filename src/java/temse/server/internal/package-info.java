@@ -1,0 +1,2 @@
+/** The milter side of one connection, an engine without sockets. Not for users. */
+package temse.server.internal;
