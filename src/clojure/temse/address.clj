@@ -139,7 +139,7 @@
              (every? dot-between? (partition 2 1 tokens)))
     (string/join (map second tokens))))
 
-(defn- domain
+(defn- read-domain
   [tokens]
   (if (= [:literal] (map first tokens))
     (second (first tokens))
@@ -159,7 +159,7 @@
   (for [hop (partition-by (kind? \,) tokens)
         :when (not= \, (ffirst hop))]
     (when (= \@ (ffirst hop))
-      (domain (rest hop)))))
+      (read-domain (rest hop)))))
 
 (defn- address
   "Returns the address that the tokens between angle brackets are, or nil."
@@ -171,7 +171,7 @@
         hops (route hops)
         [before after] (divided \@ path)
         local-part (joined before #{:word :quoted})
-        host (domain after)]
+        host (read-domain after)]
     (when (and local-part (every? some? hops) (or host (and (nil? after) (empty? hops))))
       (cond-> (with-meta {:local-part local-part} {:quoted? (boolean (some (kind? :quoted) before))})
         host (assoc :domain host)
@@ -256,7 +256,7 @@
 
 (defn- domain?
   [x]
-  (and (line? x) (= x (domain (tokens x)))))
+  (and (line? x) (= x (read-domain (tokens x)))))
 
 (defn- name?
   [x]
@@ -291,7 +291,7 @@
   (and (every? atom-character? text)
        (every? #(not= "" %) (string/split text #"\." -1))))
 
-(defn- bare
+(defn- written
   "Returns an address as text, without route and angle brackets."
   [{:keys [local-part domain]}]
   (str (when local-part (if (dot-atom? local-part) local-part (quoted local-part)))
@@ -309,7 +309,7 @@
   (let [{:keys [route]} (checked address)]
     (str "<"
          (when route (str (string/join "," (map #(str "@" %) route)) ":"))
-         (bare address)
+         (written address)
          ">")))
 
 (defn- render-name
@@ -323,7 +323,7 @@
   (cond
     display-name (str (render-name display-name) " " (render-path address))
     route (render-path address)
-    :else (bare (checked address))))
+    :else (written (checked address))))
 
 (defn render-list
   "Returns addresses as the value of a header field, in one line; those that follow each other and
@@ -335,10 +335,10 @@
     ;=> \"\\\"Lee, Ann\\\" <ann@example.org>\""
   [addresses]
   (string/join ", " (for [[{:keys [group]} :as members] (partition-by :group addresses)
-                          :let [written (string/join ", " (map render-mailbox members))]]
+                          :let [mailboxes (string/join ", " (map render-mailbox members))]]
                       (if group
-                        (str (render-name group) ": " written ";")
-                        written))))
+                        (str (render-name group) ": " mailboxes ";")
+                        mailboxes))))
 
 (defn canonical
   "Returns what is equal for two ways to write one address, and for no other address: its text
@@ -348,6 +348,78 @@
 
     (canonical (parse-path \"<\\\"ann\\\"@Example.ORG.>\"))   ;=> \"ann@example.org\""
   [address]
-  (bare (cond-> (checked address)
-          (:domain address) (update :domain #(-> (.toLowerCase ^String % Locale/ROOT)
-                                                 (string/replace #"\.$" ""))))))
+  (written (cond-> (checked address)
+             (:domain address) (update :domain #(-> (.toLowerCase ^String % Locale/ROOT)
+                                                    (string/replace #"\.$" ""))))))
+
+;; ---- parts
+
+(defn- given-address
+  "Returns the address that is given as a map or as the path of an envelope, or nil."
+  [address-or-path]
+  (if (map? address-or-path)
+    (checked address-or-path)
+    (parse-path address-or-path)))
+
+(defn bare
+  "Returns an address, or the path of MAIL FROM or RCPT TO, as text without angle brackets, route and
+  names: \"\" for the null path, nil for what is no address.
+
+    (bare \"<@a.example:ann@Example.ORG>\")   ;=> \"ann@Example.ORG\"
+    (bare \"<>\")                             ;=> \"\""
+  [address-or-path]
+  (some-> (given-address address-or-path) written))
+
+(defn local-part
+  "Returns what is before the @ of an address or path, without quotes and backslashes; nil for the null
+  path and for what is no address.
+
+    (local-part \"<\\\"ann lee\\\"@example.org>\")   ;=> \"ann lee\""
+  [address-or-path]
+  (:local-part (given-address address-or-path)))
+
+(defn domain
+  "Returns the domain of an address or path as it is written, or nil if there is none.
+  `temse.idna/ascii` makes domains comparable.
+
+    (domain \"<ann@Example.ORG>\")   ;=> \"Example.ORG\"
+    (domain \"<ann@[192.0.2.1]>\")   ;=> \"[192.0.2.1]\""
+  [address-or-path]
+  (:domain (given-address address-or-path)))
+
+(defn sub-address
+  "Returns the parts of the local part of an address or path by the names of RFC 5233: :user, and
+  :detail if there is one; nil where there is no local part.
+
+  `separators` are the characters that may divide the two (default: \"+\"), as in Postfix's
+  recipient_delimiter: the first of them counts, unless nothing is before it.
+
+    (sub-address \"<ann+news@example.org>\")        ;=> {:user \"ann\", :detail \"news\"}
+    (sub-address \"<ann-news@example.org>\" \"+-\")   ;=> {:user \"ann\", :detail \"news\"}
+    (sub-address \"<ann@example.org>\")             ;=> {:user \"ann\"}
+
+  Throws :bad-options if the separators are no string with a character in it."
+  ([address-or-path]
+   (sub-address address-or-path "+"))
+  ([address-or-path separators]
+   (when-not (and (string? separators) (seq separators))
+     (throw (keys/bad-option :separators
+                             separators
+                             (str "the separators of sub-address must be a string such as \"+\", not "
+                                  (keys/shown separators)))))
+   (when-let [^String text (local-part address-or-path)]
+     (let [end (run-end text 0 #(neg? (.indexOf ^String separators (int %))))]
+       (if (< 0 (long end) (count text))
+         {:user (subs text 0 end), :detail (subs text (inc (long end)))}
+         {:user text})))))
+
+(defn smtputf8?
+  "Returns true if an address or path holds characters beyond ASCII, so that it can be sent as it is
+  only with SMTPUTF8 (RFC 6531); false for what is no address. Where only the domain holds them,
+  `temse.idna/ascii` makes it one that every MTA takes.
+
+    (smtputf8? \"<jörg@example.org>\")   ;=> true"
+  [address-or-path]
+  (boolean (some->> (given-address address-or-path)
+                    written
+                    (re-find #"[^\p{ASCII}]"))))

@@ -37,6 +37,7 @@
    [temse.impl.handler :as handler]
    [temse.impl.keys :as keys]
    [temse.impl.log]
+   [temse.impl.macros :as macros]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.text :as text])
@@ -133,13 +134,16 @@
 
 (defn get-macro
   "Returns the value of a macro, latest stage first, or `default` (nil) if there is none
-  (smfi_getsymval). The name may be in braces.
+  (smfi_getsymval). The name may be in braces; one that no MTA knows is logged once, with the nearest
+  that is known. `temse.envelope` has words for the common ones.
 
     (get-macro context \"client_addr\")"
   ([context macro-name]
    (get-macro context macro-name nil))
   ([context macro-name default]
    (let [value (.get ^MacroTable (.macros (connection context)) macro-name)]
+     (when (nil? value)
+       (macros/warn-of-unknown "get-macro" macro-name))
      (if (nil? value) default value))))
 
 (defn agreed?
@@ -341,7 +345,8 @@
     :optional-actions      ; modifications that are nice to have
     :optional-events       ; events that the filter can do without (default: #{:data :unknown})
     :no-reply-events       ; events whose handlers only watch (default: #{})
-    :request-macros        ; map of stage to names
+    :request-macros        ; map of stage to names: instead of those that the MTA sends of itself
+    :wants                 ; set of words of temse.envelope that the filter uses, such as #{:sender}
     :rejected-recipients?  ; also see recipients that the MTA refuses (default: false)
     :leading-space?        ; header values with the space after the colon (default: false)
   Limits, in milliseconds or counts

@@ -18,6 +18,7 @@
   (:require
    [clojure.java.io :as io]
    [temse.impl.direct-call :as direct-call]
+   [temse.impl.envelope :as envelope]
    [temse.impl.events :as events]
    [temse.impl.keys :as keys]
    [temse.impl.mta.rules :as rules]
@@ -492,10 +493,12 @@
 
   :actions    ; agreed actions (default: all)
   :macros     ; map of stage to {name value}
+  :envelope   ; what temse.envelope knows by events: :client-address :client-name :client-port
+              ; :hello-name :sender :recipients :smtputf8? :receive-time
   Other keys are put into the context; one that looks like a misspelt option is refused."
   ([]
    (context {}))
-  ([{:keys [actions macros] :as given}]
+  ([{:keys [actions macros envelope] :as given}]
    (direct-call/check-context given)
    (let [sent (atom {:actions []})
          request (negotiation/request {:handlers {:end-of-message identity} :actions actions})
@@ -510,11 +513,12 @@
          connection (direct-call/sending agreement table sent)
          agreed (negotiation/agreement-map agreement)]
      (BriefMap/of
-       (merge (dissoc given :actions :macros)
+       (merge (dissoc given :actions :macros :envelope)
               {:milter/connection connection
                :socket connection
                :milter/info {:id 0 :peer "test" :name "test"}
                :milter/agreement agreed
+               :milter/envelope (merge (envelope/beginning (keys envelope/needs)) envelope)
                :events (:events agreed)
                :actions (:actions agreed)
                ::sent sent})))))
@@ -545,7 +549,10 @@
   (events/check e)
   (let [type (options/event-type :event event)
         handler (get (negotiation/handler-map (:handlers (options/of-filter filter) {})) (.-keyword type))
-        before (dissoc context :milter/response)
+        macros (some-> ^Connection (:milter/connection context) .macros)
+        before (cond-> (dissoc context :milter/response)
+                 ;; an event with nothing but its name says nothing
+                 (and macros (next e)) (update :milter/envelope envelope/after (assoc e :event (.-keyword type)) macros))
         sent (::sent before)
         _ (some-> sent (reset! {:actions [], :checked? true}))
         returned (direct-call/awaited (when handler (handler e before)))
@@ -555,7 +562,8 @@
     (cond-> (if (map? returned)
               (-> (return-value/next-context before returned)
                   (return-value/at-event (:milter/connection before))
-                  (merge (select-keys before [::sent])))
+                  (merge (select-keys before [::sent :milter/envelope])))
               before)
       actions (assoc :milter/response (vec actions))
-      (= :message-end event) (dissoc :milter/message))))
+      (= :message-end event) (-> (dissoc :milter/message)
+                                 (update :milter/envelope envelope/ended event)))))

@@ -275,3 +275,38 @@
 (deftest bytes-that-are-no-utf-8-survive
   (let [text (Text/decode (byte-array [0x3c 0x61 -1 0x40 0x62 0x3e]))]
     (is (= text (address/render-path (address/parse-path text))))))
+
+;; ---- parts
+
+(deftest parts-are-read-from-paths-and-addresses
+  (are [path bare local-part domain] (= [bare local-part domain]
+                                        ((juxt address/bare address/local-part address/domain) path)
+                                        (let [address (address/parse-path path)]
+                                          (when address
+                                            ((juxt address/bare address/local-part address/domain) address))))
+    "<ann@Example.ORG>" "ann@Example.ORG" "ann" "Example.ORG"
+    "ann@example.org" "ann@example.org" "ann" "example.org"
+    "<@a.example:\"ann lee\"@example.org>" "\"ann lee\"@example.org" "ann lee" "example.org"
+    "<ann@[IPv6:2001:db8::1]>" "ann@[IPv6:2001:db8::1]" "ann" "[IPv6:2001:db8::1]"
+    "<Postmaster>" "Postmaster" "Postmaster" nil
+    "<>" "" nil nil)
+  (doseq [text [nil "" "<ann@>" "ann lee@example.org"]]
+    (is (= [nil nil nil nil] ((juxt address/bare address/local-part address/domain address/sub-address) text)))))
+
+(deftest a-sub-address-is-divided-at-the-first-separator
+  (are [path separators expected] (= expected (address/sub-address path separators))
+    "<ann+news@example.org>" "+" {:user "ann", :detail "news"}
+    "<ann+news+x@example.org>" "+" {:user "ann", :detail "news+x"}
+    "<ann-news+x@example.org>" "+-" {:user "ann", :detail "news+x"}
+    "<ann-news@example.org>" "+" {:user "ann-news"}
+    "<ann+@example.org>" "+" {:user "ann", :detail ""}
+    "<+news@example.org>" "+" {:user "+news"}
+    "<\"ann lee+x y\"@example.org>" "+" {:user "ann lee", :detail "x y"}
+    "<>" "+" nil)
+  (is (= {:user "ann", :detail "x"} (address/sub-address {:local-part "ann+x"})))
+  (is (= :bad-options (:milter/error (thrown (address/sub-address "<a@b>" ""))))))
+
+(deftest characters-beyond-ascii-need-smtputf8
+  (is (address/smtputf8? "<jörg@example.org>"))
+  (is (address/smtputf8? {:local-part "ann", :domain "bücher.example"}))
+  (is (not-any? address/smtputf8? ["<ann@xn--bcher-kva.example>" "<>" "no address ü" nil])))

@@ -12,9 +12,9 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.text}
+  '[#{temse.impl.text temse.idna}
     #{temse.impl.keys temse.impl.difference temse.impl.failure}
-    #{temse.address temse.impl.line}
+    #{temse.address temse.network temse.impl.envelope temse.impl.line temse.impl.macros}
     #{temse.action temse.report
       temse.impl.brief temse.impl.options temse.impl.poller
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
@@ -33,7 +33,7 @@
       temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
     #{temse.mta temse.proxy temse.impl.direct-call temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
     #{temse.milter temse.impl.command.proxy}
-    #{temse.filter temse.replay temse.impl.session temse.impl.command.run}
+    #{temse.envelope temse.filter temse.replay temse.impl.session temse.impl.command.run}
     #{temse.impl.played-events}
     #{temse.test temse.impl.command.replay}
     #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
@@ -47,7 +47,7 @@
 
 (def production
   "What users require to write and serve filters."
-  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.mime temse.address temse.record})
+  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.mime temse.address temse.envelope temse.idna temse.network temse.record})
 
 (defn- read-forms
   [^File file]

@@ -54,6 +54,7 @@
    :on-exchange [nil {}]
    :name [nil :milter 1]
    :log-mail? [nil :yes]
+   :wants [:sender "sender" ["sender"]]
    :keep-payload? [nil 0]})
 
 (deftest every-option-refuses-wrong-values-and-says-what-it-wants

@@ -3,6 +3,7 @@
   the library makes of an answer."
   {:no-doc true}
   (:require
+   [temse.impl.envelope :as envelope]
    [temse.impl.failure :as failure]
    [temse.impl.keys :as keys]
    [temse.impl.options :as options]
@@ -18,6 +19,7 @@
 
 (def ^:private context-options
   {:actions ["a set of actions" #(and (or (nil? %) (set? %) (sequential? %)) (every? keyword? %))]
+   :envelope ["a map such as {:sender \"<ann@example.org>\"}" map?]
    :macros ["a map of stage to {name value}"
             #(and (or (nil? %) (map? %)) (every? map? (vals %)))]})
 
@@ -41,6 +43,7 @@
     (throw (options/bad-option :options given (str "the options of context must be a map, not "
                                                    (keys/shown given)))))
   (keys/check "the options of context" (select-keys given (keys context-options)) context-options)
+  (keys/check "the :envelope of context" (:envelope given) envelope/facts)
   (doseq [k (keys given)]
     (when-let [option (misspelt k)]
       (throw (keys/no-such k k (str "there is no key " k " in the options of context") [option] nil))))

@@ -2,7 +2,9 @@
   "Handler maps as the MilterHandlers that the Java server calls."
   {:no-doc true}
   (:require
+   [temse.impl.envelope :as envelope]
    [temse.impl.keys :as keys]
+   [temse.impl.macros :as macros]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.return-value :as return-value])
@@ -10,7 +12,7 @@
    (clojure.lang IPersistentMap Var)
    (java.io Writer)
    (java.util Date List)
-   (temse.protocol Agreement EventType MilterException MilterException$Category Negotiation Request)
+   (temse.protocol ActionFlag Agreement EventType MilterException MilterException$Category Negotiation Request)
    (temse.server Connection ConnectionInfo MilterFactory MilterHandler)))
 
 (set! *warn-on-reflection* true)
@@ -26,11 +28,11 @@
 (def ^:private context-options
   "Options that :init finds in its context and may change there."
   [:handlers :actions :optional-actions :optional-events :no-reply-events :request-macros
-   :rejected-recipients? :leading-space?])
+   :wants :rejected-recipients? :leading-space?])
 
 (def ^:private wanted-options
   "Options whose keys mean something else after the negotiation, or nothing."
-  [:optional-actions :optional-events :no-reply-events :request-macros :rejected-recipients?
+  [:optional-actions :optional-events :no-reply-events :request-macros :wants :rejected-recipients?
    :leading-space?])
 
 (def ^:private base-keys
@@ -39,7 +41,7 @@
 
 (defmethod print-method :milter/context
   [{:milter/keys [info message] :as context} ^Writer writer]
-  (let [own (reduce dissoc (with-meta context nil) (concat base-keys context-options [:events :milter/agreement]))]
+  (let [own (reduce dissoc (with-meta context nil) (concat base-keys context-options [:events :milter/agreement :milter/envelope]))]
     (.write writer (str "#<context of connection " (:id info) " of " (:peer info) " "
                         (keys/shown (cond-> own message (assoc :milter/message message)))
                         ">"))))
@@ -126,6 +128,29 @@
            :events events
            :actions actions)))
 
+(defn- await-macros
+  "Notes what is to be looked for in the macros that the context has asked for, once for all connections."
+  [{::keys [awaited] :as options} {:keys [request-macros wants] :as context} ^Agreement agreement]
+  (when (nil? @awaited)
+    (let [lists (negotiation/macro-lists context)
+          taken? (or (empty? lists) (.allows agreement ActionFlag/REQUEST_MACROS))]
+      (when (compare-and-set! awaited nil (macros/awaited
+                                            (merge-with into
+                                                        (update-vals (or request-macros {}) set)
+                                                        (:macros (envelope/needed wants)))))
+        (macros/warn-of-unknown-requests request-macros)
+        (when-not taken?
+          (macros/warn-of-fixed-lists (:name options) lists))))))
+
+(defn- look-for-macros
+  "Reports macros that have not come, each once."
+  [{::keys [awaited] :as options} ^Connection connection ^EventType type]
+  (let [before @awaited]
+    (when (seq before)
+      (let [still (macros/still-awaited before (.-keyword type))]
+        (when (and (not= before still) (compare-and-set! awaited before still))
+          (macros/warn-of-missing (:name options) (reduce dissoc before (keys still)) (.macros connection)))))))
+
 (defn- handler-table
   "Returns the handlers of a map by the ordinals of their events."
   ^objects [handlers]
@@ -194,7 +219,8 @@
                                    ^:unsynchronized-mutable owned
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
-                                   ^:unsynchronized-mutable ^Agreement agreement]
+                                   ^:unsynchronized-mutable ^Agreement agreement
+                                   ^:unsynchronized-mutable envelope]
   return-value/Holder
   (current-context [_] context)
   (owned-values [_] owned)
@@ -214,6 +240,8 @@
 
   (negotiated [_ agreed]
     (set! agreement agreed)
+    (set! envelope (envelope/beginning (:wants context)))
+    (await-macros options context agreed)
     (set! context (agreed-context options context agreed))
     (set! owned (return-value/owned context)))
 
@@ -224,6 +252,10 @@
       (set! context (agreed-context options (initial-context options connection) agreement))
       (set! owned (return-value/owned context)))
     (set! context (return-value/at-event context connection))
+    (look-for-macros options connection type)
+    (when envelope
+      (set! envelope (envelope/after envelope event (.macros ^Connection connection)))
+      (set! context (assoc context :milter/envelope envelope)))
     (set! before context)
     (set! called event)
     (let [current (current-handlers context)
@@ -256,6 +288,8 @@
   (scopeEnded [_ type]
     (set! before nil)
     (set! called nil)
+    (when envelope
+      (set! envelope (envelope/ended envelope (.-keyword ^EventType type))))
     (if (identical? type EventType/DISCONNECT)
       (set! context nil)
       (when (contains? context :milter/message)
@@ -271,9 +305,10 @@
                        ::request (remembering checked-request)
                        ::table (remembering handler-table)
                        ::broken (atom nil)
+                       ::awaited (atom nil)
                        ::agreed (remembering (fn [offer request]
                                                (negotiation/agreement-map
                                                  (Negotiation/agree offer request)))))]
     (reify MilterFactory
       (open [_ _connection]
-        (ContextHandler. options nil nil nil nil ::none nil nil)))))
+        (ContextHandler. options nil nil nil nil ::none nil nil nil)))))

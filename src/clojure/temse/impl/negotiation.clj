@@ -2,8 +2,10 @@
   "From handler map and options to a Request, and from an Agreement to sets of keywords."
   {:no-doc true}
   (:require
+   [temse.impl.envelope :as envelope]
    [temse.impl.events :as events]
    [temse.impl.keys :as keys]
+   [temse.impl.macros :as macros]
    [temse.impl.options :as options])
   (:import
    (java.util Collection List)
@@ -84,26 +86,34 @@
                                                              protocol))
                            :else (.protocol Offer/CURRENT)))))
 
+(defn macro-lists
+  "Returns the names of the macros that are asked for, by stage."
+  [{:keys [request-macros wants]}]
+  (macros/lists request-macros (:macros (envelope/needed wants))))
+
 (defn request
   "Returns what a context asks of the MTA: the events that have a handler or a default reply, and
   the actions.
 
   Where neither :actions nor :optional-actions is given, every action is asked for as optional.
   Where :optional-events is not given, the events that old protocol versions lack are optional. With
-  :log-mail? the events that name a mail are asked for, too, without a reply."
+  :log-mail? the events that name a mail are asked for, too, without a reply; and those that :wants
+  needs."
   ^Request [{:keys [handlers default-reply actions optional-actions optional-events no-reply-events
-                    request-macros rejected-recipients? leading-space? log-mail?]}]
+                    wants rejected-recipients? leading-space? log-mail?]
+             :as options}]
   (let [handled (handler-map (if (nil? handlers) {} handlers))
-        logged (when log-mail?
-                 (remove (some-fn handled default-reply) events-for-logs))
+        watched (remove (some-fn handled default-reply)
+                        (cond-> (:events (envelope/needed wants))
+                          log-mail? (into events-for-logs)))
         everything? (and (nil? actions) (nil? optional-actions))
         builder (doto (Request/builder)
                   (.events (types :handlers (keys handled)))
                   (.events (types :default-reply (keys default-reply)))
-                  (.events (types :log-mail? logged))
-                  (.optionalEvents (types :optional-events (concat logged (or optional-events late-events))))
+                  (.events (types :wants watched))
+                  (.optionalEvents (types :optional-events (concat watched (or optional-events late-events))))
                   (.noReplyEvents (types :no-reply-events
-                                         (into (into (set no-reply-events) logged)
+                                         (into (into (set no-reply-events) watched)
                                                (map first)
                                                (filter no-reply? handled))))
                   (.actions (flags :actions actions))
@@ -113,7 +123,7 @@
                                              optional-actions)))
                   (.rejectedRecipients (boolean rejected-recipients?))
                   (.leadingSpace (boolean leading-space?)))]
-    (doseq [[stage names] request-macros]
+    (doseq [[stage names] (macro-lists options)]
       (.macros ^Request$Builder builder (options/macro-stage stage) ^List (vec names)))
     (.build ^Request$Builder builder)))
 

@@ -3,6 +3,7 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
+   [temse.impl.envelope :as envelope]
    [temse.impl.keys :as keys])
   (:import
    (clojure.lang IPersistentMap MultiFn)
@@ -116,10 +117,15 @@
                                 "rwxrwxrwx")))
     mode))
 
+(defn- macro-name?
+  "Returns true for a name that Sendmail can read: it answers others with an error, to the client."
+  [x]
+  (and (string? x) (re-matches #"\w+|\{\w+\}" x)))
+
 (defn- names-by-stage?
   [x]
   (and (map? x)
-       (every? #(and (sequential? %) (every? string? %)) (vals x))))
+       (every? #(and (sequential? %) (every? macro-name? %)) (vals x))))
 
 (def table
   "Every option: what it must be, in words and as a predicate, and its default."
@@ -136,6 +142,7 @@
    :optional-events ["a set of events" keywords? nil]
    :no-reply-events ["a set of events" keywords? nil]
    :request-macros ["a map of stage to names, such as {:mail [\"{auth_authen}\"]}" names-by-stage? nil]
+   :wants ["a set of words of temse.envelope, such as #{:sender}" envelope/words? nil]
    :rejected-recipients? ["true or false" boolean? nil]
    :leading-space? ["true or false" boolean? nil]
    :default-reply ["a map of event to reply, such as {:unknown {:action :reject}}"

@@ -42,7 +42,7 @@
 
 (def ^:private context-keys
   "The keys of a context in the library's namespace."
-  #{:milter/connection :milter/info :milter/agreement :milter/message :milter/response
+  #{:milter/connection :milter/info :milter/agreement :milter/envelope :milter/message :milter/response
     :milter/close?})
 
 (def ^:private owned-keys
@@ -61,7 +61,8 @@
   (or (identical? k :milter/connection)
       (identical? k :milter/info)
       (identical? k :milter/agreement)
-      (identical? k :milter/message)))
+      (identical? k :milter/message)
+      (identical? k :milter/envelope)))
 
 (defn- unknown-key
   "A step of reduce-kv that ends with the first key in the library's namespace that is none of its

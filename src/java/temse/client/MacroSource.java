@@ -29,7 +29,7 @@ final class MacroSource {
     put("j", "mx.example.com");
     put("daemon_name", options.style() == MtaStyle.POSTFIX ? "mx.example.com" : "MTA");
     put("daemon_addr", "127.0.0.1");
-    put("v", "Postfix 3.7.11");
+    put("v", options.style() == MtaStyle.POSTFIX ? "Postfix 3.7.11" : "8.17.1");
     put("if_name", "mx.example.com");
   }
 

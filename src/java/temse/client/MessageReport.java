@@ -11,7 +11,7 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 
 /**
- * What became of a message.
+ * The verdict on a message, and how it came about.
  *
  * @param verdict ACCEPT, REJECT, TEMPORARY_FAILURE or DISCARD; null if the connection died of a
  *     fault that was asked for

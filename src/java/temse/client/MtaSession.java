@@ -102,7 +102,7 @@ public final class MtaSession implements AutoCloseable {
     return (protocol & flag.mask) != 0;
   }
 
-  /** Returns true if the milter wants to hear of the event and its version has it. */
+  /** Returns true if the milter wants the event and its version has it. */
   public boolean wanted(EventType type) {
     return version >= type.sinceVersion
         && (type.suppressedBy == null || !agreed(type.suppressedBy));
@@ -235,10 +235,10 @@ public final class MtaSession implements AutoCloseable {
   }
 
   /**
-   * Sends a message and returns what became of it: {@code :verdict} ({@code :accept}, {@code
-   * :reject}, {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled
-   * it), {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and
-   * {@code :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
+   * Sends a message and returns a report: {@code :verdict} ({@code :accept}, {@code :reject},
+   * {@code :temporary-failure} or {@code :discard}), {@code :at} (the event that settled it),
+   * {@code :reply}, {@code :modifications}, {@code :recipients} (replies by address) and {@code
+   * :conversation} (a vector of {@code {:event ... :response [...] :nanos ...}}).
    *
    * <p>What the milter answers is read as this MTA reads it. Where the protocol does not say so,
    * the report has {@code :remarks}, a vector of {@code {:remark :event :action :text}}, and the
@@ -249,7 +249,7 @@ public final class MtaSession implements AutoCloseable {
    * then.
    *
    * <p>Where the options ask for faults, a connection that dies is no exception: {@code :verdict}
-   * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} tells how.
+   * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} says how.
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
    */
@@ -261,7 +261,7 @@ public final class MtaSession implements AutoCloseable {
   }
 
   /**
-   * Sends a message and returns what became of it, as {@link #deliver} does.
+   * Sends a message and returns a report, as {@link #deliver} does.
    *
    * <pre>{@code
    * MessageReport report =

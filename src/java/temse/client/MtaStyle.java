@@ -92,7 +92,7 @@ public enum MtaStyle {
   /** What it may say when its offer was answered. */
   final Dialogue dialogue;
 
-  /** What its client gets where a milter has failed, as both MTAs are usually told to do. */
+  /** What its client gets where a milter has failed, as both MTAs are usually configured to do. */
   final IPersistentMap unavailable;
 
   /** The macros that the MTA sends at each stage unless the milter asks for others. */

@@ -33,7 +33,7 @@ public final class Script {
    * Makes a script for a session on which nothing was said.
    *
    * @param heard is given each exchange, {@code {:event :response}}, with {@code :nanos} where the
-   *     milter has heard the event, and with {@code :remarks} as {@link MtaSession#deliver} has
+   *     milter has received the event, and with {@code :remarks} as {@link MtaSession#deliver} has
    *     them; nothing more is said once it returns false
    */
   public Script(MtaSession session, Predicate<IPersistentMap> heard) {

@@ -3,7 +3,7 @@
  *
  * <ul>
  *   <li>To play mail: {@link temse.client.MtaClient}, {@link temse.client.MtaSession}, {@link
- *       temse.client.Mail}; what became of it: {@link temse.client.MessageReport}.
+ *       temse.client.Mail}; the verdict on it: {@link temse.client.MessageReport}.
  *   <li>Which MTA it is, and what it does wrong: {@link temse.client.MtaOptions}, {@link
  *       temse.client.MtaStyle}, {@link temse.client.Timeouts}, {@link temse.client.Fault}.
  *   <li>To play events that are no mail, and what temse's Clojure side prints: {@link

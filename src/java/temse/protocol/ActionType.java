@@ -3,7 +3,7 @@ package temse.protocol;
 import clojure.lang.Keyword;
 import org.jspecify.annotations.Nullable;
 
-/** What a milter tells the MTA: libmilter's {@code SMFIR_*} replies. */
+/** What a milter sends to the MTA: libmilter's {@code SMFIR_*} replies. */
 public enum ActionType {
   /** {@code SMFIR_CONTINUE}: go on. */
   CONTINUE('c', "continue", Kind.REPLY, null),
@@ -46,7 +46,7 @@ public enum ActionType {
     REPLY,
     /** Changes the message; at end of message only. */
     MODIFICATION,
-    /** Neither: tells the MTA to keep waiting. */
+    /** Neither: asks the MTA to keep waiting. */
     PROGRESS
   }
 

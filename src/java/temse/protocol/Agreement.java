@@ -97,7 +97,7 @@ public final class Agreement {
     return (protocol & flag.mask) != 0;
   }
 
-  /** Returns true if the MTA was told not to send the event. */
+  /** Returns true if the MTA was asked not to send the event. */
   public boolean suppresses(EventType type) {
     return type.suppressedBy != null && has(type.suppressedBy);
   }

@@ -108,7 +108,7 @@ public final class EventCodec {
    * Returns the event map of a header packet, with {@code :index}.
    *
    * @param prefix put before the value: a space, where the MTA has taken one off against our wish
-   * @param index tells from the name which field of that name it is, from 1
+   * @param index returns, given the name, which field of that name it is, from 1
    */
   public static IPersistentMap decodeHeader(
       Packet packet, String prefix, Function<String, Long> index) {

@@ -4,8 +4,8 @@ import clojure.lang.Keyword;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What an MTA tells a milter: libmilter's {@code SMFIC_*} commands, and the two events that temse
- * makes by itself.
+ * What an MTA reports to a milter: libmilter's {@code SMFIC_*} commands, and the two events that
+ * temse makes by itself.
  *
  * <p>{@link #DISCONNECT} comes once per SMTP client, from {@code SMFIC_QUIT_NC} or synthesised;
  * {@link #MESSAGE_END} comes once per message and never travels on the wire.

@@ -128,7 +128,7 @@ public final class Keys {
   /** The kind of a remark: a keyword. */
   public static final Keyword REMARK = Keyword.intern("remark");
 
-  /** In a report, what became of a message: a keyword such as {@code :accept}. */
+  /** In a report, the verdict on a message: a keyword such as {@code :accept}. */
   public static final Keyword VERDICT = Keyword.intern("verdict");
 
   /** In a report, the changes to a message: a vector of actions. */
@@ -158,7 +158,7 @@ public final class Keys {
   /** The ESMTP parameters of the recipients of a mail: a vector of vectors. */
   public static final Keyword RECIPIENT_OPTIONS = Keyword.intern("recipient-options");
 
-  /** The key under which {@code ex-data} of every exception of ours holds its category. */
+  /** The key under which {@code ex-data} of each of the library's exceptions holds its category. */
   public static final Keyword ERROR = Keyword.intern("milter", "error");
 
   /** Metadata key of an event map that holds the packet's exact payload. */

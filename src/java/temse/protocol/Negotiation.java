@@ -120,7 +120,7 @@ public final class Negotiation {
     return wanted & offered | largestPayload(offered, maximumPayload);
   }
 
-  /** A handler of message ends needs to hear where each of them begins. */
+  /** A handler of message ends needs to know where each message begins. */
   private static boolean needed(EventType type, Request request) {
     return request.events().contains(type)
         || type == EventType.MAIL && request.events().contains(EventType.MESSAGE_END);

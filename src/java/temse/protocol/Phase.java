@@ -43,8 +43,8 @@ public enum Phase {
   /**
    * Returns the state after the event has arrived.
    *
-   * @param mailSuppressed true if the MTA was told not to send MAIL, so that any event of a message
-   *     may begin one
+   * @param mailSuppressed true if the MTA was asked not to send MAIL, so that any event of a
+   *     message may begin one
    * @throws MilterException UNEXPECTED_EVENT if the event is not legal here
    */
   public Phase after(EventType type, boolean mailSuppressed) {

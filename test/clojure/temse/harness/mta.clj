@@ -20,6 +20,25 @@
   []
   (some? (NetworkInterface/getByInetAddress (InetAddress/getByName "::1"))))
 
+(defn certificate
+  "Returns a file with a new self-signed certificate of mx.example.org and its private key, in PEM."
+  ^File []
+  (let [file (File/createTempFile "temse-certificate" ".pem")
+        path (str file)
+        command ["openssl" "req" "-x509" "-newkey" "rsa:2048" "-nodes" "-days" "2" "-subj" "/CN=mx.example.org"
+                 "-keyout" (str path ".key") "-out" (str path ".crt")]
+        process (.start (.redirectErrorStream (ProcessBuilder. ^java.util.List command) true))
+        output (slurp (.getInputStream process))
+        parts (map io/file [(str path ".key") (str path ".crt")])]
+    (when-not (zero? (.waitFor process))
+      (throw (ex-info output {})))
+    (spit file (str/join (map slurp parts)))
+    (run! io/delete-file parts)
+    (.setReadable file false false)
+    (.setReadable file true true)
+    (.deleteOnExit file)
+    file))
+
 (defn- reserve-port
   "Returns a bound socket whose port is given to nobody else while the socket is open. An MTA can
   bind it all the same, since it allows to share or reuse ports. Without this, two MTAs that happen

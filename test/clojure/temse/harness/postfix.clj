@@ -63,6 +63,7 @@ trace    unix        - - n -    0 bounce
 flush    unix        n - n -    0 flush
 showq    unix        n - n -    - showq
 proxymap unix        - - n -    - proxymap
+tlsmgr   unix        - - n 1000? 1 tlsmgr
 anvil    unix        - - n -    1 anvil
 smtp     unix        - - n -    - smtp
 error    unix        - - n -    - error
@@ -82,8 +83,12 @@ postlog  unix-dgram  n - n -    1 postlogd
               (conj (str/split (System/getenv "PATH") #":") "/usr/sbin"))
     "Postfix is not installed"))
 
-(defn- main-text [{:keys [milters main sink]}]
+(defn- main-text [{:keys [milters main sink certificate]}]
   (let [parameters (merge main-defaults
+                          (when certificate
+                            {"smtpd_tls_security_level" "may"
+                             "smtpd_tls_chain_files" (str certificate)
+                             "smtpd_tls_received_header" "yes"})
                           {"relayhost" (str "[127.0.0.1]:" (:port sink))
                            "smtpd_milters" (str/join ", " milters)}
                           main)]
@@ -100,6 +105,7 @@ postlog  unix-dgram  n - n -    1 postlogd
 
     :sink      ; Next hop of every mail, see `temse.harness.sink`
     :milters   ; Values for smtpd_milters, as [\"inet:127.0.0.1:20025\" \"unix:/run/x.sock\"]
+    :certificate ; See `temse.harness.mta/certificate`: what STARTTLS is offered with (default: no TLS)
     :main      ; Further parameters of main.cf, name to value, stronger than ours
 
   The result is that of `temse.harness.mta/start`."

@@ -33,12 +33,14 @@
     "Sendmail is not unpacked; run test/clojure/temse/harness/sendmail-setup.sh"))
 
 (defn- mc-text
-  [{:keys [milters failure timeouts sink]
+  [{:keys [milters failure timeouts sink certificate]
     :or {failure "T", timeouts "C:30s;S:30s;R:30s;E:5m"}}
    port]
   (str "define(`_PORT_', `" port "')dnl\n"
        "define(`_SINK_PORT_', `" (:port sink) "')dnl\n"
        (when (mta/ipv6?) "define(`_IPV6_')dnl\n")
+       (when certificate
+         (str "define(`_CERTIFICATE_', `" certificate "')dnl\n"))
        (slurp (io/resource "temse/harness/sendmail.mc"))
        (str/join (for [[index milter] (map-indexed vector milters)]
                    (str "INPUT_MAIL_FILTER(`milter" index "', `S=" milter ", F=" failure
@@ -58,6 +60,7 @@
                ; \"4\" so too and the connection ends, \"R\" it is refused, \"\" it passes
     :timeouts  ; How long a milter may take, as Sendmail writes it; nil for Sendmail's own limits, of
                ; 10 s to send and to read (default: \"C:30s;S:30s;R:30s;E:5m\")
+    :certificate ; See `temse.harness.mta/certificate`: what STARTTLS is offered with (default: no TLS)
     :options   ; Further options of sendmail.cf, name to value, stronger than ours
 
   A mail is at the sink when its client sees that it is accepted, since Sendmail is told to deliver

@@ -19,8 +19,8 @@ import temse.transport.internal.Conversation;
 import temse.transport.internal.Link;
 
 /**
- * Serves one MTA connection without knowing its socket: bytes in, handler calls, bytes out, told
- * the time from outside.
+ * Serves one MTA connection without knowing its socket: bytes in, handler calls, bytes out, with
+ * the time given from outside.
  *
  * <p>A packet goes to the {@link Ledger}, which says what is due. Each entry is taken in turn by a
  * {@link Settlement}, which calls the handler and answers. {@link #goOn} is the whole course of a

@@ -4,7 +4,7 @@ import java.nio.ByteBuffer;
 
 /**
  * A protocol conversation over one connection, as whatever carries its bytes sees it: bytes in,
- * bytes out, told the time from outside.
+ * bytes out, with the time given from outside.
  *
  * <p>It is called by one thread at a time, not always the same one; each call sees the memory
  * effects of the calls before. It may block only between {@link Link#enter} and {@link Link#leave}.

@@ -11,7 +11,7 @@ final class Inlet {
   static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
   private static final int FIRST = 1024;
 
-  /** At most so many bytes that came early are kept. */
+  /** How many bytes that came early are kept at most. */
   static final int MOST_EARLY = 64 * 1024;
 
   private ByteBuffer rest = NOTHING;

@@ -46,7 +46,7 @@ public interface Link {
    * the conversation then returns {@link Conversation.Wish#MOVE}. Never false within {@link
    * Conversation#ended}.
    *
-   * @param kind tells sorts of user code apart, 0 to 63: what is learned about one that blocks is
+   * @param kind distinguishes sorts of user code, 0 to 63: what is learned about one that blocks is
    *     applied to its kind
    */
   boolean enter(int kind);

@@ -8,7 +8,7 @@ import java.util.Queue;
  * makes them one after the other. Any thread.
  */
 final class ReportLane {
-  /** Reports beyond so many that wait are dropped. */
+  /** How many reports may wait; more are dropped. */
   static final int MOST = 1000;
 
   private final Spares spares;

@@ -199,7 +199,7 @@ final class SocketLink extends Timers.Timed implements Link {
     }
   }
 
-  /** Tells the conversation and the listener that the connection is over. */
+  /** Notifies the conversation and the listener that the connection is over. */
   void finish() {
     finished = true;
     try {

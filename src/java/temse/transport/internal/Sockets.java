@@ -16,7 +16,7 @@ import java.util.function.Consumer;
  * The sockets of a loop and what is possible with them. Carrier, unless a method says otherwise.
  */
 final class Sockets {
-  /** A selector that fails so many times in a row will not recover. */
+  /** A selector that fails this many times in a row will not recover. */
   private static final int FAILURES = 16;
 
   /** For tests: what selecting throws from now on, or null. */

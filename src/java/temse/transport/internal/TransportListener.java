@@ -14,7 +14,7 @@ public interface TransportListener {
   default void opened(String peer) {}
 
   /**
-   * A connection is over; its conversation has been told.
+   * A connection is over; its conversation has been notified.
    *
    * @param cause the I/O error, limit or exception that ended it, or null
    */

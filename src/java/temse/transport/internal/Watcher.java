@@ -19,7 +19,7 @@ final class Watcher implements Runnable {
   private static final int SELDOM = 8;
   private static final int LOOKS_AT_RUNNING = 4;
 
-  /** Memory that is short so many times will not come back. */
+  /** Memory that is short this many times will not come back. */
   private static final int FAILURES = 1000;
 
   private final EventLoop[] loops;
