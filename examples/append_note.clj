@@ -6,23 +6,14 @@
   (:refer-clojure :exclude [filter])
   (:require
    [clojure.string :as string]
-   [temse.action :as act]
-   [temse.filter :refer [message-filter]]
+   [temse.filter :refer [changed message-filter]]
    [temse.mime :as mime]))
 
 (set! *warn-on-reflection* true)
 
-(defn- with-note
-  [note message]
-  (let [{:keys [headers body] :as changed} (mime/append-text message note)]
-    (when-not (identical? changed message)
-      (conj (mapv (fn [[name value]] (act/change-header name value))
-                  (remove (set (:headers message)) headers))
-            (act/change-body body)))))
-
 (defn filter
   [& lines]
   (let [note (string/join "\n" (or lines ["-- " "Example Ltd, 1 Example Street"]))]
-    {:handlers (message-filter (fn [message _context] (with-note note message))
+    {:handlers (message-filter (fn [message context] (changed context (mime/append-text message note)))
                                {:when-exceeded :accept})
-     :actions #{:change-header :change-body}}))
+     :actions #{:change-header :add-header :change-body}}))

@@ -24,6 +24,7 @@
    (java.nio.file Files Path)
    (java.util Arrays)
    (temse.client Mail Mail$Field)
+   (temse.message Body)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -50,15 +51,20 @@
 
 (defn- body?
   [x]
-  (or (nil? x) (string? x) (bytes? x) (and (sequential? x) (every? body? x))))
+  (or (nil? x) (string? x) (bytes? x) (instance? Body x)
+      (and (sequential? x) (every? body? x))))
 
 (def ^:private message-table
   "What the keys of a message map must be."
   (assoc envelope-table
          :headers ["a sequence of [name value]"
                    #(and (or (nil? %) (coll? %)) (every? field? %))]
-         :body ["a string, bytes or a sequence of these" body?]
+         :body ["a string, bytes, a Body or a sequence of these" body?]
          :quarantine ["a reason, a string" #(or (nil? %) (string? %))]
+         :client ["a map" #(or (nil? %) (map? %))]
+         :macros ["a map of stage to map of name to value" #(or (nil? %) (map? %))]
+         :queue-id ["a string" #(or (nil? %) (string? %))]
+         :at ["an event" #(or (nil? %) (keyword? %))]
          :truncated? ["true or false" #(or (nil? %) (boolean? %))]))
 
 (def ^:private whole-message-table
@@ -124,17 +130,21 @@
   ^bytes [^String text]
   (.getBytes text StandardCharsets/ISO_8859_1))
 
-(defn- body-bytes
+(defn body-bytes
+  "Returns the bytes of a body: of a string, bytes, a temse.message.Body, a sequence of these, or nil.
+
+    (body-bytes (:body message))"
   ^bytes [body]
   (cond
     (nil? body) (byte-array 0)
     (bytes? body) body
+    (instance? Body body) (.bytes ^Body body)
     (string? body) (Text/encodeBytes body)
     (sequential? body) (let [joined (ByteArrayOutputStream.)]
                          (run! #(.writeBytes joined (body-bytes %)) body)
                          (.toByteArray joined))
     :else (throw (IllegalArgumentException.
-                   (str "a body must be a string, bytes or a sequence of these, not "
+                   (str "a body must be a string, bytes, a Body or a sequence of these, not "
                         (class body))))))
 
 ;; ---- envelopes
@@ -286,6 +296,110 @@
     (io/copy (message-bytes message) (io/file \"changed.eml\"))"
   ^bytes [given]
   (Text/encodeBytes (message-text given)))
+
+;; ---- header fields
+
+(defn- named?
+  [field-name [given]]
+  (.equalsIgnoreCase ^String field-name given))
+
+(defn header
+  "Returns the value of the first of the header fields that has the name, in any case of letters, or
+  nil.
+
+    (header [[\"Subject\" \"hi\"]] \"subject\") ;=> \"hi\""
+  [headers field-name]
+  (second (first (filter #(named? field-name %) headers))))
+
+(defn header-values
+  "Returns the values of all header fields that have the name, a vector.
+
+    (header-values [[\"To\" \"a@b.c\"] [\"TO\" \"d@e.f\"]] \"To\") ;=> [\"a@b.c\" \"d@e.f\"]"
+  [headers field-name]
+  (into [] (comp (filter #(named? field-name %)) (map second)) headers))
+
+(defn add-header
+  "Returns the header fields with one more at the end.
+
+    (add-header [[\"Subject\" \"hi\"]] \"X-Seen\" \"yes\") ;=> [[\"Subject\" \"hi\"] [\"X-Seen\" \"yes\"]]"
+  [headers field-name value]
+  (conj (vec headers) [field-name value]))
+
+(defn insert-header
+  "Returns the header fields with one more at a position, 0 being the top. Throws an
+  IndexOutOfBoundsException if there are fewer fields.
+
+    (insert-header [[\"Subject\" \"hi\"]] 0 \"X-Seen\" \"yes\") ;=> [[\"X-Seen\" \"yes\"] [\"Subject\" \"hi\"]]"
+  [headers position field-name value]
+  (let [headers (vec headers)]
+    (-> (subvec headers 0 position)
+        (conj [field-name value])
+        (into (subvec headers position)))))
+
+(defn remove-headers
+  "Returns the header fields without those that have the name, or of these only those whose value
+  fulfils `pred`.
+
+    (remove-headers [[\"Bcc\" \"a@b.c\"] [\"To\" \"d@e.f\"]] \"bcc\") ;=> [[\"To\" \"d@e.f\"]]"
+  ([headers field-name]
+   (remove-headers headers field-name any?))
+  ([headers field-name pred]
+   (into [] (remove #(and (named? field-name %) (pred (second %)))) headers)))
+
+(defn update-headers
+  "Returns the header fields where each that has the name has as value what f returns of its value
+  and args; where that is nil, the field is left out.
+
+    (update-headers [[\"Subject\" \"hi\"]] \"Subject\" #(str \"[list] \" %)) ;=> [[\"Subject\" \"[list] hi\"]]"
+  [headers field-name f & args]
+  (into []
+        (keep (fn [[given value :as field]]
+                (if (named? field-name field)
+                  (let [changed (apply f value args)]
+                    (cond
+                      (nil? changed) nil
+                      (= value changed) field
+                      :else [given changed]))
+                  field)))
+        headers))
+
+(defn set-header
+  "Returns the header fields with this value in the first field that has the name, and without
+  others of that name; with one more at the end where there was none.
+
+    (set-header [[\"subject\" \"hi\"] [\"Subject\" \"ho\"]] \"Subject\" \"hey\") ;=> [[\"subject\" \"hey\"]]"
+  [headers field-name value]
+  (if (some #(named? field-name %) headers)
+    (let [first? (volatile! true)]
+      (update-headers headers field-name (fn [_] (when @first? (vreset! first? false) value))))
+    (add-header headers field-name value)))
+
+(def ^:private line-length
+  "How many characters a line should have at most (RFC 5322 section 2.1.1)."
+  78)
+
+(defn- folded-line
+  [length line]
+  (let [words (re-seq #"[ \t]*[^ \t]+[ \t]*(?=[ \t]|\z)|[ \t]+\z" line)]
+    (loop [text "", used (long length), words words]
+      (if-let [^String word (first words)]
+        (let [size (count (Text/encodeBytes word))
+              folds? (and (< (long line-length) (+ used size))
+                          (re-find #"^[ \t]" word)
+                          (not (string/blank? text)))]
+          (recur (str text (when folds? "\n") word) (long (if folds? size (+ used size))) (rest words)))
+        text))))
+
+(defn fold
+  "Returns the value of a header field in lines of at most 78 octets where its white space allows
+  that, the name with its colon included. White space stays as it is, and so do line ends that are
+  there already.
+
+    (fold \"References\" (string/join \" \" message-ids))"
+  [field-name value]
+  (->> (string/split value #"\n" -1)
+       (map folded-line (cons (+ 2 (count field-name)) (repeat 0)))
+       (string/join "\n")))
 
 ;; ---- mailboxes
 

@@ -227,6 +227,23 @@
       (let [more (run-some filter mails options)]
         (recur (drop (count more) mails) (into reports more))))))
 
+(defn- as-seen
+  "Returns the options with the client, its greeting and the macros with which a message filter has
+  seen the mail, where the options have none."
+  [options mail]
+  (if (map? mail)
+    (let [{:keys [client macros]} mail
+          {:keys [family greeting]} client
+          connected (select-keys client (if (#{:unix :unknown} family)
+                                          [:host-name]
+                                          [:host-name :address :port]))]
+      (merge (cond-> {}
+               (seq connected) (assoc :client connected)
+               greeting (assoc :hello greeting)
+               (seq macros) (assoc :macros macros))
+             options))
+    options))
+
 (defn run-message
   "Plays one message to a filter and returns a report:
 
@@ -260,7 +277,8 @@
 
   `mail` is what temse.mail/->mail takes: a map {:sender :recipients :headers :body} of which all
   keys may be missing, or a File, Path, URL or string in the Internet message format, or a map with
-  one of these under :message and an envelope beside it. Options are those of `connect-to` and
+  one of these under :message and an envelope beside it. A message that a message filter has seen is
+  played with its client and macros. Options are those of `connect-to` and
     :client        ; {:host-name :address :port} of the SMTP client
     :hello         ; its greeting (default: \"client.example.org\")
 
@@ -274,7 +292,7 @@
      (do (session/check-unused options)
          (session/take-errors filter nil)
          (played filter (mail/->mail mail)))
-     (let [options (keys/with-defaults "the options of run-message" options session/message-options)]
+     (let [options (keys/with-defaults "the options of run-message" (as-seen options mail) session/message-options)]
        (peek (run-in-turn filter [(mail/->mail mail)] options))))))
 
 (defn print-report

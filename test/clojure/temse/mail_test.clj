@@ -116,9 +116,9 @@
 
 (deftest a-wrong-mail-is-told
   (are [given expected] (string/includes? (str (:message (thrown (mail/message given)))) expected)
-    {:reciepients []} "there is no key :reciepients in a mail; did you mean :recipients? Its keys are :body"
+    {:reciepients []} "there is no key :reciepients in a mail; did you mean :recipients? Its keys are :at :body"
     {:recipients "<a@b.example>"} ":recipients must be a vector of addresses, not \"<a@b"
-    {:body 1} "in a mail, :body must be a string, bytes or a sequence of these, not 1"
+    {:body 1} "in a mail, :body must be a string, bytes, a Body or a sequence of these, not 1"
     {:message 1} "a mail is read from a string, bytes, a File, a Path, a URL or an InputStream"
     {:sender nil} ":sender must be an address"
     {:headers [["Subject"]]} ":headers must be a sequence of [name value]"
@@ -223,12 +223,16 @@
                :recipients ["<b@example.com>" "<c@example.com>"]
                :recipient-options [[] ["NOTIFY=NEVER"]]
                :headers [["Subject" "hi"] ["X-Empty" ""]], :body "hello\r\nworld\r\n"}
-        filter (message-filter (fn [message _] (reset! seen message) nil) {:max-body 5})]
+        filter (message-filter (fn [message _]
+                                 (reset! seen (update message :body mail/body-bytes))
+                                 nil)
+                               {:max-message 21, :when-exceeded :truncate})
+        as-given #(select-keys (readable %) (conj (keys given) :truncated?))]
     (mt/run-message {:handlers filter} given)
     (let [first-seen @seen]
-      (is (= (assoc given :body "hello" :truncated? true) (readable first-seen)))
+      (is (= (assoc given :body "hello" :truncated? true) (as-given first-seen)))
       (mt/run-message {:handlers filter} first-seen)
-      (is (= (assoc given :body "hello" :truncated? true) (readable @seen)))
+      (is (= (assoc given :body "hello" :truncated? true) (as-given @seen)))
       (is (= (mail/message-text (assoc given :body "hello\r\n")) (mail/message-text first-seen))))))
 
 ;; ---- mailboxes

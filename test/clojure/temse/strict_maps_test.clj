@@ -68,7 +68,7 @@
    `mta/outcome-message [#(mta/outcome {:message %}) :header :headers {:headers [["a"]]}]
    `mta/outcome-agreement [#(mta/outcome {:agreement %}) :protocl :protocol {:protocol 1}]
    `filter/message-filter [#(filter/message-filter (fn [_ _] nil) %)
-                           :max-bdy :max-body {:body? 1} {:max-body -1} {:when-exceeded :rejct}]
+                           :max-mesage :max-message {:body? 1} {:max-message -1} {:when-exceeded :rejct}]
    `mta/apply-actions [#(mta/apply-actions {:headers []} [] %)
                        :leading-space :leading-space? {:mta nil} {:leading-space? 1}]
    `mta/apply-actions-message [#(mta/apply-actions % []) :header :headers {:headers 1}]

@@ -251,7 +251,7 @@
     {:reciepients []} "there is no key :reciepients in a mail; did you mean :recipients?"
     {:recipients "<a@b.example>"} ":recipients must be a vector of addresses"
     {:recipients [:a]} ":recipients must be a vector of addresses"
-    {:body 1} ":body must be a string, bytes or a sequence of these"
+    {:body 1} ":body must be a string, bytes, a Body or a sequence of these"
     1 "a mail must be a map, a string, or a File"
     nil "a mail must be a map, a string, or a File"))
 

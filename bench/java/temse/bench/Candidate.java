@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * A milter to measure.
@@ -50,7 +51,9 @@ record Candidate(
   static List<Candidate> all(Path programs) throws IOException {
     String java = System.getProperty("java.home") + "/bin/java";
     String library =
-        "target/classes:" + Files.readString(Path.of("target/bin/run.classpath")).strip();
+        Files.readAllLines(Path.of("target/bin/run.classpath")).stream()
+            .map(jar -> "target/bin/lib/" + jar)
+            .collect(Collectors.joining(":", "target/classes:", ""));
     List<Candidate> all = new ArrayList<>();
     all.add(
         new Candidate(
@@ -83,6 +86,20 @@ record Candidate(
                 "SeenFilter")));
     all.add(new Candidate(CLOJURE, true, ROUNDS, BOTH, ALL, temse("seen_filter")));
     all.add(new Candidate("message", true, ROUNDS, BOTH, OF_MESSAGE, temse("seen_message")));
+    all.add(new Candidate("whole", true, ROUNDS, BOTH, OF_MESSAGE, temse("seen_whole")));
+    all.add(
+        new Candidate(
+            "whole, java",
+            true,
+            ROUNDS,
+            BOTH,
+            OF_MESSAGE,
+            List.of(
+                java,
+                "-XX:+UseSerialGC",
+                "-cp",
+                library + ":target/example-classes",
+                "SeenWhole")));
     String jmilter = System.getProperty("jmilter");
     if (jmilter != null) {
       all.add(

@@ -4,6 +4,7 @@ import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.concurrent.CompletionStage;
 import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One MTA connection as the handler of one event sees it: what holds now, and what may be done for
@@ -56,6 +57,14 @@ public interface Connection extends ConnectionInfo {
   default <T> void await(
       CompletionStage<T> stage, Function<? super T, List<IPersistentMap>> response) {
     await(stage, response, () -> {});
+  }
+
+  /**
+   * Returns the reply by which the event was settled, whoever has given it, or null: it is not
+   * settled yet, or owes none. For handlers of later events, although the connection is dead then.
+   */
+  default @Nullable IPersistentMap settledBy() {
+    return null;
   }
 
   /** Closes the connection after the response to the event. */

@@ -6,6 +6,7 @@
   :header a map of their number to actions: {:header {2 [reply]}}."
   (:require
    [clojure.string :as str]
+   [temse.filter :as filter]
    [temse.harness.postfix :as postfix]
    [temse.harness.sendmail :as sendmail]
    [temse.harness.sink :as sink]
@@ -133,26 +134,44 @@
   (close [_]
     (run! (fn [^Closeable c] (.close c)) closeables)))
 
-(defn start
-  "Returns a running lab of an MTA, :postfix or :sendmail. Close it. Its atom :leading-space? says
-  what the filter asks for on new connections."
-  ^Closeable [mta]
+(defn- serving
+  "Returns a running lab of an MTA before a server with these options. Close it."
+  ^Closeable [mta scripts leading-space? options]
   (let [{:keys [start held address]} (mtas mta)
-        scripts (ConcurrentHashMap.)
-        leading-space? (atom false)
-        server (milter/start-milter {:address "inet:0@127.0.0.1"
-                                     :daemon? true
-                                     :handlers (handlers scripts)
-                                     :init #(assoc % :leading-space? @leading-space?)})
+        server (milter/start-milter (merge {:address "inet:0@127.0.0.1"
+                                            :daemon? true
+                                            :init #(assoc % :leading-space? @leading-space?)}
+                                           options))
         sink (sink/start)
         running (start {:sink sink, :milters [(address server)]})]
     (->Lab mta (:port running) sink #(held running) scripts leading-space? [running sink server])))
 
+(defn start
+  "Returns a running lab of an MTA, :postfix or :sendmail. Close it. Its atom :leading-space? says
+  what the filter asks for on new connections."
+  ^Closeable [mta]
+  (let [scripts (ConcurrentHashMap.)]
+    (serving mta scripts (atom false) {:handlers (handlers scripts)})))
+
+(defn start-judging
+  "Returns a running lab whose filter judges whole messages: `judge` gets a message, the context, and
+  what `deliver` was given with it."
+  ^Closeable [mta judge]
+  (let [scripts (ConcurrentHashMap.)
+        found #(.get scripts (:port (:client %)))]
+    (serving mta scripts (atom false)
+      {:handlers (filter/message-filter (fn [message context]
+                                          (judge message context (found message))))})))
+
+(defn deliver
+  "Sends the mail and returns what the client heard; `given` is for the judge of the lab."
+  [{:keys [^ConcurrentHashMap scripts] :as lab} mail given]
+  (transcript lab mail #(.put scripts (long %) given)))
+
 (defn run
   "Sends the mail past a filter that follows the script, and returns {:smtp replies :conversation
   exchanges}."
-  [{:keys [^ConcurrentHashMap scripts] :as lab} mail script]
-  (let [conversation (atom [])
-        smtp (transcript lab mail #(.put scripts (long %) {::script script
-                                                           ::conversation conversation}))]
-    {:smtp smtp, :conversation @conversation}))
+  [lab mail script]
+  (let [conversation (atom [])]
+    {:smtp (deliver lab mail {::script script, ::conversation conversation})
+     :conversation @conversation}))

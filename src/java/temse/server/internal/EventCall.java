@@ -36,6 +36,8 @@ final class EventCall implements Connection {
   /** When the MTA wants progress of a handler that still runs. */
   private volatile long progressAt;
 
+  private IPersistentMap settledBy;
+
   // Guarded by this.
   private boolean over;
   private Response response = Response.NONE;
@@ -184,6 +186,11 @@ final class EventCall implements Connection {
     state.close();
   }
 
+  @Override
+  public IPersistentMap settledBy() {
+    return settledBy;
+  }
+
   /** Two calls are equal if they belong to the same connection. */
   @Override
   public boolean equals(Object other) {
@@ -257,6 +264,11 @@ final class EventCall implements Connection {
     pending = null;
     outcome = null;
     return waiting;
+  }
+
+  /** The event is settled by a reply. */
+  void settled(IPersistentMap reply) {
+    settledBy = reply;
   }
 
   /** Forgets what was collected, once the response has been made of it: nothing more comes. */

@@ -30,6 +30,10 @@ final class Settlement {
   private final Answer answer;
   private long startedAt;
   private EventCall call;
+
+  /** The call that the handler has seen; the error policy gets one of its own. */
+  private EventCall seen;
+
   private boolean over;
 
   /** Looks at an entry whose turn it is; nothing happens yet. */
@@ -97,7 +101,7 @@ final class Settlement {
   // ---- the handler
 
   private void callHandler() {
-    open(state.mayAnswer(type), true);
+    seen = open(state.mayAnswer(type), true);
     run(null);
   }
 
@@ -266,6 +270,9 @@ final class Settlement {
       state.reports.exchanged(entry.event(), answer.actions(), System.nanoTime() - startedAt);
     }
     IPersistentMap reply = answer.reply();
+    if (seen != null) {
+      seen.settled(reply);
+    }
     if (reply == null) {
       state.reports.told(entry);
       state.ledger.told(type);
