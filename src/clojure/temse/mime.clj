@@ -26,6 +26,7 @@
    (java.io ByteArrayOutputStream InputStream)
    (java.util Arrays List Locale)
    (java.util.function BiConsumer)
+   (temse.message HeaderField)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -41,7 +42,7 @@
                   "<artifactId>apache-mime4j-core</artifactId><version>0.8.14</version></dependency>")))))
 
 (import
-  '(temse.mime ContentStream EncodedWords HeaderField MimeEditor MimeLimits MimePart
+  '(temse.mime ContentStream EncodedWords MimeEditor MimeLimits MimePart
                MimePart$Protection MimePart$Reason TextScanner))
 
 ;; ---- options
@@ -71,11 +72,16 @@
 (defn- fields
   "Returns header fields as Java has them."
   ^List [headers]
-  (mapv (fn [[field-name value]] (HeaderField. field-name value)) headers))
+  (mapv (fn [[field-name value raw]]
+          (if raw (HeaderField/ofRaw field-name raw) (HeaderField. field-name value)))
+        headers))
 
 (defn- header-vectors
   [fields]
-  (mapv (fn [^HeaderField field] [(.name field) (.value field)]) fields))
+  (mapv (fn [^HeaderField field]
+          (cond-> [(.name field) (.value field)]
+            (not (.spaced field)) (conj (.raw field))))
+        fields))
 
 (defn- body-bytes
   "Returns the bytes of a body."
@@ -410,7 +416,7 @@
    :headers ["a sequence of [name value]"
              #(and (sequential? %)
                    (every? (fn [field] (and (sequential? field)
-                                            (= 2 (count field))
+                                            (<= 2 (count field) 3)
                                             (every? string? field)))
                            %))]})
 
@@ -441,16 +447,9 @@
       (.replace editor part ^List headers ^bytes content))))
 
 (defn- edited
-  "Returns the message as the editor has it. Header fields that stay are kept as they were given."
-  [{:keys [headers] :as message} ^MimeEditor editor]
-  (let [headers (vec headers)
-        now (header-vectors (.headers editor))]
-    (assoc message
-           :headers (vec (map-indexed (fn [i field]
-                                        (let [old (get headers i)]
-                                          (if (= field (vec (take 2 old))) old field)))
-                                      now))
-           :body (.body editor))))
+  "Returns the message as the editor has it."
+  [message ^MimeEditor editor]
+  (assoc message :headers (header-vectors (.headers editor)), :body (.body editor)))
 
 (defn update-parts
   "Returns a message in which parts are replaced. Every byte outside of them stays as it is. `pred` is

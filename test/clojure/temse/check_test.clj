@@ -50,7 +50,6 @@
   (are [file arguments options]
        (= [] (:findings (checked (filter-file/load-filter file arguments) options)))
        "examples/add_header.clj" [] {}
-       "examples/append_note.clj" [] {}
        "examples/refuse_words.clj" ["lottery" "e"] {}
        "examples/seen_filter.clj" [] {}
        "examples/seen_message.clj" [] {}

@@ -12,6 +12,7 @@ import java.util.TreeMap;
 import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
+import temse.message.HeaderField;
 import temse.protocol.Printable;
 import temse.protocol.Text;
 
@@ -136,7 +137,7 @@ public final class MimeEditor {
     boolean bare = old != null && BARE_LF.matcher(old).find();
     String lines = bare ? text : BARE_LF.matcher(text).replaceAll("\r\n");
     String declared =
-        StructuredField.parse(HeaderField.first(fields, CONTENT_TYPE)).parameters().get("charset");
+        StructuredField.parse(HeaderFields.first(fields, CONTENT_TYPE)).parameters().get("charset");
     Charset charset = CharsetText.lookup(declared);
     byte[] content = charset == null ? null : CharsetText.encode(lines, charset);
     if (content != null && !CharsetText.decode(content, declared).equals(lines)) {
@@ -171,7 +172,7 @@ public final class MimeEditor {
         encoding.equals(old) ? fields : with(fields, ENCODING, value -> encoding);
     byte[] encoded = TransferEncoding.encode(content, encoding);
     if (part.parent() == null) {
-      boolean mime = HeaderField.first(changed, "MIME-Version") != null;
+      boolean mime = HeaderFields.first(changed, "MIME-Version") != null;
       headers =
           mime || changed.equals(part.headers())
               ? changed
@@ -187,7 +188,7 @@ public final class MimeEditor {
   }
 
   private static void check(HeaderField field) {
-    if (!field.isOne()) {
+    if (!HeaderFields.isOne(field)) {
       throw new IllegalArgumentException(
           "the header field "
               + Printable.of(field.name() + ": " + field.value(), 100)
@@ -225,7 +226,7 @@ public final class MimeEditor {
     for (int i = 0; i < changed.size(); i++) {
       HeaderField field = changed.get(i);
       if (field.isNamed(name)) {
-        changed.set(i, new HeaderField(field.name(), value.apply(field.value())));
+        changed.set(i, new HeaderField(field.name(), value.apply(field.value()), field.spaced()));
         return changed;
       }
     }
@@ -257,7 +258,7 @@ public final class MimeEditor {
         }
       } else {
         out.writeBytes(
-            Text.encodeBytes(field.name() + ": " + field.value().replace("\n", "\r\n") + "\r\n"));
+            Text.encodeBytes(field.name() + ":" + field.raw().replace("\n", "\r\n") + "\r\n"));
       }
     }
     out.writeBytes(CR_LF);

@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
+import temse.message.HeaderField;
 
 /**
  * A part of a message: where it lies and what its header says. The message itself is the part
@@ -59,20 +60,21 @@ public final class MimePart {
     this.headers = headers;
     this.start = start;
     this.contentStart = contentStart;
-    StructuredField contentType = StructuredField.parse(HeaderField.first(headers, "Content-Type"));
+    StructuredField contentType =
+        StructuredField.parse(HeaderFields.first(headers, "Content-Type"));
     String given = contentType.mediaType();
     this.type = given == null ? defaultType : given;
     this.parameters = contentType.parameters();
     this.encoding = encodingOf(headers);
-    this.disposition = StructuredField.parse(HeaderField.first(headers, "Content-Disposition"));
+    this.disposition = StructuredField.parse(HeaderFields.first(headers, "Content-Disposition"));
     this.protection =
         parent != null && parent.protection != null ? parent.protection : ownProtection();
   }
 
   /** Returns the transfer encoding that header fields name, in lower case, by default 7bit. */
   static String encodingOf(List<HeaderField> headers) {
-    String value = HeaderField.first(headers, "Content-Transfer-Encoding");
-    String encoding = HeaderField.keyword(StructuredField.parse(value).value());
+    String value = HeaderFields.first(headers, "Content-Transfer-Encoding");
+    String encoding = HeaderFields.keyword(StructuredField.parse(value).value());
     return encoding == null || encoding.isEmpty() ? "7bit" : encoding;
   }
 
@@ -150,7 +152,7 @@ public final class MimePart {
 
   /** Returns the disposition in lower case, such as attachment, or null. */
   public @Nullable String disposition() {
-    return HeaderField.keyword(disposition.value());
+    return HeaderFields.keyword(disposition.value());
   }
 
   /** Returns the file name, decoded, that Content-Disposition or Content-Type gives, or null. */

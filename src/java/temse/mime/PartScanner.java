@@ -9,6 +9,7 @@ import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import temse.message.HeaderField;
 import temse.protocol.Text;
 
 /**
@@ -274,8 +275,7 @@ public final class PartScanner {
     int colon = lines.indexOf(':');
     String value = lines.substring(colon + 1).replace("\r\n", "\n");
     int end = value.endsWith("\n") ? value.length() - 1 : value.length();
-    int begin = value.startsWith(" ") && end > 0 ? 1 : 0;
-    return new HeaderField(lines.substring(0, colon).stripTrailing(), value.substring(begin, end));
+    return HeaderField.ofRaw(lines.substring(0, colon).stripTrailing(), value.substring(0, end));
   }
 
   // ---- content

@@ -63,7 +63,7 @@ record StructuredField(String value, Map<String, String> parameters) {
 
   /** Returns the value as type and subtype in lower case, or null if it is no media type. */
   String mediaType() {
-    String type = HeaderField.keyword(value);
+    String type = HeaderFields.keyword(value);
     int slash = type == null ? -1 : type.indexOf('/');
     if (slash <= 0 || slash == type.length() - 1) {
       return null;

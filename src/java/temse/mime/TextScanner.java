@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.function.BiConsumer;
+import temse.message.HeaderField;
 
 /**
  * Decodes the texts of a message while its body comes in, in pieces of any length: from transfer

@@ -13,6 +13,7 @@ import org.apache.james.mime4j.MimeException;
 import org.apache.james.mime4j.stream.EntityState;
 import org.apache.james.mime4j.stream.MimeTokenStream;
 import org.junit.jupiter.api.Test;
+import temse.message.HeaderField;
 
 class MimeEditorTest {
   private static final List<HeaderField> MIXED =

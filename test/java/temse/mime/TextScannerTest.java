@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
+import temse.message.HeaderField;
 
 /** What a scanner holds of a long mail is counted: everything that its fields lead to. */
 class TextScannerTest {
