@@ -230,11 +230,10 @@
              (str "the first argument must be what temse.network/networks returned, not "
                   (keys/shown networks)))))
   (when-let [[found] (octets address)]
-    (some-> (.floorEntry ^TreeMap (if (= 4 (count found))
-                                    (.-ipv4 ^Networks networks)
-                                    (.-ipv6 ^Networks networks))
-                         (as-bytes found))
-            .getValue)))
+    (let [^TreeMap entries (if (= 4 (count found))
+                             (.-ipv4 ^Networks networks)
+                             (.-ipv6 ^Networks networks))]
+      (some-> (.floorEntry entries (as-bytes found)) val))))
 
 (defn includes?
   "Returns true if an address is in one of the networks; false also for what is no IP address, such as

@@ -24,7 +24,7 @@
     #{temse.impl.events}
     #{temse.impl.recording.exchange}
     #{temse.impl.recording.file}
-    #{temse.mail temse.test.expect
+    #{temse.mail temse.mime temse.test.expect
       temse.impl.class-path temse.impl.filter-file temse.impl.log temse.impl.pending
       temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
       temse.impl.recording.conversation temse.impl.recording.redaction temse.impl.recording.store}
@@ -47,7 +47,7 @@
 
 (def production
   "What users require to write and serve filters."
-  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.address temse.envelope temse.idna temse.network temse.record})
+  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.mime temse.address temse.envelope temse.idna temse.network temse.record})
 
 (defn- read-forms
   [^File file]
