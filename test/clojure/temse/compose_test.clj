@@ -7,11 +7,15 @@
    [clojure.test.check.properties :refer [for-all]]
    [temse.action :as act]
    [temse.compose :as compose :refer [in-sequence named pretend sequence-of when-client when-message]]
+   [temse.filter :as filter :refer [message-filter]]
+   [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.simulate.cases :as cases]
    [temse.support :refer [awaited messages thrown with-logs]]
    [temse.test :as mt])
   (:import
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)
    (java.util.concurrent CompletableFuture)))
 
 (set! *warn-on-reflection* true)
@@ -78,6 +82,10 @@
       (= (came-to (in-sequence a c) mail mta)
          (came-to (in-sequence a (when-client (constantly false) b) c) mail mta)
          (came-to (in-sequence a (when-message (constantly false) b) c) mail mta)))))
+
+(defn- adding
+  [header-name]
+  {:handlers {:end-of-message (fn [_ _] [(act/add-header header-name "1")])}})
 
 ;; ---- negotiation
 
@@ -246,6 +254,39 @@
       (mt/send-event session {:event :recipient, :address "<no@example.org>", :options []}))
     (is (= [[:a "<no@example.org>"]] @seen))))
 
+(deftest message-filters-in-sequence-see-and-change-what-is-there-by-then
+  (let [setting (fn [header-name]
+                  {:handlers (message-filter
+                               (fn [{:keys [headers body]} context]
+                                 (filter/changed context
+                                   {:headers (mail/set-header headers header-name (str (count headers)))
+                                    :body (str (String. (mail/body-bytes body)) header-name "\r\n")})))})
+        {:keys [message]} (mt/run-message (in-sequence (setting "X-A") (setting "X-B") (setting "X-A"))
+                                          {:headers [["Subject" "hi"]] :body "hello\r\n"})]
+    (is (= [["Subject" "hi"] ["X-A" "3"] ["X-B" "2"]] (:headers message)))
+    (is (= "hello\r\nX-A\r\nX-B\r\nX-A\r\n" (String. ^bytes (:body message))))))
+
+(deftest large-bodies-go-to-files-which-are-gone-afterwards
+  (let [directory (.toFile (Files/createTempDirectory "temse-compose-" (make-array FileAttribute 0)))
+        text (string/join (repeat 5000 "a line of text\r\n"))
+        seen (atom {})
+        changing {:handlers {:end-of-message (fn [_ _] [(act/change-body (string/upper-case text))])}}
+        both (sequence-of [changing (seeing seen)] {:directory directory :memory-per-message 100})]
+    (is (= (string/upper-case text)
+           (String. ^bytes (:body (:message (mt/run-message both {:body text}))))
+           (:body @seen)))
+    (is (= [] (vec (.list directory))))
+    (.delete directory)))
+
+(def ^:private handlers-that-change
+  {:end-of-message (fn [_ _] nil)})
+
+(deftest handlers-behind-a-var-may-change-between-connections
+  (let [both (in-sequence {:handlers #'handlers-that-change} (adding "X"))]
+    (is (= :accept (:verdict (mt/run-message both {}))))
+    (with-redefs [handlers-that-change {:mail (fn [_ _] [(act/reject)])}]
+      (is (= [:reject :mail] ((juxt :verdict :at) (mt/run-message both {})))))))
+
 ;; ---- values that come later
 
 (deftest values-that-come-later-are-awaited-in-turn
@@ -345,10 +386,6 @@
     (is (= :bad-options (:milter/error (thrown (compose/from-network? "192.0.2.0/33")))))))
 
 ;; ---- there or not
-
-(defn- adding
-  [header-name]
-  {:handlers {:end-of-message (fn [_ _] [(act/add-header header-name "1")])}})
 
 (defn- added
   [filter options]

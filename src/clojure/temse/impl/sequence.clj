@@ -759,7 +759,7 @@
 (defn- dynamic?
   "Returns true if what a filter asks for is known for each connection only."
   [{{:keys [init handlers]} :filter}]
-  (or init (contains? (negotiation/handler-map (or handlers {})) :options)))
+  (or init (var? handlers) (contains? (negotiation/handler-map (or handlers {})) :options)))
 
 (defn- keywords
   [types]
