@@ -11,7 +11,7 @@
    [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.simulate.cases :as cases]
-   [temse.support :refer [awaited messages thrown with-logs]]
+   [temse.support :refer [content envelope messages opening thrown with-logs]]
    [temse.test :as mt])
   (:import
    (java.nio.file Files)
@@ -354,6 +354,20 @@
                                         {:handlers {:header (fn [_ _] (throw (Error. "no")))}})
                            {:headers [["Subject" "hi"]]}))]
     (is (= :deferred fate))))
+
+(deftest where-the-mta-is-unknown-and-it-makes-a-difference-the-message-is-deferred
+  (let [run (fn [position]
+              (with-logs _
+                (-> (mt/run-conversation
+                      (in-sequence {:handlers {:end-of-message (fn [_ _] [(act/insert-header position "X-A" "1")])}}
+                                   (seeing (atom {})))
+                      (map #(hash-map :event %) (concat opening (envelope) content)))
+                    :conversation
+                    last
+                    :response
+                    last)))]
+    (is (= {:action :continue} (run 0)))
+    (is (= {:action :temporary-failure} (run 2)))))
 
 (deftest a-message-that-is-too-large-to-be-kept-has-the-outcome-that-was-chosen
   (let [changing {:handlers {:end-of-message (fn [_ _] [(act/add-header "X-A" "1")])}}
