@@ -402,7 +402,7 @@
 
 (def ^:private piece 65535)
 
-(defn- mtas
+(defn mtas
   "Returns the MTAs whose rules may hold."
   [^Connection connection]
   (condp = (Mta/of (.macros connection))
