@@ -22,7 +22,7 @@
   ;; The jar is a library: without this, Leiningen makes it start Clojure's REPL.
   :main nil
   :manifest {"Automatic-Module-Name" "temse"}
-  :jar-exclusions [#"[.]java$"]
+  :jar-exclusions [#"[.]java$" #"^overview[.]html$"]
   :pom-location "target/"
   ;; Each `lein jar` cleans first. What bin/temse runs from, and the tests keep, is also below target.
   :clean-targets ["target/classes" "target/classes.stamp"]
