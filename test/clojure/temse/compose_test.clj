@@ -44,8 +44,9 @@
 (defn- came-to
   "Returns what became of a mail, comparable."
   [filter mail mta]
-  (-> (mt/run-message filter (select-keys mail [:sender :options :recipients :recipient-options :headers :body])
-                      {:mta mta})
+  (-> (mt/run-message filter
+                      (select-keys mail [:sender :options :recipients :recipient-options :headers :body])
+                      (if mta {:mta mta} {}))
       (select-keys [:verdict :reply :fate :smtp :message :recipients])
       (update :reply without-why)
       (update :recipients update-vals without-why)
@@ -87,6 +88,22 @@
 (defn- adding
   [header-name]
   {:handlers {:end-of-message (fn [_ _] [(act/add-header header-name "1")])}})
+
+(defspec each-message-of-a-connection-is-as-if-it-were-alone trials
+  (for-all [mails (gen/vector (gen/such-that reachable? @#'cases/mail 100) 2 3)
+            scripts (gen/vector (gen/fmap #(dissoc % :connect :hello) @#'cases/script) 3)]
+    (let [filters (sequence-of (map scripted scripts))
+          alone (mapv #(came-to filters % :postfix) mails)]
+      (with-open [session (mt/connect-to filters)]
+        (every? true?
+                (for [[mail expected] (map vector mails alone)
+                      :while (not= 421 (:smtp-code (:reply expected)))]
+                  (= (dissoc expected :smtp)
+                     (dissoc (came-to session mail nil) :smtp))))))))
+
+(deftest a-refused-message-is-followed-by-another-that-is-judged-anew
+  (with-open [session (mt/connect-to (in-sequence {:handlers {:mail (fn [_ _] [(act/reject)])}} (adding "X")))]
+    (is (= [:reject :reject :reject] (repeatedly 3 #(:verdict (mt/run-message session {})))))))
 
 ;; ---- negotiation
 

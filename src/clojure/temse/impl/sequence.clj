@@ -74,7 +74,7 @@
 (defn- own-events
   "Returns the events that are needed for a part, beside those that its filter asks for."
   [{:keys [node] :as part}]
-  (cond-> #{}
+  (cond-> #{EventType/MESSAGE_END EventType/DISCONNECT}
     (begins-by-mail? part) (conj EventType/MAIL)
     (or (:client? node) (:message? node)) (conj EventType/CONNECT)
     (:message? node) (conj EventType/MAIL)
