@@ -152,7 +152,8 @@ public final class SystemLoggerListener implements ServerListener {
     return name(reply.valAt(Keys.ACTION))
         + (code == null ? "" : " " + code)
         + (enhanced == null ? "" : " " + enhanced)
-        + (reply.valAt(Keys.TEXT) instanceof String text ? " " + text : "");
+        + (reply.valAt(Keys.TEXT) instanceof String text ? " " + text : "")
+        + (reply.valAt(Keys.WHY) instanceof String why ? " (" + why + ")" : "");
   }
 
   /** Returns the message of an exception, whose class may be a user's. */

@@ -52,6 +52,16 @@ class SystemLoggerListenerTest {
   }
 
   @Test
+  void aVerdictSaysWhy() {
+    listener.verdict(
+        connection,
+        EventType.MAIL,
+        Actions.reject().assoc(Keys.WHY, "no record"),
+        MessageEndReason.REJECTED);
+    assertTrue(logger.lines.get(0).endsWith("reject (no record)"), logger.lines.toString());
+  }
+
+  @Test
   void aLostConnectionIsAnInformation() {
     listener.closed(connection, new IOException("Connection reset"));
     listener.closed(
