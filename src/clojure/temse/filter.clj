@@ -3,11 +3,11 @@
   map."
   (:require
    [clojure.java.io :as io]
-   [clojure.string :as string]
    [temse.action :as act]
    [temse.impl.keys :as keys]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
+   [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.milter :as milter])
   (:import
@@ -79,7 +79,7 @@
   ^MessageStore [{:keys [max-message when-exceeded memory-per-message message-memory directory]}]
   (-> (doto (MessageStore/builder)
         (.maximumMessage (long max-message))
-        (.whenExceeded (Exceeded/valueOf (string/upper-case (name when-exceeded))))
+        (.whenExceeded (Exceeded/valueOf (text/upper-case (name when-exceeded))))
         (.memoryPerMessage (long memory-per-message))
         (.messageMemory (long message-memory))
         (.directory (.toPath (io/file (str directory)))))
