@@ -27,6 +27,7 @@
    [temse.impl.options :as options]
    [temse.impl.sequence :as sequence]
    [temse.impl.store :as store]
+   [temse.impl.text :as text]
    [temse.milter :as milter]
    [temse.network :as network])
   (:import
@@ -214,7 +215,7 @@
 
 (defn- field-name
   [verdict]
-  (str "X-Would-" (string/join "-" (map string/capitalize (string/split (name verdict) #"-")))))
+  (str "X-Would-" (string/replace (name verdict) #"\b[a-z]" text/upper-case)))
 
 (defn- field
   [{:keys [verdict at title why]}]
@@ -408,12 +409,12 @@
   [filter given]
   (let [{:keys [networks senders local?] :as options}
         (keys/with-defaults "the options of wrap-allow" given allow-table)
-        senders (into #{} (map string/lower-case) senders)
+        senders (into #{} (map text/lower-case) senders)
         tests (cond-> []
                 (seq networks) (conj (apply from-network? networks))
                 (:authenticated? options) (conj authenticated?)
                 local? (conj local-client?)
-                (seq senders) (conj #(senders (string/lower-case (milter/bare-address (:sender %))))))]
+                (seq senders) (conj #(senders (text/lower-case (milter/bare-address (:sender %))))))]
     (when (empty? tests)
       (throw (keys/bad-option :networks given "wrap-allow allows nobody: give :networks, :authenticated?, :local? or :senders")))
     (when-message (fn [context] (not-any? #(% context) tests)) filter)))

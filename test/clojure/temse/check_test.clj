@@ -53,6 +53,8 @@
        "examples/refuse_words.clj" ["lottery" "e"] {}
        "examples/seen_filter.clj" [] {}
        "examples/seen_message.clj" [] {}
+       "examples/seen_whole.clj" [] {}
+       "examples/append_note.clj" [] {}
        "examples/test_filter.clj" [] {:client-state? true}
        "examples/test_filter.clj" ["few"] {:client-state? true}))
 

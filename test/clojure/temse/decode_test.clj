@@ -404,7 +404,7 @@
         (is (string/includes? errors "line 3: its offset is 00000030, which is not that of the bytes before it"))))
     (testing "a line * that stands for more than there can be"
       (is (string/includes? (:errors (decoded "00000000  00 00\n*\n7fffffff  00\n"))
-                            "line 3: the bytes for which the line * stands cannot be told")))))
+                            "line 3: the bytes for which the line * stands are unknown")))))
 
 (deftest offsets-may-be-octal-or-decimal
   (are [form] (= (remove #(string/starts-with? % "<--") ladder)

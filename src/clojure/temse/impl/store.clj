@@ -3,8 +3,8 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
-   [clojure.string :as string]
-   [temse.impl.keys :as keys])
+   [temse.impl.keys :as keys]
+   [temse.impl.text :as text])
   (:import
    (java.io File)
    (java.nio.file Path)
@@ -33,7 +33,7 @@
         (keys/with-defaults "the options of messages" given table)]
     (-> (doto (MessageStore/builder)
           (.maximumMessage (long max-message))
-          (.whenExceeded (Exceeded/valueOf (string/upper-case (name when-exceeded))))
+          (.whenExceeded (Exceeded/valueOf (text/upper-case (name when-exceeded))))
           (.memoryPerMessage (long memory-per-message))
           (.messageMemory (long message-memory))
           (.directory (.toPath (io/file (str directory)))))

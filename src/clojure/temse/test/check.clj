@@ -96,45 +96,52 @@
     (failed [_ _connection type _event error]
       (failed (.-keyword ^EventType type) error))))
 
-(defn- telling
-  "Returns the connection, which records what is sent too late."
-  ^Connection [^Connection connection too-late]
-  (reify Connection
-    (id [_] (.id connection))
-    (peer [_] (.peer connection))
-    (agreement [_] (.agreement connection))
-    (macros [_] (.macros connection))
-    (send [_ action]
-      (try
-        (.send connection action)
-        (catch MilterException e
-          (when (= MilterException$Category/STALE_CONTEXT (.category e))
-            (too-late e))
-          (throw e))))
-    (progress [_] (.progress connection))
-    (await [_ stage whenDone givenUp] (.await connection stage whenDone givenUp))
-    (close [_] (.close connection))))
+(deftype ^:private WatchedConnection [^Connection connection owner too-late]
+  Connection
+  (id [_] (.id connection))
+  (peer [_] (.peer connection))
+  (agreement [_] (.agreement connection))
+  (macros [_] (.macros connection))
+  (settledBy [_] (.settledBy connection))
+  (send [_ action]
+    (try
+      (.send connection action)
+      (catch MilterException e
+        (when (= MilterException$Category/STALE_CONTEXT (.category e))
+          (too-late e))
+        (throw e))))
+  (progress [_] (.progress connection))
+  (await [_ stage whenDone givenUp] (.await connection stage whenDone givenUp))
+  (close [_] (.close connection))
+
+  Object
+  (hashCode [_] (.hashCode ^Object owner))
+  (equals [_ other]
+    (and (instance? WatchedConnection other)
+         (identical? owner (.-owner ^WatchedConnection other)))))
 
 (defn- watching
-  "Returns the factory, whose handlers get connections that tell of what is sent too late. The handler
+  "Returns the factory, whose handlers get connections that record what is sent too late. The handler
   that runs is kept in an atom, as `begun` describes it."
   ^MilterFactory [^MilterFactory factory too-late running begun]
   (reify MilterFactory
     (open [_ connection]
-      (let [handler (.open factory connection)]
+      (let [handler (.open factory connection)
+            owner (Object.)
+            watched #(WatchedConnection. % owner too-late)]
         (reify MilterHandler
           (request [_ connection offer]
-            (.request handler (telling connection too-late) offer))
+            (.request handler (watched connection) offer))
           (negotiated [_ agreement]
             (.negotiated handler agreement))
           (onEvent [_ connection type event]
             (let [outer (first (reset-vals! running (begun (.-keyword ^EventType type))))]
               (try
-                (.onEvent handler (telling connection too-late) type event)
+                (.onEvent handler (watched connection) type event)
                 (finally
                   (reset! running outer)))))
           (onError [_ connection error type event]
-            (.onError handler (telling connection too-late) error type event))
+            (.onError handler (watched connection) error type event))
           (scopeEnded [_ type]
             (.scopeEnded handler type)))))))
 
