@@ -19,7 +19,7 @@
    [temse.simulate.cases :as cases]
    [temse.simulate.lab :as lab])
   (:import
-   (java.io Closeable File)
+   (java.io Closeable File IOException)
    (java.util.concurrent ConcurrentHashMap)
    (java.util.concurrent.locks LockSupport)))
 
@@ -197,6 +197,37 @@
       (let [[x y] (data/diff a' b')]
         {:separate x :composed y :case a-case}))))
 
+(defn- run-twice
+  "Sends the mail of a case twice over one SMTP connection, and returns the replies and what has arrived."
+  [{:keys [^ConcurrentHashMap scripts port] :as lab} {:keys [mail] :as a-case}]
+  (let [marks (vec (repeatedly 2 #(str (random-uuid))))
+        given {:scripts (:scripts a-case) :conversations (vec (repeatedly 3 #(atom [])))}]
+    (with-open [connection (#'lab/connect port #(.put scripts (long %) given))]
+      (smtp/command connection "EHLO client.example.org")
+      (mapv (fn [mark]
+              (try
+                (let [smtp (#'lab/send-mail connection (#'cases/marked mail mark))
+                      id (when (= 250 (:code (:message smtp))) (#'cases/queue-id smtp))]
+                  (smtp/command connection "RSET")
+                  {:smtp (#'cases/real-dialogue smtp)
+                   :message (some-> (when id (delivered lab mark id))
+                                    (update :headers #(mapv (fn [[n v]] [n (if (= v (str " " mark)) :mark v)]) %)))})
+                (catch IOException _
+                  :hung-up)))
+            marks))))
+
+(defn- stays?
+  "Returns true if no filter of the case hangs up on its client, or settles it."
+  [{:keys [scripts]}]
+  (not-any? #(or (:connect %) (:hello %) (re-find #":smtp-code 421" (pr-str %))) scripts))
+
+(defn- difference-twice
+  [separate composed a-case]
+  (let [[a b] (map #(run-twice % a-case) [separate composed])]
+    (when (not= a b)
+      (let [[x y] (data/diff a b)]
+        {:separate x :composed y :case a-case}))))
+
 ;; ---- many
 
 (defn check
@@ -210,10 +241,12 @@
                composed (start-lab mta true spaces)]
      (let [seed @@#'cases/seed
            generated (map rose/root (#'cases/trees any-case n seed))
-           results (#'cases/in-parallel #(difference separate composed %) (concat hand-picked generated))
+           all (concat hand-picked generated)
+           results (into (#'cases/in-parallel #(difference separate composed %) all)
+                         (#'cases/in-parallel #(difference-twice separate composed %) (filter stays? all)))
            wrong (remove nil? results)]
        (runner/say (str "  " (count hand-picked) " hand-picked and " n " generated mails behind three filters of "
-                        (name mta) " in both ways, TEMSE_SEED=" seed))
+                        (name mta) " in both ways, once and twice over a connection, TEMSE_SEED=" seed))
        (is (= nil (when (seq wrong)
                     (with-out-str
                       (println (count wrong) "of" (count results) "differ, such as")
