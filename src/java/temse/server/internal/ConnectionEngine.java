@@ -212,18 +212,8 @@ public final class ConnectionEngine implements Conversation {
     PendingValue<?> value = call.pending();
     if (value.expired(time)) {
       EventType type = atHand.type();
-      MilterException late =
-          timeout(type, "the pending value of " + type.keyword + " did not come in time");
-      call.arrived(
-          value,
-          () -> {
-            try {
-              value.giveUp();
-            } catch (Throwable e) {
-              late.addSuppressed(e);
-            }
-            throw late;
-          });
+      String problem = "the pending value of " + type.keyword + " did not come in time";
+      call.arrived(value, value.late(timeout(type, problem)));
       return receive(NOTHING, time);
     }
     if (value.progressDue(time) && state.allowsProgress(atHand.answered())) {
@@ -350,9 +340,8 @@ public final class ConnectionEngine implements Conversation {
     if (state.failure() != null) {
       return DisconnectReason.ERROR;
     }
-    return how == End.STOPPED || stopping
-        ? DisconnectReason.STOPPING
-        : DisconnectReason.CONNECTION_LOST;
+    boolean stopped = how == End.STOPPED || stopping;
+    return stopped ? DisconnectReason.STOPPING : DisconnectReason.CONNECTION_LOST;
   }
 
   private boolean isPending() {

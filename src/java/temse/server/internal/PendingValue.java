@@ -6,6 +6,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
+import temse.protocol.MilterException;
 import temse.transport.internal.Nanos;
 
 /** A value that a handler waits for, with the times at which the MTA wants progress. */
@@ -65,6 +66,20 @@ final class PendingValue<T> {
   /** Nobody waits for the value any more: the work for it may be stopped. */
   void giveUp() {
     givenUp.run();
+  }
+
+  /**
+   * Returns the outcome of a value that came too late: the work for it is given up, and it fails.
+   */
+  EventCall.Outcome late(MilterException error) {
+    return () -> {
+      try {
+        giveUp();
+      } catch (Throwable e) {
+        error.addSuppressed(e);
+      }
+      throw error;
+    };
   }
 
   static Throwable unwrapped(Throwable error) {
