@@ -4,7 +4,7 @@
    [clojure.string :as string]
    [clojure.test :refer [deftest is]]
    [temse.action :as act]
-   [temse.filter :refer [message-filter]]
+   [temse.filter :refer [changed message-filter]]
    [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.support :refer [content envelope opening send-events thrown with-logs]]
@@ -170,6 +170,19 @@
                      :handlers (message-filter (fn [message _] (deliver seen (:headers message)) nil))}
                     (assoc mail :headers fields))
     (is (= fields @seen))))
+
+(deftest where-an-old-mta-cannot-keep-the-leading-space-no-second-one-appears
+  (let [seen (promise)
+        report (mt/run-message {:leading-space? true
+                                :optional-actions #{:add-header :change-header}
+                                :handlers (message-filter
+                                            (fn [message context]
+                                              (deliver seen (:headers message))
+                                              (changed context (update message :headers conj ["X-Two" " v"]))))}
+                               (assoc mail :headers [["Subject" "hi"]])
+                               {:offer :sendmail-8.13})]
+    (is (= [["Subject" "hi"]] @seen))
+    (is (= [["Subject" "hi"] ["X-Two" " v"]] (:headers (:message report))))))
 
 (deftest a-body-is-read-by-clojures-own-functions
   (doseq [memory [0 65536]]

@@ -416,11 +416,9 @@
   (.message ^Collector (:collector @state) connection EventType/END_OF_MESSAGE))
 
 (defn- received-fields
-  [session ^Connection connection]
-  (let [emulated? (.emulatesLeadingSpace (.agreement connection))]
-    (mapv (fn [^HeaderField field]
-            {:name (.name field) :raw (if emulated? (.value field) (.raw field))})
-          (.headers (collected session connection)))))
+  [session connection]
+  (mapv (fn [^HeaderField field] {:name (.name field) :raw (.raw field)})
+        (.headers (collected session connection))))
 
 (defn- one-of
   "Returns what the rules of all MTAs that may be there come to. Throws where they differ."

@@ -21,7 +21,6 @@ import temse.protocol.ActionFlag;
 import temse.protocol.Agreement;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
-import temse.protocol.ProtocolFlag;
 import temse.protocol.Text;
 import temse.server.ConnectionInfo;
 
@@ -197,9 +196,7 @@ public final class Changes {
 
   private void headers() {
     List<Action> changes =
-        new HeaderChanges(
-                message.headers(), wanted.headers(), agreement.has(ProtocolFlag.LEADING_SPACE), mta)
-            .actions();
+        new HeaderChanges(message.headers(), wanted.headers(), agreement, mta).actions();
     if (!changes.isEmpty() && message.fieldsLeftOut()) {
       throw impossible(
           "another header", "the message was truncated in its header, the rest is not known");

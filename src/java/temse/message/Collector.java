@@ -153,8 +153,8 @@ public final class Collector {
       exceed();
     } else {
       use(OBJECT + name.length() + value.length());
-      boolean exact = connection.agreement().has(ProtocolFlag.LEADING_SPACE);
-      fields.add(exact ? HeaderField.ofRaw(name, value) : new HeaderField(name, value));
+      boolean raw = connection.agreement().request().leadingSpace();
+      fields.add(raw ? HeaderField.ofRaw(name, value) : new HeaderField(name, value));
     }
   }
 

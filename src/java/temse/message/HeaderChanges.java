@@ -9,7 +9,9 @@ import java.util.Map;
 import java.util.Set;
 import java.util.regex.Pattern;
 import temse.protocol.Action;
+import temse.protocol.Agreement;
 import temse.protocol.MilterException;
+import temse.protocol.ProtocolFlag;
 import temse.protocol.Text;
 
 /**
@@ -91,20 +93,16 @@ final class HeaderChanges {
 
   private final List<HeaderField> before;
   private final List<HeaderField> after;
-  private final boolean exact;
+  private final Agreement agreement;
   private final Mta mta;
   private final Set<String> names = new HashSet<>();
   private final List<Action> actions = new ArrayList<>();
 
-  /**
-   * Compares two headers.
-   *
-   * @param exact whether values in actions begin right behind the colon
-   */
-  HeaderChanges(List<HeaderField> before, List<HeaderField> after, boolean exact, Mta mta) {
+  /** Compares two headers. */
+  HeaderChanges(List<HeaderField> before, List<HeaderField> after, Agreement agreement, Mta mta) {
     this.before = before;
     this.after = normalised(after);
-    this.exact = exact;
+    this.agreement = agreement;
     this.mta = mta;
     for (HeaderField field : before) {
       names.add(lower(field.name()));
@@ -154,7 +152,7 @@ final class HeaderChanges {
 
   /** Returns the value as it travels. */
   private String sent(HeaderField field) {
-    return exact ? field.raw() : field.value();
+    return agreement.request().leadingSpace() ? field.raw() : field.value();
   }
 
   /** Returns the new fields before each field of the old header, and behind the last. */
@@ -253,7 +251,7 @@ final class HeaderChanges {
   // ---- what cannot be had
 
   private void check(HeaderField field) {
-    if (!exact && !field.spaced()) {
+    if (!agreement.has(ProtocolFlag.LEADING_SPACE) && !field.spaced()) {
       throw impossible(
           field,
           "no space is to follow its colon, and the MTA adds one: ask for :leading-space?, or give"
