@@ -5,9 +5,9 @@
    [clojure.java.io :as io]
    [temse.action :as act]
    [temse.impl.keys :as keys]
+   [temse.impl.message-store :as store]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.store :as store]
    [temse.mail :as mail]
    [temse.milter :as milter])
   (:import

@@ -8,7 +8,7 @@
    [temse.action :as act]
    [temse.compose :as compose :refer [in-sequence named pretend sequence-of when-client when-message]]
    [temse.filter :as filter :refer [message-filter]]
-   [temse.impl.sequence :as sequence]
+   [temse.impl.compose.sequence :as sequence]
    [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.simulate.cases :as cases]

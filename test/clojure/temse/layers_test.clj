@@ -20,7 +20,7 @@
       temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
       temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
       temse.impl.command.load temse.impl.command.signals
-      temse.impl.mta.edit temse.impl.store temse.impl.proxy.tap temse.impl.recording.weight}
+      temse.impl.mta.edit temse.impl.message-store temse.impl.proxy.tap temse.impl.recording.weight}
     #{temse.impl.events}
     #{temse.impl.recording.exchange}
     #{temse.impl.recording.file}
@@ -32,8 +32,8 @@
       temse.impl.negotiation temse.impl.regression temse.impl.return-value
       temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
     #{temse.mta temse.proxy temse.impl.direct-call temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
-    #{temse.milter temse.impl.member temse.impl.command.proxy}
-    #{temse.envelope temse.filter temse.replay temse.impl.sequence temse.impl.session temse.impl.command.run}
+    #{temse.milter temse.impl.compose.member temse.impl.command.proxy}
+    #{temse.envelope temse.filter temse.replay temse.impl.compose.sequence temse.impl.session temse.impl.command.run}
     #{temse.compose temse.impl.played-events}
     #{temse.test temse.impl.command.replay}
     #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
@@ -42,8 +42,8 @@
 (def engine-room
   "The namespaces that may meet the Java server."
   '#{temse.milter temse.test temse.test.check
-     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.member temse.impl.options
-     temse.impl.return-value temse.impl.sequence temse.impl.session})
+     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.compose.member temse.impl.options
+     temse.impl.return-value temse.impl.compose.sequence temse.impl.session})
 
 (def production
   "What users require to write and serve filters."

@@ -14,11 +14,11 @@ import java.util.List;
 import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
-import temse.protocol.Dialogue;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
+import temse.protocol.MtaDialogue;
 import temse.protocol.ProtocolFlag;
 
 /** Plays the mails of one SMTP client to a milter, and reports what it makes of each. */
@@ -62,7 +62,7 @@ final class Delivery {
         script.hangUp(refusal);
       }
     }
-    Dialogue dialogue = script.dialogue();
+    MtaDialogue dialogue = script.dialogue();
     IPersistentMap report = report(dialogue, !dead && dialogue.verdict() != null);
     if (failure == null && dialogue.endsWithAbort()) {
       report = aborted(report);
@@ -181,7 +181,7 @@ final class Delivery {
     }
   }
 
-  private IPersistentMap report(Dialogue dialogue, boolean decided) throws IOException {
+  private IPersistentMap report(MtaDialogue dialogue, boolean decided) throws IOException {
     IPersistentMap recipients = PersistentArrayMap.EMPTY;
     List<IPersistentMap> modifications = List.of();
     List<Object> remarks = new ArrayList<>();

@@ -9,12 +9,12 @@ import org.jspecify.annotations.Nullable;
 import temse.client.AnswerReader.Answer;
 import temse.protocol.Action;
 import temse.protocol.AddressFamily;
-import temse.protocol.Dialogue;
 import temse.protocol.Event;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
+import temse.protocol.MtaDialogue;
 import temse.protocol.Packet;
 import temse.protocol.ProtocolFlag;
 import temse.protocol.Text;
@@ -217,7 +217,7 @@ public final class MtaSession implements AutoCloseable {
   }
 
   private Answer learnt(EventType type, Answer answer) {
-    if (type == EventType.RECIPIENT && !Dialogue.refuses(answer.reply())) {
+    if (type == EventType.RECIPIENT && !MtaDialogue.refuses(answer.reply())) {
       macros.recipientAccepted();
     }
     return answer;

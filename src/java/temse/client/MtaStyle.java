@@ -7,8 +7,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
 import temse.protocol.Action;
-import temse.protocol.Dialogue;
 import temse.protocol.MacroStage;
+import temse.protocol.MtaDialogue;
 import temse.protocol.Text;
 
 /** The habits of the two MTAs that milters meet, where the protocol leaves them free. */
@@ -16,7 +16,7 @@ public enum MtaStyle {
   /** Postfix 3.7: macros before every command, an abort after every message and before quitting. */
   POSTFIX(
       "Postfix",
-      Dialogue.POSTFIX,
+      MtaDialogue.POSTFIX,
       Action.replyCode(451, "4.7.1", "Service unavailable - try again later").map(),
       Map.of(
           MacroStage.CONNECT,
@@ -43,7 +43,7 @@ public enum MtaStyle {
   /** Sendmail 8.17: macros where there are some, an abort inside a message only. */
   SENDMAIL(
       "Sendmail",
-      Dialogue.SENDMAIL,
+      MtaDialogue.SENDMAIL,
       Action.replyCode(451, "4.3.2", "Please try again later").map(),
       Map.of(
           MacroStage.CONNECT,
@@ -90,7 +90,7 @@ public enum MtaStyle {
   final String title;
 
   /** What it may say when its offer was answered. */
-  final Dialogue dialogue;
+  final MtaDialogue dialogue;
 
   /** What its client gets where a milter has failed, as both MTAs are usually configured to do. */
   final IPersistentMap unavailable;
@@ -186,7 +186,7 @@ public enum MtaStyle {
 
   MtaStyle(
       String title,
-      Dialogue dialogue,
+      MtaDialogue dialogue,
       IPersistentMap unavailable,
       Map<MacroStage, List<String>> macroNames) {
     this.title = title;

@@ -7,11 +7,11 @@ import java.io.IOException;
 import java.util.List;
 import java.util.function.Predicate;
 import temse.client.AnswerReader.Answer;
-import temse.protocol.Dialogue;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
+import temse.protocol.MtaDialogue;
 
 /**
  * Plays events to a milter, those of a mail, a recording or a generator, and leaves out what the
@@ -26,7 +26,7 @@ public final class Script {
 
   private final MtaSession session;
   private final Predicate<IPersistentMap> heard;
-  private Dialogue dialogue;
+  private MtaDialogue dialogue;
   private boolean stopped;
 
   /**
@@ -48,7 +48,7 @@ public final class Script {
   }
 
   /** Returns where the dialogue stands. */
-  public Dialogue dialogue() {
+  public MtaDialogue dialogue() {
     return dialogue;
   }
 

@@ -20,7 +20,7 @@
  *       temse.protocol.PacketSink}, {@link temse.protocol.EventCodec}, {@link
  *       temse.protocol.ActionCodec}, {@link temse.protocol.BodyPieces}, {@link
  *       temse.protocol.Budget}, {@link temse.protocol.Negotiation}, {@link
- *       temse.protocol.Legality}, {@link temse.protocol.Phase}, {@link temse.protocol.Dialogue},
+ *       temse.protocol.Legality}, {@link temse.protocol.Phase}, {@link temse.protocol.MtaDialogue},
  *       {@link temse.protocol.KnownKeys}.
  * </ul>
  *

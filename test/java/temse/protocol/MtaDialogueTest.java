@@ -13,9 +13,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.EnumSource.Mode;
 
-class DialogueTest {
+class MtaDialogueTest {
   private static final IPersistentMap BYE = Actions.replyCode(421, "4.7.0", "bye");
-  private static final List<Dialogue> BOTH = List.of(Dialogue.POSTFIX, Dialogue.SENDMAIL);
+  private static final List<MtaDialogue> BOTH = List.of(MtaDialogue.POSTFIX, MtaDialogue.SENDMAIL);
   private static final List<EventType> MESSAGE =
       List.of(
           EventType.CONNECT,
@@ -29,7 +29,7 @@ class DialogueTest {
           EventType.END_OF_MESSAGE);
 
   /** Returns the dialogue after all events up to one, which gets the reply. */
-  private static Dialogue until(Dialogue dialogue, EventType last, IPersistentMap reply) {
+  private static MtaDialogue until(MtaDialogue dialogue, EventType last, IPersistentMap reply) {
     for (EventType type : MESSAGE) {
       dialogue = dialogue.after(type, type == last ? reply : null);
       if (type == last) {
@@ -42,8 +42,8 @@ class DialogueTest {
   @ParameterizedTest
   @EnumSource(names = {"CONNECT", "HELLO", "MAIL", "RECIPIENT", "DATA", "HEADER", "END_OF_MESSAGE"})
   void a421IsTheLastReply(EventType type) {
-    for (Dialogue start : BOTH) {
-      Dialogue dialogue = until(start, type, BYE);
+    for (MtaDialogue start : BOTH) {
+      MtaDialogue dialogue = until(start, type, BYE);
       assertEquals(ActionType.TEMPORARY_FAILURE, dialogue.verdict());
       assertEquals(type, dialogue.at());
       for (EventType next : MESSAGE) {
@@ -55,16 +55,17 @@ class DialogueTest {
   @Test
   void postfixHangsUpAtA521Too() {
     IPersistentMap reply = Actions.replyCode(521, "5.7.1", "no mail here");
-    assertTrue(until(Dialogue.POSTFIX, EventType.RECIPIENT, reply).hangsUp());
-    assertEquals(ActionType.REJECT, until(Dialogue.POSTFIX, EventType.RECIPIENT, reply).verdict());
-    assertFalse(until(Dialogue.SENDMAIL, EventType.RECIPIENT, reply).hangsUp());
+    assertTrue(until(MtaDialogue.POSTFIX, EventType.RECIPIENT, reply).hangsUp());
+    assertEquals(
+        ActionType.REJECT, until(MtaDialogue.POSTFIX, EventType.RECIPIENT, reply).verdict());
+    assertFalse(until(MtaDialogue.SENDMAIL, EventType.RECIPIENT, reply).hangsUp());
   }
 
   @Test
   void sendmailTakesA421OfSeveralLinesAtConnectForADeferral() {
     IPersistentMap lines = Actions.replyCode(421, "4.7.0", "one\ntwo");
-    assertFalse(until(Dialogue.SENDMAIL, EventType.CONNECT, lines).hangsUp());
-    assertTrue(until(Dialogue.SENDMAIL, EventType.HELLO, lines).hangsUp());
+    assertFalse(until(MtaDialogue.SENDMAIL, EventType.CONNECT, lines).hangsUp());
+    assertTrue(until(MtaDialogue.SENDMAIL, EventType.HELLO, lines).hangsUp());
   }
 
   @ParameterizedTest
@@ -72,8 +73,8 @@ class DialogueTest {
       names = {"RECIPIENT", "CONNECT", "HELLO", "MAIL"},
       mode = Mode.INCLUDE)
   void aRejectEndsWhatItIsAbout(EventType type) {
-    for (Dialogue start : BOTH) {
-      Dialogue dialogue = until(start, type, Actions.reject());
+    for (MtaDialogue start : BOTH) {
+      MtaDialogue dialogue = until(start, type, Actions.reject());
       assertEquals(ActionType.REJECT, dialogue.verdict());
       assertFalse(dialogue.may(EventType.DATA));
       assertEquals(
@@ -83,8 +84,8 @@ class DialogueTest {
 
   @Test
   void oneRecipientThatIsTakenKeepsTheMessageGoing() {
-    for (Dialogue start : BOTH) {
-      Dialogue dialogue =
+    for (MtaDialogue start : BOTH) {
+      MtaDialogue dialogue =
           until(start, EventType.RECIPIENT, Actions.reject()).after(EventType.RECIPIENT, null);
       assertTrue(dialogue.may(EventType.DATA));
       assertNull(dialogue.verdict());
@@ -93,8 +94,8 @@ class DialogueTest {
 
   @Test
   void aDeferredRecipientWinsOverRefusedOnes() {
-    for (Dialogue start : BOTH) {
-      Dialogue dialogue =
+    for (MtaDialogue start : BOTH) {
+      MtaDialogue dialogue =
           until(start, EventType.RECIPIENT, Actions.reject())
               .after(EventType.RECIPIENT, Actions.temporaryFailure())
               .after(EventType.RECIPIENT, Actions.reject());
@@ -104,23 +105,24 @@ class DialogueTest {
 
   @Test
   void postfixLeavesOutEventsOfTheKindThatIsSkippedUntilAnotherComes() {
-    Dialogue dialogue = until(Dialogue.POSTFIX, EventType.HEADER, Actions.skip());
+    MtaDialogue dialogue = until(MtaDialogue.POSTFIX, EventType.HEADER, Actions.skip());
     assertFalse(dialogue.may(EventType.HEADER));
     assertTrue(dialogue.after(EventType.END_OF_HEADERS, null).may(EventType.BODY));
   }
 
   @Test
   void sendmailLeavesOutTheBodyThen() {
-    Dialogue dialogue = until(Dialogue.SENDMAIL, EventType.HEADER, Actions.skip());
+    MtaDialogue dialogue = until(MtaDialogue.SENDMAIL, EventType.HEADER, Actions.skip());
     assertTrue(dialogue.may(EventType.HEADER));
     assertFalse(dialogue.after(EventType.END_OF_HEADERS, null).may(EventType.BODY));
-    assertFalse(until(Dialogue.SENDMAIL, EventType.MAIL, Actions.skip()).may(EventType.RECIPIENT));
+    assertFalse(
+        until(MtaDialogue.SENDMAIL, EventType.MAIL, Actions.skip()).may(EventType.RECIPIENT));
   }
 
   @Test
   void theVerdictIsForgottenWithTheNextMessage() {
-    for (Dialogue start : BOTH) {
-      Dialogue dialogue = until(start, EventType.END_OF_MESSAGE, null);
+    for (MtaDialogue start : BOTH) {
+      MtaDialogue dialogue = until(start, EventType.END_OF_MESSAGE, null);
       assertEquals(ActionType.ACCEPT, dialogue.verdict());
       assertNull(dialogue.after(EventType.MAIL, null).verdict());
     }
@@ -128,9 +130,9 @@ class DialogueTest {
 
   @Test
   void whatNoMtaSaysIsRefused() {
-    for (Dialogue start : BOTH) {
+    for (MtaDialogue start : BOTH) {
       assertThrows(MilterException.class, () -> start.after(EventType.END_OF_MESSAGE, null));
-      Dialogue lacksMail = start.withoutMail();
+      MtaDialogue lacksMail = start.withoutMail();
       assertTrue(lacksMail.after(EventType.RECIPIENT, null).inMessage());
     }
   }

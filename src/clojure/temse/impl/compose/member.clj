@@ -1,4 +1,4 @@
-(ns temse.impl.member
+(ns temse.impl.compose.member
   "One of several filters behind one connection: to it we are the MTA of a connection of its own, in
   this process. Its engine keeps it to its agreement and settles its replies."
   {:no-doc true}

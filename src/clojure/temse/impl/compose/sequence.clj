@@ -1,4 +1,4 @@
-(ns temse.impl.sequence
+(ns temse.impl.compose.sequence
   "Several filters behind one connection to the MTA, which go on as if each had a connection of its own.
 
   Events of the envelope go to one after the other. Content goes to each as it comes, up to the first
@@ -17,12 +17,12 @@
   {:no-doc true}
   (:require
    [clojure.set :as set]
+   [temse.impl.compose.member :as member]
    [temse.impl.macros :as macros]
-   [temse.impl.member :as member]
+   [temse.impl.message-store :as store]
    [temse.impl.mta.rules :as rules]
    [temse.impl.negotiation :as negotiation]
-   [temse.impl.options :as options]
-   [temse.impl.store :as store])
+   [temse.impl.options :as options])
   (:import
    (java.io InputStream)
    (temse.message Body Collector HeaderField Message MessageStore Mta)
@@ -325,11 +325,11 @@
           verdict (verdict reply)]
       (condp contains? type
         #{:connect :hello} (when (#{ActionType/ACCEPT ActionType/REJECT ActionType/TEMPORARY_FAILURE}
-                                  (temse.impl.sequence/verdict own))
+                                  (temse.impl.compose.sequence/verdict own))
                              (vswap! (:status part) assoc :client-done own))
-        #{:recipient} (when (#{ActionType/ACCEPT ActionType/DISCARD} (temse.impl.sequence/verdict own))
+        #{:recipient} (when (#{ActionType/ACCEPT ActionType/DISCARD} (temse.impl.compose.sequence/verdict own))
                         (settle! part own))
-        #{:mail :data} (when (temse.impl.sequence/verdict own)
+        #{:mail :data} (when (temse.impl.compose.sequence/verdict own)
                          (settle! part own))
         nil)
       (when (against verdict)
@@ -373,7 +373,7 @@
       (when-let [verdict (verdict own)]
         (when-not (= ActionType/SKIP verdict)
           (settle! part own)
-          (when (against (temse.impl.sequence/verdict reply))
+          (when (against (temse.impl.compose.sequence/verdict reply))
             (vswap! (:status part) assoc :refusal reply))))
       nil)))
 

@@ -1,4 +1,4 @@
-(ns temse.impl.store
+(ns temse.impl.message-store
   "Options of what keeps messages: how many bytes, and where."
   {:no-doc true}
   (:require

@@ -8,18 +8,18 @@ import org.jspecify.annotations.Nullable;
  * message: an immutable value and its successors.
  *
  * <pre>{@code
- * Dialogue dialogue = Dialogue.SENDMAIL.after(EventType.CONNECT, null);
+ * MtaDialogue dialogue = MtaDialogue.SENDMAIL.after(EventType.CONNECT, null);
  * dialogue = dialogue.after(EventType.MAIL, Action.reject());
  * dialogue.may(EventType.RECIPIENT); // false
  * dialogue.verdict(); // REJECT
  * }</pre>
  */
-public final class Dialogue implements Cloneable {
+public final class MtaDialogue implements Cloneable {
   /** That of a current Postfix, whose offer was answered. */
-  public static final Dialogue POSTFIX = new Dialogue(true);
+  public static final MtaDialogue POSTFIX = new MtaDialogue(true);
 
   /** That of a current Sendmail, whose offer was answered. */
-  public static final Dialogue SENDMAIL = new Dialogue(false);
+  public static final MtaDialogue SENDMAIL = new MtaDialogue(false);
 
   /** A reply that settles something, and the event that it answered. */
   private record Decision(EventType at, IPersistentMap reply) {}
@@ -33,13 +33,13 @@ public final class Dialogue implements Cloneable {
   private Decision refusedRecipient;
   private Decision decision;
 
-  private Dialogue(boolean postfix) {
+  private MtaDialogue(boolean postfix) {
     this.postfix = postfix;
   }
 
   /** Returns a dialogue without MAIL: any event of a message may begin one. */
-  public Dialogue withoutMail() {
-    Dialogue next = copy();
+  public MtaDialogue withoutMail() {
+    MtaDialogue next = copy();
     next.mailSuppressed = true;
     return next;
   }
@@ -130,27 +130,27 @@ public final class Dialogue implements Cloneable {
    * @param reply an action, or null where none was owed
    * @throws MilterException UNEXPECTED_EVENT if no MTA says the event here
    */
-  public Dialogue after(EventType type, @Nullable IPersistentMap reply) {
-    Dialogue next = copy();
+  public MtaDialogue after(EventType type, @Nullable IPersistentMap reply) {
+    MtaDialogue next = copy();
     next.said(type);
     next.answered(type, reply == null ? Action.proceed().map() : reply);
     return next;
   }
 
   /** Returns the dialogue after the MTA has hung up on its client for a reason of its own. */
-  public Dialogue hungUp(EventType at, IPersistentMap reply) {
-    Dialogue next = closed();
+  public MtaDialogue hungUp(EventType at, IPersistentMap reply) {
+    MtaDialogue next = closed();
     next.decision = new Decision(at, reply);
     return next;
   }
 
   /** Returns the dialogue after macros for MAIL, where they are all that is seen of it. */
-  public Dialogue macrosOfMail() {
+  public MtaDialogue macrosOfMail() {
     return mailSuppressed && !isSettled() ? after(EventType.MAIL, null) : this;
   }
 
   /** Returns the dialogue after an event that was not due: the end of a message stays its end. */
-  public Dialogue leftOut(EventType type) {
+  public MtaDialogue leftOut(EventType type) {
     boolean ends = type == EventType.END_OF_MESSAGE && mailSuppressed && !isSettled();
     return ends ? after(EventType.ABORT, null) : this;
   }
@@ -161,15 +161,15 @@ public final class Dialogue implements Cloneable {
   }
 
   /** Returns the dialogue without the verdict on the message before, if that was all it settled. */
-  public Dialogue between() {
-    Dialogue next = copy();
+  public MtaDialogue between() {
+    MtaDialogue next = copy();
     next.forget();
     return next;
   }
 
   /** Returns the dialogue after the connection has ended. */
-  public Dialogue closed() {
-    Dialogue next = copy();
+  public MtaDialogue closed() {
+    MtaDialogue next = copy();
     next.state = Phase.CLOSED;
     return next;
   }
@@ -260,9 +260,9 @@ public final class Dialogue implements Cloneable {
         : code == 421 && (type != EventType.CONNECT || !lines);
   }
 
-  private Dialogue copy() {
+  private MtaDialogue copy() {
     try {
-      return (Dialogue) clone();
+      return (MtaDialogue) clone();
     } catch (CloneNotSupportedException e) {
       throw new AssertionError(e);
     }
