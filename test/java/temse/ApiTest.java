@@ -33,7 +33,7 @@ class ApiTest {
     for (String name : classNames()) {
       Class<?> type = Class.forName(name, false, Milter.class.getClassLoader());
       if (isPublic(type)) {
-        actual.add(type.toGenericString());
+        actual.add(declaration(type));
         members(type).forEach(member -> actual.add("  " + member));
       }
     }
@@ -66,6 +66,12 @@ class ApiTest {
         assertTrue(text.contains("{@link " + name + "}"), page + " does not name " + name);
       }
     }
+  }
+
+  /** Returns the declaration as newer JDKs write it: before 21 they leave out "sealed". */
+  private static String declaration(Class<?> type) {
+    String text = type.toGenericString().replaceFirst("\\b(non-)?sealed ", "");
+    return type.isSealed() ? text.replaceFirst("\\b(class|interface) ", "sealed $1 ") : text;
   }
 
   private static List<String> without(List<String> lines, List<String> others) {
