@@ -36,9 +36,9 @@
     :libmilter [(str work "/seen_filter")]
     :java [(str java-home "/bin/java")
            "-XX:+UseSerialGC"
-           "-cp" (string/join ":" ["target/classes"
-                                   (string/trim (slurp "target/bin/run.classpath"))
-                                   "target/example-classes"])
+           "-cp" (string/join ":" (concat ["target/classes" "target/example-classes"]
+                                          (map #(str "target/bin/lib/" %)
+                                               (string/split-lines (slurp "target/bin/run.classpath")))))
            "SeenFilter"]
     :clojure (temse-run "examples/seen_filter.clj")
     :message (temse-run "examples/seen_message.clj")

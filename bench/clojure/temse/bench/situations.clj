@@ -3,10 +3,8 @@
   process, and real MTAs. Prints what was reached beside what was aimed at, and writes
   target/bench/situations.edn.
 
-  The working directory is that of the project, for which `bin/bench` has compiled everything.
-
-    java -cp target/bin/temse.jar:bench/clojure:test/clojure:$(<target/bin/run.classpath) \\
-      clojure.main -m temse.bench.situations [slow-handler pending idle cold-start mtas]"
+  `bin/bench situations [slow-handler pending idle cold-start mtas]` compiles everything and runs it in
+  the directory of the project."
   (:require
    [clojure.java.io :as io]
    [clojure.pprint :as pprint]
