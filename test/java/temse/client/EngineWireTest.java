@@ -60,10 +60,15 @@ class EngineWireTest {
   }
 
   private static MtaSession session(MilterFactory milter, MtaOptions options) throws IOException {
+    return session(milter, options, Duration.ofMillis(20));
+  }
+
+  private static MtaSession session(
+      MilterFactory milter, MtaOptions options, Duration handlerTimeout) throws IOException {
     return MtaClient.inProcess(
         milter,
         EngineOptions.builder()
-            .handlerTimeout(Duration.ofMillis(20))
+            .handlerTimeout(handlerTimeout)
             .progressInterval(Duration.ofMillis(5))
             .build(),
         ServerListener.SILENT,
@@ -118,7 +123,7 @@ class EngineWireTest {
               work.start();
               return null;
             });
-    try (MtaSession mta = session(milter, MtaOptions.POSTFIX)) {
+    try (MtaSession mta = session(milter, MtaOptions.POSTFIX, Duration.ofSeconds(30))) {
       assertEquals(Keyword.intern("reject"), verdict(mta.deliver(MAIL)));
     }
   }
