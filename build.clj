@@ -17,6 +17,7 @@
    (clojure.lang DynamicClassLoader)
    (java.io File IOException)
    (java.time LocalDateTime)
+   (java.util Locale)
    (java.util.jar JarEntry JarOutputStream)
    (java.util.spi ToolProvider)
    (javax.tools JavaCompiler)))
@@ -42,7 +43,7 @@
                                    (throw (ex-info "A JDK is needed, not a JRE" {})))
         options ["--release" "17" "-encoding" "UTF-8" "-Xlint:all" "-Werror" "-d" target
                  "-cp" (str/join File/pathSeparator class-path)]
-        files (filter #(str/ends-with? % ".java") (map str (files-below source)))
+        files (sort (filter #(str/ends-with? % ".java") (map str (files-below source))))
         arguments ^"[Ljava.lang.String;" (into-array String (concat options files))]
     (when-not (zero? (.run compiler nil nil nil arguments))
       (throw (ex-info (str "Cannot compile " source) {:source source})))))
@@ -159,24 +160,37 @@
   "Manifest-Version: 1.0\nAutomatic-Module-Name: temse\n")
 
 (defn- write-jar
-  "Writes a jar, the same bytes for the same entries, which are files or texts by name."
+  "Writes a jar, the same bytes for the same entries, which are files or texts by name. Their time is not the
+  earliest that a zip can hold: that one is written with the time zone."
   [file entries]
   (with-open [out (JarOutputStream. (io/output-stream file))]
     (doseq [[entry content] (cons ["META-INF/MANIFEST.MF" manifest]
                                   (sort (assoc entries "META-INF/LICENSE" (io/file "LICENSE"))))]
       (.putNextEntry out (doto (JarEntry. ^String entry)
-                           (.setTimeLocal (LocalDateTime/of 1980 1 1 0 0))))
+                           (.setTimeLocal (LocalDateTime/of 1980 2 1 0 0))))
       (io/copy content out)
       (.closeEntry out))))
 
+(defn- in-english
+  "Calls f, whose texts are to be the same on every machine. Newer versions of javadoc fall back to the default
+  locale in spite of -locale."
+  [f]
+  (let [locale (Locale/getDefault)]
+    (try
+      (Locale/setDefault Locale/ENGLISH)
+      (f)
+      (finally
+        (Locale/setDefault locale)))))
+
 (defn- javadoc [target]
   (let [tool ^ToolProvider (.orElseThrow (ToolProvider/findFirst "javadoc"))
-        arguments ["-quiet" "-Xdoclint:all,-missing" "-Werror" "-notimestamp" "--release" "17" "-encoding" "UTF-8"
+        arguments ["-locale" "en" "-quiet" "-Xdoclint:all" "-Werror" "-notimestamp" "--release" "17" "-encoding" "UTF-8"
                    "-windowtitle" (str "temse " version) "-doctitle" (str "temse " version)
                    "-overview" "src/java/overview.html"
                    "-d" target "-cp" (class-path) "-sourcepath" "src/java" "-subpackages" "temse"]]
     (delete-tree target)
-    (when-not (zero? (.run tool System/out System/err ^"[Ljava.lang.String;" (into-array String arguments)))
+    (when-not (zero? (in-english
+                       #(.run tool System/out System/err ^"[Ljava.lang.String;" (into-array String arguments))))
       (throw (ex-info "Cannot make the Javadoc" {})))))
 
 (defn jar

@@ -42,7 +42,7 @@
    :repl {:dependencies ~(get-in @lein/default-profiles [:base :dependencies])}
    ;; The tests are compiled apart from the library, so they cannot slip into its jar.
    :test {:dependencies ~(dependency-vectors (get-in deps [:aliases :test :extra-deps]))
-          :source-paths ["test/clojure"]
+          :source-paths ["test/clojure" "bench/clojure" "bench/filters"]
           :java-source-paths ^:replace ["test/java"]
           :resource-paths ["test/resources" "target/classes"]
           :compile-path "target/test-classes"}

@@ -93,6 +93,37 @@ unlock() {
   trap - EXIT
 }
 
+# --- Checksums ---------------------------------------------------------------------------
+
+# The SHA-256 of every jar that these scripts fetch, by its path in a Maven repository;
+# bin/checksums writes it.
+checksums=$root/bin/checksums.sha256
+
+sha256() { # FILE
+  if command -v sha256sum >/dev/null; then
+    sha256sum "$1"
+  else
+    shasum -a 256 "$1"
+  fi | cut -d ' ' -f 1
+}
+
+# Ends the script unless a jar is the one in the list. bin/checksums sets $collected to the
+# file that it wants the checksum in instead.
+verify() { # JAR
+  local path=${1##*/repository/} expected actual
+  actual=$(sha256 "$1")
+  if [[ -n ${collected:-} ]]; then
+    echo "$actual  $path" >>"$collected"
+    return
+  fi
+  expected=$(awk -v path="$path" '$2 == path { print $1 }' "$checksums")
+  [[ -n $expected ]] ||
+    die "$path is not in bin/checksums.sha256; if you have changed a dependency, run bin/checksums"
+  [[ $actual == "$expected" ]] ||
+    die "$1 is not the file that it should be: its SHA-256 is $actual, and bin/checksums.sha256" \
+      "says $expected. Delete it, so that it is fetched again; if it is the same then, ask where it comes from"
+}
+
 # --- Dependencies ------------------------------------------------------------------------
 
 # run.classpath names the jars of the library, test.classpath those of its tests, and
@@ -136,10 +167,9 @@ keep_jars() { # NAME
   local jar
   mkdir -p "$lib"
   tr : '\n' <"$new/$1" | grep '\.jar$' | while read -r jar; do
-    cp "$jar" "$new/jar"
-    mv "$new/jar" "$lib/${jar##*/}"
-    echo "${jar##*/}"
-  done >"$new/names"
+    verify "$jar"
+    cp "$jar" "$new/jar" && mv "$new/jar" "$lib/${jar##*/}" && echo "${jar##*/}" || exit
+  done >"$new/names" || exit 2
   chmod -R a+rX "$lib"
   mv "$new/names" "$cache/$1"
 }
@@ -215,6 +245,24 @@ execution() { # NAME SCOPE
 END
 }
 
+# Sets $fetched to the jars of the Maven project in a directory, for tools that no user needs.
+fetch() { # DIRECTORY
+  local class_path=$root/target/fetched/${1##*/}.classpath pom=$root/$1/pom.xml jar
+  if changed "$class_path" "$pom"; then
+    say "fetching the jars of $1"
+    quietly mvn -q -B -f "$pom" \
+      org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath \
+      -Dmdep.outputFile="$new/fetched.classpath" || return
+    mkdir -p "${class_path%/*}"
+    # Also where the caller goes on without what cannot be fetched.
+    tr : '\n' <"$new/fetched.classpath" | while read -r jar || [[ -n $jar ]]; do
+      verify "$jar"
+    done || exit 2
+    mv "$new/fetched.classpath" "$class_path"
+  fi
+  fetched=$(<"$class_path")
+}
+
 # --- Java classes ------------------------------------------------------------------------
 
 # Compiles a tree of Java sources from scratch if anything in it or in the library's own,
@@ -228,7 +276,7 @@ compile_java() { # SOURCE TARGET CLASS-PATH [OPTION...]
   mkdir "$new/classes"
   (
     cd "$root" &&
-      find "$source" -name '*.java' >"$new/sources" &&
+      find "$source" -name '*.java' | LC_ALL=C sort >"$new/sources" &&
       "$javac" --release 17 -encoding UTF-8 -Xlint:all -Werror -d "$new/classes" -cp "$class_path" "$@" @"$new/sources"
   ) >&2 || die "cannot compile $source"
   rm -rf "$target"

@@ -6,8 +6,7 @@
   (:refer-clojure :exclude [filter])
   (:require
    [temse.action :as act]
-   [temse.filter :refer [message-filter]]
-   [temse.milter :refer [default-event-handler]]))
+   [temse.filter :refer [message-filter]]))
 
 (set! *warn-on-reflection* true)
 
@@ -21,14 +20,7 @@
   [{:keys [headers body]} _context]
   [(act/add-header "X-Seen" (str (count (remove ours? headers)) " " (count body)))])
 
-(def others
-  "Events that say nothing about the message; the benchmark wants them, too."
-  {:data #'default-event-handler
-   :end-of-headers #'default-event-handler
-   :unknown #'default-event-handler})
-
 (def filter
-  {:handlers (message-filter #'judge {:handlers others})
-   :no-reply-events (set (keys others))
+  {:handlers (message-filter #'judge)
    :actions #{:add-header}
    :max-connections nil})

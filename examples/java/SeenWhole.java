@@ -2,7 +2,6 @@ import java.util.List;
 import temse.message.MessageFilter;
 import temse.protocol.Action;
 import temse.protocol.ActionFlag;
-import temse.protocol.EventType;
 import temse.server.MilterServer;
 import temse.server.SystemLoggerListener;
 import temse.transport.TransportOptions;
@@ -23,9 +22,6 @@ final class SeenWhole {
               return List.of(Action.addHeader("X-Seen", headers + " " + message.body().size()));
             })
         .requires(ActionFlag.ADD_HEADER)
-        .beside(EventType.DATA, (event, connection) -> null)
-        .beside(EventType.END_OF_HEADERS, (event, connection) -> null)
-        .beside(EventType.UNKNOWN, (event, connection) -> null)
         .build();
   }
 

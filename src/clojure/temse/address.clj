@@ -211,12 +211,16 @@
   "Returns the state of reading a list after the end of an address. A word behind an address in angle
   brackets is none."
   [{:keys [group inside behind?] :as state} tokens display-name]
-  (let [{:keys [domain] :as address} (address tokens)]
+  (let [{:keys [domain] :as address} (address tokens)
+        address? (and address (or domain (not behind?)))]
     (cond-> (assoc state :before [] :inside nil :behind? (some? inside))
-      (and address (or domain (not behind?)))
+      address?
       (update :addresses conj (cond-> address
                                 display-name (assoc :display-name display-name)
-                                group (assoc :group group))))))
+                                group (assoc :group group)))
+
+      (and (not address?) (or inside (seq (significant tokens))))
+      (assoc :left-out? true))))
 
 (defn- closed
   "Returns the state after an address in angle brackets, or one without; a comment beside the latter
@@ -241,16 +245,19 @@
 (defn parse-list
   "Returns the addresses in the value of a header field such as From, To or Cc, a vector. Members of
   groups are among them, empty groups and what is no address are left out. An angle bracket that is
-  never closed is taken for closed at the next comma, semicolon or the end.
+  never closed is taken for closed at the next comma, semicolon or the end. The vector has as metadata
+  :left-out?, true if something was no address: whoever decides by the addresses may have to refuse such
+  a field, in which another program could see one.
 
     (parse-list \"\\\"Lee, Ann\\\" <ann@example.org>, bob@example.com (Bob)\")
     ;=> [{:local-part \"ann\", :domain \"example.org\", :display-name \"Lee, Ann\"}
     ;    {:local-part \"bob\", :domain \"example.com\", :display-name \"Bob\"}]
     (parse-list \"undisclosed-recipients:;\")   ;=> []"
   [text]
-  (if (string? text)
-    (:addresses (closed (reduce read-token {:addresses [], :before []} (tokens text))))
-    []))
+  (let [{:keys [addresses left-out?]} (closed (reduce read-token
+                                                      {:addresses [], :before []}
+                                                      (when (string? text) (tokens text))))]
+    (with-meta addresses {:left-out? (boolean left-out?)})))
 
 ;; ---- writing
 

@@ -6,7 +6,8 @@
   (:import
    (java.io IOException PrintWriter)
    (java.nio.file Files LinkOption Path)
-   (temse.protocol Printable)))
+   (java.util Collection)
+   (temse.protocol KnownKeys Printable)))
 
 (set! *warn-on-reflection* true)
 
@@ -15,8 +16,24 @@
 
   temse demo
       plays three mails through an example filter and shows what happens
+  temse init DIRECTORY [--scripts]
+      makes a project that runs: a filter, its test and its configuration
   temse run FILE.clj --listen ADDRESS [OPTIONS] [-- ARGS...]
       serves the filter of a Clojure file
+  temse run [DIRECTORY | FILE.edn] [OPTIONS]
+      serves what a temse.edn says, by default the one in this directory
+  temse test
+      runs the tests of the project in this directory
+  temse config postfix|sendmail FILE.clj --listen ADDRESS [OPTIONS]
+      prints the lines with which an MTA uses a filter
+  temse doctor postfix|sendmail [FILE.clj] [OPTIONS]
+      reports what is wrong with the configuration of an MTA for a filter
+  temse smtp ADDRESS|FILE.clj [OPTIONS] [SCRIPT...]
+      takes SMTP by hand or from scripts, as an MTA with the filter behind it
+  temse try FILE.clj|ADDRESS MAIL... [OPTIONS] [-- ARGS...]
+      plays mails to a filter that are sorted by the verdict they should get
+  temse dump [OPTIONS] MAIL...
+      shows what a filter sees of a mail
   temse send ADDRESS [OPTIONS] [FILE...]
       plays mails to any milter as an MTA would
   temse proxy --listen ADDRESS --milter ADDRESS [OPTIONS]
@@ -42,7 +59,7 @@ deferred or discarded, or something differs; 2 after an error.")
    "version" ["Prints the version." #(println "temse" (version))]})
 
 (def ^:private other-commands
-  #{"run" "send" "proxy" "replay" "decode"})
+  #{"init" "run" "test" "config" "doctor" "smtp" "try" "dump" "send" "proxy" "replay" "decode"})
 
 (defn- run-plain
   [title args]
@@ -60,10 +77,9 @@ deferred or discarded, or something differs; 2 after an error.")
 
 (defn- no-such-command
   [title]
-  (let [meant ((requiring-resolve 'temse.impl.keys/closest)
-               title (into other-commands (keys plain-commands)))]
+  (let [commands ^Collection (sort (into other-commands (keys plain-commands)))]
     ((requiring-resolve 'temse.impl.command.arguments/fail)
-     "there is no command " title (when meant (str ", did you mean " meant "?"))
+     "there is no command " title (KnownKeys/didYouMean (KnownKeys/closest title commands))
      "; temse help shows all")))
 
 (defn- command

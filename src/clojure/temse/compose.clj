@@ -19,7 +19,6 @@
    [clojure.string :as string]
    [clojure.tools.logging :as log]
    [temse.action :as act]
-   [temse.impl.compose.member :as member]
    [temse.impl.compose.sequence :as sequence]
    [temse.impl.keys :as keys]
    [temse.impl.line :as line]
@@ -29,10 +28,13 @@
    [temse.impl.options :as options]
    [temse.impl.text :as text]
    [temse.milter :as milter]
-   [temse.network :as network])
+   [temse.network :as network]
+   [temse.rate :as rate])
   (:import
-   (java.util LinkedHashMap)
-   (temse.protocol ActionCodec ActionType)))
+   (java.util.function Consumer)
+   (temse.compose Origin Pretended)
+   (temse.compose.internal Judge)
+   (temse.protocol EventType)))
 
 (set! *warn-on-reflection* true)
 
@@ -176,22 +178,18 @@
   [context]
   (not (string/blank? (milter/get-macro context "auth_authen"))))
 
-(defn- client
-  [context]
+(defn- origin
+  ^Origin [{:milter/keys [connection] :keys [client sender] :as context}]
   (when-not (contains? context :client)
     (throw (keys/bad-option :context context
                             "this predicate is for when-client, when-message and wrap-allow")))
-  (:client context))
-
-(def ^:private loopback
-  (network/networks ["127.0.0.0/8" "::1"]))
+  (Origin. connection client sender))
 
 (defn local-client?
   "Returns true if the client is of this machine: its address is one of loopback, or it is connected by a
   Unix-domain socket. For `when-client`, `when-message` and `wrap-allow`."
   [context]
-  (let [{:keys [family address]} (client context)]
-    (or (= :unix family) (network/includes? loopback address))))
+  (.isLocal (origin context)))
 
 (defn from-network?
   "Returns a predicate that is true for clients whose address is in one of the networks, see
@@ -201,35 +199,16 @@
     (when-client (from-network? \"192.0.2.0/24\" \"2001:db8::/32\") filter)"
   [& networks]
   (let [networks (network/networks networks)]
-    #(network/includes? networks (:address (client %)))))
+    #(.isFrom (origin %) networks)))
 
 ;; ---- pretending
-
-(defn- verdict
-  "Returns what an action would do, a keyword, or nil for nothing."
-  [{:keys [action] :as given}]
-  (condp contains? (ActionCodec/type given)
-    #{ActionType/CONTINUE ActionType/SKIP ActionType/ACCEPT ActionType/PROGRESS} nil
-    #{ActionType/REPLY_CODE} (if (= ActionType/REJECT (ActionCodec/verdict given)) :reject :temporary-failure)
-    action))
-
-(defn- field-name
-  [verdict]
-  (str "X-Would-" (string/replace (name verdict) #"\b[a-z]" text/upper-case)))
-
-(defn- field
-  [{:keys [verdict at title why]}]
-  (let [text (str "at " (name at) " by " (line/word title)
-                  (when (some? why) (str ": " (line/why-text why))))]
-    (act/add-header (field-name verdict)
-                    (string/replace text #"[^ -~]" "?"))))
 
 (def ^:private pretend-table
   {:field? (conj keys/truth false)
    :counts ["an atom" #(instance? clojure.lang.IAtom %)]})
 
 (defn pretend
-  "Returns the filter without its effect: it is asked, and what it says is noted and not done. The first
+  "Returns the filter without its effect: it is asked, and its answer is noted and not carried out. The first
   refusal, deferral or discarding of a message is what a real one would have ended with, so that the
   filter sees no more of the message then. Asks the MTA for none of its actions. Each verdict and
   modification is
@@ -249,25 +228,20 @@
   ([filter given]
    (let [{:keys [field? counts]} (keys/with-defaults "the options of pretend" given pretend-table)]
      (around filter
-             {:adds (when field? #{:add-header})
-              :judged
-              (fn [{:keys [event actions title notes note! connection]}]
-                (let [new-notes (for [action actions
-                                      :let [verdict (verdict action)]
-                                      :when verdict]
-                                  {:verdict verdict :at (:event event) :title title
-                                   :why (:why action) :action action})]
-                  (doseq [{:keys [verdict at action] :as note} new-notes]
-                    (when counts (swap! counts update verdict (fnil inc 0)))
-                    (impl-log/quietly
-                      (log/log "temse" :info nil
-                               (line/printable
-                                 (str title " would answer " (name at) " with " (line/action-text action)
-                                      " " (member/mail connection)))))
-                    (note! note))
-                  (if (and field? (= :end-of-message (:event event)))
-                    (mapv field (concat notes new-notes))
-                    [])))}))))
+             {:pretence
+              (Judge. (boolean field?)
+                      (reify Consumer
+                        (accept [_ note]
+                          (let [^Pretended note note]
+                            (when counts
+                              (swap! counts update (keyword (.verdict note)) (fnil inc 0)))
+                            (impl-log/quietly
+                              (log/log "temse" :info nil
+                                       (line/printable
+                                         (str (.filter note) " would answer "
+                                              (name (.-keyword ^EventType (.at note)))
+                                              " with " (line/action-text (.map (.action note)))
+                                              " " (.mail note)))))))))}))))
 
 ;; ---- wrappers
 
@@ -281,7 +255,7 @@
    :events ["a set of events" #(and (set? %) (every? options/event-names %))]})
 
 (defn wrap-log
-  "Returns the filter whose exchanges are logged: what it was told and what it answered.
+  "Returns the filter whose exchanges are logged: what it received and what it answered.
 
     :events   ; which events, a set (default: those that it answers with something else than continue)
     :level    ; of the log lines (default: :info)
@@ -332,51 +306,33 @@
     (assoc filter :on-error f)))
 
 (def ^:private rate-table
-  {:limit ["a number, 1 or more" pos-int?]
-   :per (conj keys/milliseconds 60000)
-   :by ["a function" options/callable?]
-   :reply ["an action" map? (assoc (act/reply-code 451 "4.7.1" "Too much mail, try again later")
-                                   :why "rate limit")]
-   :max-keys ["a number, 1 or more" pos-int? 10000]
-   :clock ["a function that returns milliseconds" options/callable? #(quot (System/nanoTime) 1000000)]})
-
-(defn- limiter
-  "Returns a function of a key that returns whether one more is within the limit: a bucket of tokens. The
-  key that was not asked about for the longest comes first, and is forgotten first."
-  [{:keys [limit per max-keys clock]}]
-  (let [buckets (LinkedHashMap. 16 0.75 true)]
-    (fn [k]
-      (locking buckets
-        (let [now (long (clock))
-              [tokens since] (or (.get buckets k) [(double limit) now])
-              filled (min (double limit)
-                          (+ (double tokens) (/ (* (double limit) (- now (long since))) (double per))))
-              within? (<= 1.0 filled)]
-          (.put buckets k [(if within? (dec filled) filled) now])
-          (when (< (long max-keys) (.size buckets))
-            (doto (.iterator (.entrySet buckets)) .next .remove))
-          within?)))))
+  (assoc rate/options
+         :limit ["a number, 1 or more" pos-int?]
+         :per (conj keys/milliseconds 60000)
+         :by ["a function" options/callable?]
+         :reply ["an action" map? (assoc (act/reply-code 451 "4.7.1" "Too much mail, try again later")
+                                         :why "rate limit")]))
 
 (defn wrap-rate-limit
-  "Returns the filter behind a limit of the messages that begin: those beyond it are answered at MAIL, and
-  the filter does not see them. Who has not sent for long may send :limit at once, and more as time goes
-  on.
+  "Returns the filter behind a limit of the messages that begin: in no time of :per milliseconds more than
+  :limit of them for each key. Those beyond it are answered at MAIL, and the filter does not see them.
 
     :limit     ; messages for each key and :per (required)
     :per       ; milliseconds (default: 60000)
     :by        ; function of the :mail event and a map {:address ADDRESS-OF-CLIENT :context context} that
                ; returns the key, or nil for no limit (default: the client's address)
     :reply     ; what those beyond are answered (default: 451 4.7.1)
-    :max-keys  ; keys that are known; beyond, those that were not seen for the longest are forgotten
-               ; (default: 10000)
-    :clock     ; function that returns milliseconds (default: the time of the JVM)
+
+  and where it is counted, the options of `temse.rate/windows`: :database, :max-keys, :name and :clock. In
+  one database, and with one :name, filters with the same keys and :per count together.
 
     (wrap-rate-limit filter {:limit 100 :per 3600000})"
   [filter given]
-  (let [{:keys [by reply] :as options} (keys/with-defaults "the options of wrap-rate-limit" given rate-table)
-        _ (when-not (:limit options)
+  (let [{:keys [limit per by reply] :as options}
+        (keys/with-defaults "the options of wrap-rate-limit" given rate-table)
+        _ (when-not limit
             (throw (keys/bad-option :limit nil "wrap-rate-limit needs :limit, a number of messages")))
-        within? (limiter options)
+        windows (rate/windows (select-keys options (keys rate/options)))
         key-of (or by (fn [_ {:keys [address]}] address))]
     (in-sequence
       {:name "rate-limit"
@@ -385,7 +341,7 @@
                                       {:no-reply true})
                   :mail (fn [event context]
                           (let [k (key-of event {:address (::address context) :context context})]
-                            (when-not (or (nil? k) (within? k))
+                            (when (and (some? k) (rate/exceeded! windows [{:key k :limit limit :per per}]))
                               [reply])))}}
       filter)))
 
@@ -416,5 +372,7 @@
                 local? (conj local-client?)
                 (seq senders) (conj #(senders (text/lower-case (milter/bare-address (:sender %))))))]
     (when (empty? tests)
-      (throw (keys/bad-option :networks given "wrap-allow allows nobody: give :networks, :authenticated?, :local? or :senders")))
+      (throw (keys/bad-option :networks
+                              given
+                              "wrap-allow allows nobody: give :networks, :authenticated?, :local? or :senders")))
     (when-message (fn [context] (not-any? #(% context) tests)) filter)))

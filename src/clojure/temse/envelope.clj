@@ -25,30 +25,27 @@
   (:import
    (java.time Instant ZoneId ZonedDateTime)
    (java.time.format DateTimeFormatter)
-   (java.util Locale)))
+   (java.util Locale Optional)
+   (temse.protocol Fact Transaction)))
 
 (set! *warn-on-reflection* true)
 
-(defn- envelope
-  "Returns what events have brought. Throws :bad-options if the filter has not asked for the word."
-  [context word]
-  (let [known (:milter/envelope context)]
-    (when-not (contains? (:words known) word)
-      (throw (keys/bad-option :wants
-                              (:words known)
-                              (str "the filter uses " word " and has not asked for it: give start-milter :wants "
-                                   (pr-str (into #{word} (:words known)))))))
+(defn- transaction
+  "Returns what is known. Throws :bad-options if the filter has not asked for the fact."
+  ^Transaction [context ^Fact fact]
+  (let [^Transaction known (:milter/envelope context Transaction/NONE)]
+    (when-not (.contains (.wanted known) fact)
+      (let [asked (into #{} (map #(.-keyword ^Fact %)) (.wanted known))]
+        (throw (keys/bad-option :wants
+                                asked
+                                (str "the filter uses " (.-keyword fact)
+                                     " and has not asked for it: give start-milter :wants "
+                                     (pr-str (conj asked (.-keyword fact))))))))
     known))
 
-(defn- fact
-  [context word]
-  (get (envelope context word) word))
-
-(defn- macro
-  "Returns the value of a macro, nil also for an empty one."
-  [context word macro-name]
-  (envelope context word)
-  (not-empty (milter/get-macro context macro-name)))
+(defn- or-nil
+  [^Optional value]
+  (.orElse value nil))
 
 ;; ---- the client
 
@@ -56,28 +53,30 @@
   "Returns the IP address of the client, such as \"192.0.2.1\" or \"2001:db8::1\", or nil if it has none: it is
   connected otherwise. `temse.network/includes?` compares it with networks."
   [context]
-  (fact context :client-address))
+  (or-nil (.clientAddress (transaction context Fact/CLIENT_ADDRESS))))
 
 (defn client-port
   "Returns the TCP port of the client, a number, or nil."
   [context]
-  (fact context :client-port))
+  (let [port (.clientPort (transaction context Fact/CLIENT_PORT))]
+    (when (.isPresent port)
+      (long (.getAsInt port)))))
 
 (defn client-name
   "Returns the host name of the client that DNS has for its address, and whose address that is; nil
   if the MTA has not found one, or does not believe it."
   [context]
-  (fact context :client-name))
+  (or-nil (.clientName (transaction context Fact/CLIENT_NAME))))
 
 (defn hello-name
   "Returns what the client has said in HELO or EHLO last, or nil. It may be anything."
   [context]
-  (fact context :hello-name))
+  (or-nil (.helloName (transaction context Fact/HELLO_NAME))))
 
 (defn authenticated-user
   "Returns the login name that the client has proved with AUTH for the current mail, or nil ({auth_authen})."
   [context]
-  (macro context :authenticated-user "auth_authen"))
+  (or-nil (.authenticatedUser (transaction context Fact/AUTHENTICATED_USER))))
 
 ;; ---- its connection
 
@@ -85,28 +84,30 @@
   "Returns the version of TLS, such as \"TLSv1.3\", or nil if the connection is not encrypted
   ({tls_version})."
   [context]
-  (macro context :tls-version "tls_version"))
+  (or-nil (.tlsVersion (transaction context Fact/TLS_VERSION))))
 
 (defn cipher
   "Returns the name of the TLS cipher, or nil ({cipher})."
   [context]
-  (macro context :cipher "cipher"))
+  (or-nil (.cipher (transaction context Fact/CIPHER))))
 
 (defn cipher-bits
   "Returns the number of bits of the key of the TLS cipher, or nil ({cipher_bits})."
   [context]
-  (some-> (macro context :cipher-bits "cipher_bits") parse-long))
+  (let [bits (.cipherBits (transaction context Fact/CIPHER_BITS))]
+    (when (.isPresent bits)
+      (.getAsLong bits))))
 
 (defn cert-subject
   "Returns the name in the certificate of the client, or nil ({cert_subject}). Postfix sends it of
   verified certificates only; Sendmail's {verify} says whether it has verified one."
   [context]
-  (macro context :cert-subject "cert_subject"))
+  (or-nil (.certSubject (transaction context Fact/CERT_SUBJECT))))
 
 (defn cert-issuer
   "Returns who has issued the certificate of the client, or nil ({cert_issuer})."
   [context]
-  (macro context :cert-issuer "cert_issuer"))
+  (or-nil (.certIssuer (transaction context Fact/CERT_ISSUER))))
 
 ;; ---- the mail
 
@@ -114,37 +115,36 @@
   "Returns the path of MAIL FROM as the :mail event has it, such as \"<ann@example.org>\" or \"<>\", or nil.
   `temse.address` takes it apart."
   [context]
-  (fact context :sender))
+  (or-nil (.sender (transaction context Fact/SENDER))))
 
 (defn recipients
   "Returns the paths of RCPT TO that the MTA has asked about for the current mail, as the :recipient
   events have them, a vector. Those that this or another filter has refused are among them, those that
   the MTA has refused itself are not."
   [context]
-  (or (fact context :recipients) []))
+  (:recipients (.known (transaction context Fact/RECIPIENTS)) []))
 
 (defn smtputf8?
   "Returns true if the client has sent the current mail with SMTPUTF8 (RFC 6531)."
   [context]
-  (boolean (fact context :smtputf8?)))
+  (.isSmtpUtf8 (transaction context Fact/SMTPUTF8)))
 
 (defn receive-time
   "Returns when the :mail event of the current mail has come, a java.time.Instant by the clock of this
   machine, or nil."
   [context]
-  (fact context :receive-time))
+  (or-nil (.receiveTime (transaction context Fact/RECEIVE_TIME))))
 
 (defn queue-id
   "Returns the name that the MTA has given to the current mail, or nil (i). Postfix has one from the
   second recipient on."
   [context]
-  (when (:sender (envelope context :queue-id))
-    (macro context :queue-id "i")))
+  (or-nil (.queueId (transaction context Fact/QUEUE_ID))))
 
 (defn mta-name
   "Returns the host name of the MTA, or nil (j)."
   [context]
-  (macro context :mta-name "j"))
+  (or-nil (.mtaName (transaction context Fact/MTA_NAME))))
 
 ;; ---- the Received field
 
@@ -214,7 +214,8 @@
      (when (get-macro "auth_type")
        (str "(authenticated" (when ssf (str " bits=" ssf)) ")"))
      (str "by " (mta-name context) " (" version "/" (or (get-macro "Z") version) ") with "
-          (or (get-macro "r") "ESMTP") " id " (queue-id context) (when-not (or (tls-version context) (for-clause context)) ";"))
+          (or (get-macro "r") "ESMTP") " id " (queue-id context)
+          (when-not (or (tls-version context) (for-clause context)) ";"))
      (when (tls-version context)
        (str "(version=" (tls-version context) " cipher=" (cipher context) " bits=" (cipher-bits context)
             " verify=" (get-macro "verify") ")" (when-not (for-clause context) ";")))
@@ -247,7 +248,7 @@
   ([context]
    (received-header context {}))
   ([context options]
-   (envelope context :received-header)
+   (transaction context Fact/RECEIVED_HEADER)
    (let [{:keys [mta] :as options} (keys/with-defaults "the options of received-header" options received-table)
          version (milter/get-macro context "v")
          mta (or mta (if (some-> version (string/starts-with? "8.")) :sendmail :postfix))]

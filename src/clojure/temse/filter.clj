@@ -11,9 +11,12 @@
    [temse.mail :as mail]
    [temse.milter :as milter])
   (:import
+   (clojure.lang AFn Fn IFn)
    (java.io File OutputStream Writer)
-   (temse.message Body Changes Collectors HeaderField Message)
-   (temse.protocol Action EventType MilterException MilterException$Category)))
+   (temse.message Body Changes HeaderField Message)
+   (temse.message.internal Collectors)
+   (temse.protocol Action EventType MilterException MilterException$Category)
+   (temse.server.internal EventCollector)))
 
 (set! *warn-on-reflection* true)
 
@@ -67,18 +70,31 @@
 ;; ---- handlers
 
 (defn- collecting
-  "Returns the handler that collects the events of a type, and then calls the one that stands beside
-  it. Alone it never answers, and says so."
-  [^Collectors collectors ^EventType type handler]
-  (if handler
-    (with-meta (fn [event context]
-                 (.take collectors (:milter/connection context) type event)
-                 (handler event context))
-               (select-keys (meta handler) [:no-reply]))
-    (with-meta (fn [event context]
+  "Returns the handler that collects the events of a type, and never answers."
+  [^Collectors collectors ^EventType type]
+  (with-meta (reify
+               Fn
+               IFn
+               (invoke [_ event context]
                  (.take collectors (:milter/connection context) type event)
                  context)
-               {:no-reply true})))
+               (applyTo [this arguments]
+                 (AFn/applyToHelper this arguments))
+               EventCollector
+               (collects [_ other]
+                 (identical? type other))
+               (collect [_ connection _type event]
+                 (.take collectors connection type event))
+               (collectField [_ connection name value]
+                 (.takeField collectors connection name value)))
+             {:no-reply true}))
+
+(defn- collecting-before
+  "Returns the handler that collects the events of a type, and then calls the one beside it."
+  [collects handler]
+  (with-meta (fn [event context]
+               (handler event (collects event context)))
+             (select-keys (meta handler) [:no-reply])))
 
 (defn- asking
   "Returns the handler that calls f with the message, unless the message is too long for it."
@@ -132,9 +148,9 @@
                         ; true; :defer, :reject or :accept it without f (default: :defer)
     :memory-per-message ; bytes of a body that stay in memory; a larger one goes to a temporary file
                         ; (default: 65536)
-    :message-memory     ; bytes of memory that all messages of the filter take together; where they are
-                        ; taken, bodies go to files sooner, and messages whose header finds no room
-                        ; are deferred (default: 67108864)
+    :message-memory     ; bytes of memory that all messages of the server take together, those of other
+                        ; message filters included; where they are taken, bodies go to files sooner,
+                        ; and messages whose header finds no room are deferred (default: 67108864)
     :directory          ; where temporary files are (default: the property java.io.tmpdir)
 
   How many header fields and recipients there may be, start-milter's :max-header-fields,
@@ -159,7 +175,8 @@
                  [event (asking collectors (options/event-type :at event) f)])
          collected (for [event (cond-> [:connect :hello :mail :recipient :header]
                                  (and body? (at :end-of-message)) (conj :body))]
-                     [event (collecting collectors (options/event-type :handlers event) (given event))])]
+                     [event (cond-> (collecting collectors (options/event-type :handlers event))
+                              (given event) (collecting-before (given event)))])]
      (-> given
          (into asked)
          (into collected)

@@ -43,7 +43,7 @@
   "Returns what a conversion makes of a domain, which may be a literal, or nil."
   [domain convert]
   (when (and (string? domain) (<= (count domain) (long longest)))
-    (if (re-matches #"\[[^\x00-\x20\x7F\[\]\\]+\]" domain)
+    (if (re-matches #"\[[!-Z^-~]+\]" domain)
       domain
       (converted domain convert))))
 

@@ -8,8 +8,9 @@
 
   and the following functions and macros:
   * `start-milter` -- given options, serves MTAs,
-  * `stop-milter`, `reload-milter`, `running-milters`, `join-milter`, `with-milter`, `milter-port`, `milter-address`, `milter-status` --
-    manage a server,
+  * `stop-milter`, `swap-handlers!`, `reload-milter`, `running-milters`, `join-milter`, `with-milter`,
+    `milter-port`, `milter-address`, `milter-status` -- manage a server,
+  * `watch-milter`, `unwatch-milter` -- see what happens in it,
   * `factory` -- given the same options, a handler factory for the Java API,
   * `respond` -- given a context and actions, the context that carries them,
   * `response` -- the actions that a context carries,
@@ -36,15 +37,17 @@
    [clojure.tools.logging :as log]
    [temse.impl.handler :as handler]
    [temse.impl.keys :as keys]
-   [temse.impl.log]
+   [temse.impl.log :as impl-log]
    [temse.impl.macros :as macros]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.text :as text])
+   [temse.impl.text :as text]
+   [temse.impl.watch :as watch])
   (:import
+   (clojure.lang IPersistentMap)
    (java.io Closeable)
    (temse.protocol ActionFlag ActionType ActionType$Kind EventType Legality MacroTable MilterException MilterException$Category ProtocolFlag)
-   (temse.server Connection MilterFactory MilterServer ServerListener)))
+   (temse.server HandlerTimes MilterConnection MilterFactory MilterServer OutdatedConnection ServerListener)))
 
 (set! *warn-on-reflection* true)
 
@@ -71,7 +74,7 @@
   (assoc context :milter/close? true))
 
 (defn- connection
-  ^Connection [context]
+  ^MilterConnection [context]
   (or (:milter/connection context)
       (throw (MilterException. MilterException$Category/STALE_CONTEXT
                                "this map is no context of a milter: :milter/connection is missing"
@@ -89,7 +92,7 @@
 
     (send-action {:action :reject} context)"
   [action context]
-  (.send (connection context) action)
+  (.send (connection context) ^IPersistentMap action)
   context)
 
 (defn progress!
@@ -245,7 +248,7 @@
   []
   @running)
 
-(deftype ^:private Milter [^MilterServer server options]
+(deftype ^:private Milter [^MilterServer server options serving]
   Closeable
   (close [this]
     (.close server)
@@ -259,8 +262,9 @@
   [milter ^java.io.Writer writer]
   (.write writer (str "#<" milter ">")))
 
-(defn- java-server
-  ^MilterServer [milter]
+(defn ^:no-doc java-server
+  "Returns the MilterServer of a milter."
+  ^temse.server.MilterServer [milter]
   (when-not (instance? Milter milter)
     (throw (IllegalArgumentException.
              (str "a milter is what start-milter returns, not " (pr-str milter)))))
@@ -308,7 +312,7 @@
 
 (defn- listener
   ^ServerListener [options]
-  (temse.impl.log/listener (:name options) (:on-exchange options)))
+  (impl-log/listener (:name options) (:on-exchange options)))
 
 (defn- start
   ^Milter [given]
@@ -316,7 +320,7 @@
         builder (doto (options/server (handler/factory options) options)
                   (.listener (listener options)))]
     (check-use given options)
-    (doto (->Milter (.start builder) (atom options))
+    (doto (->Milter (.start builder) (atom options) (atom options))
       (as-> milter (swap! running conj milter)))))
 
 (defn start-milter
@@ -331,7 +335,8 @@
     :port                  ; TCP port, 0 = any free one; see :host
     :host                  ; (default: \"127.0.0.1\")
     :socket-path           ; path of a Unix-domain socket
-    :address               ; \"inet:20025@127.0.0.1\", \"unix:/run/filter.sock\" …
+    :address               ; \"inet:20025@127.0.0.1\", \"unix:/run/filter.sock\" …, or \"inherited\", the
+                           ; socket that the process has got as its standard input
   What to do
     :handlers              ; map of event to function (event, context) -> context, or var of one
     :init                  ; function base context -> context, once per SMTP client (default: identity)
@@ -340,6 +345,8 @@
     :on-exchange           ; function of {:id :peer :event :response :millis}, called after each event
     :log-mail?             ; also ask for :connect, :mail and :recipient, so that log lines name the mail
                            ; (default: false)
+    :bindings              ; map of dynamic vars to what they are while :init, :on-error and handlers run
+                           ; (default: none), such as {#'*out* *out*}
   What to ask the MTA for
     :actions               ; needed modifications; neither this nor the next: all, as optional
     :optional-actions      ; modifications that are nice to have
@@ -357,7 +364,9 @@
     :packet-timeout        ; from a packet's first byte to its last (default: 60000)
     :negotiation-timeout   ; from the connection to the MTA's offer (default: 30000)
     :write-timeout         ; an MTA that takes no bytes (default: 30000)
-    :stop-timeout          ; for messages in progress when the server stops (default: 5000)
+    :drain-timeout         ; for open connections when the server stops, further messages included
+                           ; (default: 0)
+    :stop-timeout          ; for messages in progress after that (default: 5000)
     :max-packet-size       ; bytes (default: 2097152)
     :max-header-fields     ; of a message, more defer it (default: 10000)
     :max-header-bytes      ; of a message, more defer it (default: 4194304)
@@ -366,6 +375,7 @@
     :max-unfinished-bytes  ; of packets in transit to the server (default: 67108864)
     :max-connections       ; or nil for no limit (default: 1000)
     :max-connections-per-peer ; from one address, or nil for no limit (default: nil)
+    :backlog               ; connections that may wait to be taken (default: 1024)
   How to run
     :name                  ; in logs and names of threads (default: \"milter\")
     :daemon?               ; whether its threads let the JVM exit (default: false)
@@ -379,6 +389,10 @@
     :keep-payload?         ; exact bytes as :milter/payload in the metadata of events (default: false)
     :socket-permissions    ; mode of the socket file, \"rw-rw----\" or \"0660\"
     :socket-group          ; group of the socket file
+    :take-over?            ; whether the place may be taken from a server that listens there
+                           ; (default: false)
+    :allow                 ; networks whose peers may connect over TCP, such as [\"192.0.2.0/24\"]
+                           ; (default: anybody)
 
   Throws :bad-options, which says what would be right, and :bind-failed.
 
@@ -398,34 +412,112 @@
                                 (str option " is given twice: as an argument and as an option"))))
    (start-milter (merge {:join? true} options {:port port :init init}))))
 
+(defn- outdated
+  [^MilterServer server]
+  (mapv (fn [^OutdatedConnection connection]
+          (cond-> {:id (.id connection)
+                   :peer (.peer connection)
+                   :missing (.map (.missing connection))}
+            (.failure connection) (assoc :failure (impl-log/problem-text (.failure connection)))))
+        (.outdated server)))
+
+(defn- replace-service
+  "Has the server go on with checked options, and returns what is known of its connections then.
+  `serving` are the options with the :init that the server calls."
+  [milter options serving]
+  (let [server (java-server milter)]
+    (.replace server (handler/factory serving) (options/engine options) (listener options))
+    (reset! (.-options ^Milter milter) options)
+    (reset! (.-serving ^Milter milter) serving)
+    {:connections (.connections server)
+     :outdated (outdated server)}))
+
+(defn swap-handlers!
+  "Has the server serve mail with other handlers, a map or a var of one, from now on. Each message is
+  handled by one map, from its first event to its last:
+
+  * Messages in progress end with the handlers that they began with.
+  * An open connection gets the new ones when it begins its next message. For the old ones its SMTP
+    client ends then, with a :disconnect whose :reason is :replaced. The new ones begin with a context
+    of their own, from :init, and get the :connect and :hello of the client again, so that nothing of
+    the context that the old ones have made reaches them. What they answer there holds for the
+    messages that follow: a client that they refuse is refused at :mail.
+  * What was agreed with the MTA of an open connection cannot change. Where it lacks something that
+    the new map needs, the connection keeps the old one.
+
+  The other options of the server stay as they are, :init and :actions too; but what :init returns as
+  :handlers is replaced. (To change functions and keep the contexts, give vars as handlers and
+  evaluate their definitions again: that takes effect at the next event. To change other options, see
+  `reload-milter`.)
+
+  Returns a map:
+
+    :connections  ; open ones
+    :outdated     ; a vector of those that keep the old handlers, maps such as {:id 3 :peer \"inet:…\"
+                  ; :missing {:events #{:body}}}; `milter-status` says what it is later
+
+  What is :missing is a map with some of the keys :events, :replies (events to which the MTA was told
+  that no reply comes), :actions, :macros (names by stage), :rejected-recipients? and
+  :leading-space?. Where :init or a handler of :options decides what a connection asks for, it becomes
+  known at the connection's next message, and is logged.
+
+  Throws :bad-options, and changes nothing, if the map is wrong or empty.
+
+    (swap-handlers! server {:header #'on-header :end-of-message #'on-end-of-message})"
+  [milter handlers]
+  (java-server milter)
+  (locking milter
+    (let [{:keys [init] :as options} (checked (assoc @(.-options ^Milter milter) :handlers handlers))]
+      (check-use (dissoc options :init) options)
+      (replace-service milter
+                       options
+                       (cond-> options
+                         (not (identical? identity init))
+                         (assoc :init #(let [context (init %)]
+                                         (cond-> context
+                                           (map? context) (assoc :handlers handlers)))))))))
+
 (defn reload-milter
-  "Has the server serve MTAs that connect from now on with other options, and returns nil.
-  Connections that are open keep the options that they began with.
+  "Has the server serve mail with other options from now on: as a whole, those that are not given have
+  their defaults. Messages in progress end with the options that they began with; open connections
+  change at their next message if they have what the new options need of the MTA, as `swap-handlers!`
+  says, whose result it returns. Connections that lack something, such as an action that was not asked
+  for, keep all of the old options; so do, until they end, :idle-timeout, :packet-timeout and
+  :max-packet-size of all open connections.
 
   Throws :bad-options, and changes nothing, if the options are wrong, or differ in what the sockets
   and threads of the server were made with: where it listens, :name, :loops and the like.
 
     (reload-milter server {:port 20025 :handlers #'new-handlers})"
   [milter given]
-  (let [server (java-server milter)
-        options-now (.-options ^Milter milter)
-        options (checked given)]
-    (check-use given options)
-    (doseq [option options/fixed
-            :let [[before after] (map option [@options-now options])]
-            :when (not= before after)]
-      (throw (options/bad-option option after
-                                 (str option " cannot change while the milter serves, from "
-                                      (keys/shown before) " to " (keys/shown after)
-                                      "; stop it and start it again"))))
-    (.replace server (handler/factory options) (options/engine options) (listener options))
-    (reset! options-now options)
-    nil))
+  (java-server milter)
+  (locking milter
+    (let [options-now @(.-options ^Milter milter)
+          options (checked given)]
+      (check-use given options)
+      (doseq [option options/fixed
+              :let [[before after] (map option [options-now options])]
+              :when (not= before after)]
+        (throw (options/bad-option option after
+                                   (str option " cannot change while the milter serves, from "
+                                        (keys/shown before) " to " (keys/shown after)
+                                        "; stop it and start it again"))))
+      (replace-service milter options options))))
+
+(defn ^:no-doc serving-options
+  "Returns the checked options with which a milter serves new connections, their :handlers and :init
+  those of the last `swap-handlers!`."
+  [milter]
+  (java-server milter)
+  @(.-serving ^Milter milter))
 
 (defn stop-milter
-  "Stops the server and returns nil: nobody can connect any more, connections between messages are
-  closed, and messages in progress may finish for `timeout` milliseconds, 0 or more (default:
-  :stop-timeout)."
+  "Stops the server and returns nil: nobody can connect any more, and connections are served on, their
+  further messages too, until the MTAs close them or :drain-timeout is over. Then connections between
+  messages are closed, and messages in progress may finish for :stop-timeout.
+
+  With `timeout`, milliseconds from 0, there is no drain, and messages in progress may finish for so long.
+  It also shortens a stop that is going on."
   ([milter]
    (java-server milter)
    (.close ^Closeable milter))
@@ -455,6 +547,50 @@
        (finally
          (stop-milter milter#)))))
 
+(defn watch-milter
+  "Has f called with each exchange of a milter that runs, from now on and on open connections too,
+  until `unwatch-milter` is called with the same key; returns the milter. Several may watch; a
+  watcher with an equal key gives way. It stays over `reload-milter`.
+
+  An exchange is what :on-exchange gets, and more:
+    :id :peer            ; of the connection
+    :mail                ; number of the message on its connection, from 1; nil outside of messages
+    :event               ; what the MTA reported
+    :response            ; what answered it, the reply last
+    :at                  ; java.time.Instant when it was answered
+    :millis              ; from the start of the handler
+    :before :after       ; context as the handler got it and left it, without what means nothing outside
+                         ; of its event; nil where no handler ran. Functions of `temse.envelope` take it
+    :failure             ; why :on-error answered in the handler's place, a Throwable; mostly missing
+
+  An MTA sends only what a filter asked for when the connection began. Fields of a header of which a
+  part had come before anybody watched have no :index if no handler sees them.
+
+  f is called in the connection's turn, by several threads at once for different connections. If it
+  blocks it delays its connection and no other; what it throws is logged, once in ten seconds. While
+  nobody watches, nothing is spent for it.
+
+    (watch-milter server :mine #(println (:event %)))"
+  [milter key f]
+  (let [server (java-server milter)]
+    (when-not (ifn? f)
+      (throw (IllegalArgumentException.
+               (str "watch-milter takes a milter, a key and a function of an exchange, not "
+                    (keys/shown f)))))
+    (when (nil? key)
+      (throw (IllegalArgumentException. "the key of a watcher must not be nil")))
+    (.watch server key (watch/watcher (:name @(.-options ^Milter milter)) key f))
+    milter))
+
+(defn unwatch-milter
+  "Ends what `watch-milter` began with the same key, if anything, and returns the milter. A call of the
+  watcher that has begun is not waited for."
+  [milter key]
+  (let [server (java-server milter)]
+    (when (some? key)
+      (.unwatch server key))
+    milter))
+
 (defn milter-port
   "Returns the TCP port the server listens on, or -1 for a Unix-domain socket."
   [milter]
@@ -465,15 +601,51 @@
   [milter]
   (str (.endpoint (java-server milter))))
 
+(defn- occurred
+  "Returns counts by name as a map of keywords, without those that are zero."
+  [counts]
+  (into {} (for [[kind n] counts :when (pos? (long n))] [(keyword kind) n])))
+
+(defn- handler-times
+  [^MilterServer server]
+  (let [millis #(/ (long %) 1e6)]
+    (into {}
+          (for [[event ^HandlerTimes times] (.handlerTimes server)]
+            [(keyword event)
+             {:count (.count times)
+              :p50 (millis (.p50 times))
+              :p90 (millis (.p90 times))
+              :p99 (millis (.p99 times))
+              :max (millis (.max times))}]))))
+
 (defn milter-status
   "Returns a map describing the server:
 
     :name :address
+    :started-at          ; a java.time.Instant
+    :uptime              ; milliseconds
+    :listening?          ; false from when it begins to stop
     :connections         ; open ones
+    :outdated            ; of these, those that keep handlers which were replaced: see `swap-handlers!`
+    :pending-values      ; events whose handlers wait for a value, without a thread
+    :spilled-bodies      ; bodies of messages that are in temporary files
+    :spilled-bytes       ; bytes in these
+    :handlers            ; map of event to {:count :p50 :p90 :p99 :max}, how long handlers took in
+                         ; milliseconds; empty unless `temse.metrics/measure!` has them measured
   and what has been counted since its start:
     :accepted            ; connections
-    :refused             ; of these, closed at once because there were too many
+    :refused             ; of these, closed at once: too many, or not allowed
     :refused-per-peer    ; of these, because their peer had too many
+    :refused-by-address  ; of these, because :allow does not have their peer
+    :probes              ; connections of health checks, browsers and others that are no MTA
+    :events              ; map of event to number
+    :messages            ; map of how messages have ended to number: :accepted :rejected :deferred
+                         ; :discarded, :quarantined (accepted, for the MTA to hold), :aborted by the
+                         ; MTA, :lost with its connection
+    :errors              ; map of kind to number: :exception that a handler threw, or a :milter/error
+                         ; such as :handler-timeout, :malformed-packet and :connection-lost
+    :bytes-read :bytes-written
+    :reloads             ; calls of `reload-milter`
     :limits-exceeded     ; messages, recipients, packets and connections that went beyond a limit
     :timeouts            ; connections of MTAs that were too slow: to negotiate, with a packet, or
                          ; silent for too long
@@ -484,16 +656,36 @@
     :waits               ; that had to wait because :max-blocked handlers were blocking
     :starved             ; mails that were deferred, since that took longer than :max-blocked-wait
     :stalls              ; a loop stood still because no thread could be had
-    :dropped-reports     ; refusals and failures that were not reported, since the log blocked"
+    :dropped-reports     ; refusals and failures that were not reported, since the log blocked
+
+  Maps leave out what has not occurred.
+
+    (get-in (milter-status server) [:messages :rejected] 0)"
   [milter]
   (let [server (java-server milter)
         counters (.counters server)]
     {:name (:name @(.-options ^Milter milter))
      :address (milter-address milter)
+     :started-at (.startedAt server)
+     :uptime (.toMillis (.uptime server))
+     :listening? (.isListening server)
      :connections (.connections server)
+     :outdated (outdated server)
+     :pending-values (.pendingValues server)
+     :spilled-bodies (.spilledBodies server)
+     :spilled-bytes (.spilledBytes server)
+     :handlers (handler-times server)
      :accepted (.accepted counters)
      :refused (.refused counters)
      :refused-per-peer (.refusedPerPeer counters)
+     :refused-by-address (.refusedByAddress counters)
+     :probes (.probes counters)
+     :events (occurred (.events counters))
+     :messages (occurred (.messages counters))
+     :errors (occurred (.errors counters))
+     :bytes-read (.bytesRead counters)
+     :bytes-written (.bytesWritten counters)
+     :reloads (.reloads counters)
      :limits-exceeded (.limitsExceeded counters)
      :timeouts (.timeouts counters)
      :listener-failures (.listenerFailures counters)
@@ -524,7 +716,8 @@
   `offer` is an :options event as an MTA sends it, such as {:version 2 :actions #{:add-header}};
   what it does not say is as in a current Postfix or Sendmail, which is the default.
 
-  Throws :bad-options as start-milter does, and for an offer that is none; :actions-refused or :events-refused if there would be no agreement.
+  Throws :bad-options as start-milter does, and for an offer that is none; :actions-refused or
+  :events-refused if there would be no agreement.
 
     (explain-negotiation {:handlers handlers :actions #{:add-header}})"
   ([options]

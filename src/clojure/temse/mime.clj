@@ -20,6 +20,8 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.impl.addition :as addition]
+   [temse.impl.file-names :as file-names]
    [temse.impl.keys :as keys])
   (:import
    (clojure.lang IReduceInit)
@@ -190,6 +192,16 @@
   report or an invitation."
   [part]
   (true? (:body? part)))
+
+(defn filenames
+  "Returns every name that some mail reader may give the file of a part: its :filename, and what else may be
+  taken from Content-Disposition and Content-Type where fields and parameters are broken, come twice, are
+  encoded with % or have comments. A vector, which is empty if there is no name. A filter of names looks at
+  all of them.
+
+    (filenames part)   ;=> [\"name.()bat\" \"name.bat\"]"
+  [part]
+  (file-names/all part))
 
 ;; ---- the text that readers show
 
@@ -504,83 +516,41 @@
   {:plain ["a string" string?]
    :html ["a string of HTML" string?]})
 
-(defn- escaped
-  "Returns text for an HTML document in any charset."
-  [text]
-  (let [out (StringBuilder.)]
-    (run! (fn [c]
-            (let [c (long c)]
-              (if (< c 0x80)
-                (.append out (char c))
-                (-> out (.append "&#") (.append c) (.append ";")))))
-          (iterator-seq (.iterator (.codePoints ^String text))))
-    (str out)))
-
-(defn- html-of
-  [plain]
-  (str "<div>"
-       (-> plain
-           (string/replace "&" "&amp;")
-           (string/replace "<" "&lt;")
-           (string/replace ">" "&gt;")
-           (string/replace #"\r?\n" "<br>\r\n"))
-       "</div>"))
-
-(defn- last-tag
-  "Returns where the last of an HTML document's tags that begin like this stands, or nil."
-  [^String html ^String tag]
-  (loop [i (- (.length html) (.length tag))]
-    (cond
-      (neg? i) nil
-      (.regionMatches html true i tag 0 (.length tag)) i
-      :else (recur (dec i)))))
-
-(defn- with-html
-  [html addition]
-  (let [at (or (last-tag html "</body") (last-tag html "</html") (count html))]
-    (str (subs html 0 at) (escaped addition) (subs html at))))
-
-(defn- flowed-lines
-  "Returns lines as format=flowed has them: none goes on in the next one (RFC 3676)."
-  [lines]
-  (for [line lines
-        :let [line (if (= "-- " line) line (string/trimr line))]]
-    (if (re-find #"^(?: |>|From )" line) (str " " line) line)))
-
-(defn- with-plain
-  [plain addition flowed?]
-  (let [goes-on? (and flowed? (re-find #" (?:\r?\n)?\z" plain) (not (re-find #"(?:\A|\n)-- (?:\r?\n)?\z" plain)))
-        line-end (if (re-find #"(?<!\r)\n" plain) "\n" "\r\n")
-        lines (cond-> (string/split addition #"\r?\n" -1)
-                flowed? flowed-lines)]
-    (str plain
-         (when-not (or (= "" plain) (string/ends-with? plain "\n")) line-end)
-         (when goes-on? line-end)
-         (string/join line-end lines))))
+(def ^:private append-table
+  (assoc edit-table :once? (conj keys/truth false)))
 
 (defn append-text
   "Returns a message with something behind its text, in each of the parts for which `body-text?` is
   true: plain text at the end, HTML before the end of the body. A message without any is returned as
   it is: one that is signed, encrypted, a report or an invitation, or has attachments only. See
-  `update-parts` for encodings and options.
+  `update-parts` for encodings and further options.
 
   The addition is a string, or {:plain string :html string}; one of them may be missing: HTML is then
   made of the plain text, and without :plain, plain parts stay as they are.
 
+    :once?  ; whether a part stays as it is if its text ends with the addition already, also quoted, wrapped
+            ; otherwise or in other HTML: letters and digits are compared (default: false)
+
     (append-text message \"-- \\r\\nExample Ltd, Musterstraße 1\\r\\n\")"
   ([message addition]
    (append-text message addition {}))
-  ([message addition options]
-   (let [{:keys [plain html]} (if (string? addition)
-                                {:plain addition}
-                                (keys/check "the addition of append-text" addition addition-table))
-         html (or html (some-> plain html-of))]
+  ([message given options]
+   (let [{:keys [plain html]} (if (string? given)
+                                {:plain given}
+                                (keys/check "the addition of append-text" given addition-table))
+         html (or html (some-> plain addition/html-of))
+         {:keys [once?] :as options} (keys/with-defaults "the options of append-text" options append-table)]
      (update-parts message
                    body-text?
                    (fn [{:keys [type parameters]} text]
-                     (cond
-                       (= "text/html" type) (when html (with-html text html))
-                       plain (with-plain text plain
-                               (= "flowed" (some-> ^String (get parameters "format")
-                                                   (.toLowerCase Locale/ROOT))))))
-                   options))))
+                     (let [html? (= "text/html" type)
+                           addition (if html? html plain)]
+                       (cond
+                         (nil? addition) nil
+                         (and once? (addition/ends-with? text addition html?)) nil
+                         html? (addition/with-html text html)
+                         :else (addition/with-plain text
+                                                    plain
+                                                    (= "flowed" (some-> ^String (get parameters "format")
+                                                                        (.toLowerCase Locale/ROOT)))))))
+                   (dissoc options :once?)))))

@@ -57,15 +57,15 @@
     (catch IllegalArgumentException e
       (throw (options/bad-option option (option given) (str option ": " (ex-message e)))))))
 
-(deftype ^:private Proxy [^SocketServer sockets unreachable stop-passages stop-teller]
+(deftype ^:private Proxy [^SocketServer sockets unreachable stop-passages stop-worker]
   Closeable
   (close [_]
     (.stop sockets (Duration/ofMillis pass-millis))
     (stop-passages pass-millis)
-    (stop-teller)))
+    (stop-worker)))
 
 (defn- listener
-  "Returns a listener whose log lines are written by the teller, since a log may block."
+  "Returns a listener whose log lines are written by the worker, since a log may block."
   [title say]
   (reify TransportListener
     (closed [_ peer how cause]
@@ -105,7 +105,7 @@
   {:action :progress} and is nil where none came; what cannot be decoded is an event or action named
   :undecodable, with its :code, :data and :problem; :remarks say what Postfix and Sendmail make of an
   answer that is not as the protocol wants it; an answer to nothing answers {:event :unasked};
-  {:event :disconnect :reason :quit} comes last, with :connection-lost where the MTA said no quit, and
+  {:event :disconnect :reason :quit} comes last, with :connection-lost where the MTA sent no quit, and
   with :cut where not all was decoded: what passes faster than it is decoded (64 MB wait), what is no
   packet, and what waits for replies beyond 64 MB of all connections together, of the one that holds the
   most. It is passed on all the same, and logged.
@@ -117,24 +117,27 @@
         (merge {:name "proxy", :max-connections 1000} given)
         milter (endpoint :milter options)
         listen (endpoint :listen options)
-        hearers (keep identity [(some-> recorder record/hearer) on-exchange])
-        on-exchange (apply juxt (map #(log-text/guarded name %) (or (seq hearers) [identity])))
-        {:keys [tell say stop]} (decoder/teller name)
+        receivers (keep identity [(some-> recorder record/exchange-recorder) on-exchange])
+        on-exchange (apply juxt (map #(log-text/guarded name ":on-exchange" %) (or (seq receivers) [identity])))
+        {:keys [submit log stop]} (decoder/worker name)
         {:keys [passage unreachable stop-passages]} (passage/passages name milter)
         holdings (decoder/holdings)
         ids (AtomicLong.)
         converse (fn [^Link link]
                    (let [id (.incrementAndGet ids)]
-                     (passage id link (decoder/ear {:title (str name " " id " " (.peer link))
-                                                    :tell tell
-                                                    :holdings holdings
-                                                    :on-exchange #(on-exchange (assoc % :id id, :peer (.peer link)))}))))
+                     (passage id
+                              link
+                              (decoder/decoder
+                                {:title (str name " " id " " (.peer link))
+                                 :submit submit
+                                 :holdings holdings
+                                 :on-exchange #(on-exchange (assoc % :id id, :peer (.peer link)))}))))
         sockets (try
                   (SocketServer/start [listen]
                                       (transport-options options)
                                       (reify Function
                                         (apply [_ link] (converse link)))
-                                      (listener name say))
+                                      (listener name log))
                   (catch IOException e
                     (stop)
                     (throw (MilterException. MilterException$Category/BIND_FAILED

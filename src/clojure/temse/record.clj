@@ -16,7 +16,7 @@
                       ; of it was kept
     :redacted         ; set of what was taken out of it, see `recorder`
     :conversation     ; vector of {:event :response :nanos}; first the offer and its answer. A
-                      ; :response of nil never came. Macros are said once: those that the MTA repeats
+                      ; :response of nil never came. Macros are recorded once: those that the MTA repeats
                       ; while they still hold are left out
     :file             ; the file it was read from
   Bodies are bytes; in files they are {:text \"…\"}, #temse/bytes \"BASE64\" or #temse/file \"NAME\". A
@@ -34,7 +34,7 @@
   (:import
    (java.io Closeable File)
    (java.time Instant)
-   (java.util ArrayList Collection Date HashMap LinkedHashMap List RandomAccess)
+   (java.util ArrayList Collection Date HashMap LinkedHashMap List)
    (java.util.concurrent ExecutionException LinkedBlockingQueue RejectedExecutionException ThreadFactory ThreadPoolExecutor TimeUnit)))
 
 (set! *warn-on-reflection* true)
@@ -150,23 +150,8 @@
    :macros (HashMap.)
    :weight (long-array 1)})
 
-(defn- known-body?
-  "Returns true for a body that can be kept: text, bytes, or pieces of these that are all there. What
-  else a handler may give is read once, by the server."
-  [body]
-  (or (string? body)
-      (bytes? body)
-      (and (or (counted? body) (instance? RandomAccess body))
-           (every? #(or (string? %) (bytes? %)) body))))
-
-(defn- keepable
-  [{:keys [body] :as action}]
-  (if (or (nil? body) (known-body? body))
-    action
-    {:action :change-body, :streamed? true}))
-
 (defn- remembered
-  "Returns the stages whose macros still hold after an event, nil for all of them. Those of MAIL are said
+  "Returns the stages whose macros still hold after an event, nil for all of them. Those of MAIL are sent
   in each message, and begin it where MAIL itself is not wanted."
   [{:keys [event stage]}]
   (case (if (= :mail stage) stage event)
@@ -199,7 +184,7 @@
   [^Recorder recorder key conversation {:keys [event response millis]}]
   (let [{:keys [^List exchanges ^longs weight]} conversation
         event (with-meta event nil)
-        response (some->> response (mapv keepable))
+        response (some->> response (mapv conversation/keepable))
         more (+ (long exchange-weight) (weight/of event) (weight/of response))]
     (cond
       (repeated? conversation event)
@@ -220,7 +205,7 @@
     (.put ^LinkedHashMap (.-open recorder) key conversation)
     (weigh recorder conversation (+ (long conversation-weight) (weight/of (:peer exchange))))))
 
-(defn- hear
+(defn- keep-exchange
   "Takes an exchange of the connection `key`. A conversation of which one cannot be kept is cut."
   [^Recorder recorder key leading-space? {:keys [event] :as exchange}]
   (let [^LinkedHashMap open (.-open recorder)]
@@ -256,13 +241,36 @@
       (.shutdownNow writer))))
 
 (defn- writer
-  []
-  (doto (ThreadPoolExecutor. 1 1 1 TimeUnit/SECONDS (LinkedBlockingQueue.)
+  [threads]
+  (doto (ThreadPoolExecutor. (int threads) (int threads) 1 TimeUnit/SECONDS (LinkedBlockingQueue.)
                              (reify ThreadFactory
                                (newThread [_ task]
                                  (doto (Thread. task "temse-recorder")
                                    (.setDaemon true)))))
     (.allowCoreThreadTimeOut true)))
+
+(defn- new-recorder
+  [options store threads]
+  (->Recorder options store (LinkedHashMap.) (writer threads)
+              (atom {:recorded 0, :cut 0, :dropped 0, :failed 0, :held 0, :waiting 0})))
+
+(defn ^:no-doc recorder-to
+  "Returns a recorder that gives each conversation to f, on one of some threads of its own, and keeps
+  none. `on-counts` is called with the counts of `recorder-status` when a conversation was cut, was
+  dropped or could not be handled. With the options of `recorder` that concern memory."
+  ^Closeable [f on-counts threads options]
+  (let [recorder (new-recorder (checked options)
+                               {:keep (fn [recording _]
+                                        (f recording)
+                                        true)
+                                :kept (constantly [])}
+                               threads)]
+    (add-watch (.-counts ^Recorder recorder) ::counts
+               (fn [_ _ before now]
+                 (when (not= (select-keys before [:cut :dropped :failed])
+                             (select-keys now [:cut :dropped :failed]))
+                   (on-counts now))))
+    recorder))
 
 (defn recorder
   "Returns a recorder, Closeable: it keeps conversations, each when its connection ends, and forgets
@@ -304,22 +312,21 @@
    (recorder {}))
   (^java.io.Closeable [options]
    (let [options (checked options)]
-     (->Recorder options
-                 (if (:directory options)
-                   (store/in-directory options)
-                   (store/in-memory options))
-                 (LinkedHashMap.)
-                 (writer)
-                 (atom {:recorded 0, :cut 0, :dropped 0, :failed 0, :held 0, :waiting 0})))))
+     (new-recorder options
+                   (if (:directory options)
+                     (store/in-directory options)
+                     (store/in-memory options))
+                   1))))
 
-(defn ^:no-doc hearer
-  "Returns a function for :on-exchange that has a recorder keep what one server or proxy does."
+(defn ^:no-doc exchange-recorder
+  "Returns a function for :on-exchange that has a recorder keep what one server or proxy does. Conversations
+  that are played to it in process have numbers of their own."
   ([recorder]
-   (hearer recorder false))
+   (exchange-recorder recorder false))
   ([recorder leading-space?]
    (let [server (Object.)]
-     (fn [{:keys [id] :as exchange}]
-       (hear recorder [server id] leading-space? exchange)))))
+     (fn [{:keys [id peer] :as exchange}]
+       (keep-exchange recorder [server id (= "in-process" peer)] leading-space? exchange)))))
 
 (defn record
   "Returns options of start-milter or temse.test/run-message with which a recorder keeps all
@@ -327,17 +334,18 @@
 
     (start-milter (record options (recorder {:directory \"recordings\"})))"
   [{:keys [on-exchange leading-space?] :as options} recorder]
-  (let [hear (hearer recorder (boolean leading-space?))]
+  (let [recorded (exchange-recorder recorder (boolean leading-space?))]
     (assoc options :on-exchange (if on-exchange
                                   (fn [exchange]
-                                    (hear exchange)
+                                    (recorded exchange)
                                     (on-exchange exchange))
-                                  hear))))
+                                  recorded))))
 
 (defn recorder-status
   "Returns what a recorder has done: conversations :recorded, those among them that were :cut since
   memory ran short or the recorder was closed, :dropped since the disk was too slow or they alone
-  exceed :max-bytes, and :failed to be written; and the bytes of memory :held by conversations in progress and :waiting to be written."
+  exceed :max-bytes, and :failed to be written; and the bytes of memory :held by conversations in
+  progress and :waiting to be written."
   [^Recorder recorder]
   (dissoc @(.-counts recorder) :failing?))
 

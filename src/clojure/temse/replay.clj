@@ -17,6 +17,7 @@
    [clojure.string :as string]
    [temse.impl.keys :as keys]
    [temse.impl.line :as line]
+   [temse.impl.log :as log]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
    [temse.impl.recording.conversation :as conversation]
@@ -139,11 +140,11 @@
       (.withTimeout (keys/duration timeout))))
 
 (defn- play-offer
-  [{:keys [recording heard] :as state} endpoint [_ {:keys [event response]} :as numbered] options]
+  [{:keys [recording latest] :as state} open [_ {:keys [event response]} :as numbered] options]
   (let [start (System/nanoTime)
-        session (MtaClient/connect endpoint (mta-options recording event options))
+        ^MtaSession session (open (mta-options recording event options))
         script (Script. session (reify Predicate
-                                  (test [_ exchange] (some? (vreset! heard exchange)))))
+                                  (test [_ exchange] (some? (vreset! latest exchange)))))
         agreed (.agreement session)
         flag? #(contains? (:protocol %) %2)
         recorded (first response)]
@@ -170,23 +171,23 @@
       (not= (count differences) (count (:differences before))) (update :differences add))))
 
 (defn- play-event
-  [{:keys [^Script script heard spaces played] :as state} [_ {:keys [event]} :as numbered] options]
+  [{:keys [^Script script latest spaces played] :as state} [_ {:keys [event]} :as numbered] options]
   (let [type (EventType/ofKeyword (:event event))
         state (cond-> state
                 (not (content? event)) with-pending
                 (begins-message? event type) (assoc :message (count played)))]
-    (vreset! heard nil)
-    (.say script [(with-space event spaces)])
-    (if-let [{:keys [response nanos remarks]} @heard]
+    (vreset! latest nil)
+    (.play script [(with-space event spaces)])
+    (if-let [{:keys [response nanos remarks]} @latest]
       (cond-> (exchanged state numbered (conversation/joined response) (or nanos 0) options nil)
         remarks (with-remarks state remarks))
       (settled-before state numbered options))))
 
 (defn- play-exchange
-  [{:keys [script] :as state} endpoint [_ {:keys [event]} :as numbered] options]
+  [{:keys [script] :as state} open [_ {:keys [event]} :as numbered] options]
   (try
     (cond
-      (= :options (:event event)) (play-offer state endpoint numbered options)
+      (= :options (:event event)) (play-offer state open numbered options)
       (and script (EventType/ofKeyword (:event event))) (play-event state numbered options)
       :else state)
     (catch IOException e
@@ -199,10 +200,14 @@
           (assoc :script nil)))))
 
 (defn- play
-  "Returns the differences of one recording."
-  [endpoint {:keys [conversation] :as recording} options]
-  (let [state (reduce #(play-exchange %1 endpoint %2 options)
-                      {:recording recording, :heard (volatile! nil), :played [], :message 0
+  "Returns the differences of one recording. `open` returns a session with the filter, given the options
+  of an MTA."
+  [open {:keys [conversation] :as recording} {:keys [before-exchange] :as options}]
+  (let [state (reduce (fn [state numbered]
+                        (when before-exchange
+                          (before-exchange))
+                        (play-exchange state open numbered options))
+                      {:recording recording, :latest (volatile! nil), :played [], :message 0
                        :differences []}
                       (map-indexed vector conversation))]
     (some-> ^MtaSession (:session state) .drop)
@@ -213,7 +218,8 @@
   {:ignore ["names of header fields, or a function"
             #(or (nil? %) (and (coll? %) (every? string? %)) (options/callable? %))]
    :exact? keys/truth
-   :timeout (conj keys/milliseconds 30000)})
+   :timeout (conj keys/milliseconds 30000)
+   :on-recording ["a function" options/callable?]})
 
 (defn- check-given
   "Returns a recording. Throws an IllegalArgumentException that names what is wrong in it."
@@ -237,16 +243,37 @@
     (doall (map-indexed check-given recordings))))
 
 (defn- play-all
-  [^String address recordings options]
+  [open recordings {:keys [on-recording] :as options}]
+  (into []
+        (comp (map-indexed (fn [number {:keys [file redacted] :as recording}]
+                             (let [differences (play open recording (-> options
+                                                                        (assoc :name (or file number)
+                                                                               :redacted? (boolean redacted))
+                                                                        (update :ignore regression/ignoring)))]
+                               (when on-recording
+                                 (on-recording recording))
+                               differences)))
+              cat)
+        recordings))
+
+(defn- at-address
+  [^String address]
   (let [endpoint (Endpoint/parse address)]
-    (into []
-          (comp (map-indexed (fn [number {:keys [file redacted] :as recording}]
-                               (play endpoint recording (-> options
-                                                            (assoc :name (or file number)
-                                                                   :redacted? (boolean redacted))
-                                                            (update :ignore regression/ignoring)))))
-                cat)
-          recordings)))
+    (fn [^MtaOptions mta] (MtaClient/connect endpoint mta))))
+
+(defn ^:no-doc replay-here
+  "As `replay`, with a filter whose handlers are called by the calling thread, without a socket.
+  `before-exchange`, a function without arguments, is called before each exchange; what it throws ends
+  the replay."
+  [recordings filter given & [before-exchange]]
+  (let [options (keys/with-defaults "the options of replay" given table)
+        filter (options/of-filter filter)
+        {:keys [name] :as checked} (options/check filter)
+        factory (milter/factory filter)]
+    (play-all (fn [mta]
+                (MtaClient/inProcess factory (options/engine checked) (log/listener name nil) mta))
+              (all-recordings recordings)
+              (assoc options :before-exchange before-exchange))))
 
 (defn replay
   "Plays recordings to a filter and returns a vector of the differences, [] where there are none.
@@ -259,13 +286,14 @@
               ; function of an action that returns what is compared, nil for nothing
     :exact?   ; true to compare every answer as it is, and what was agreed with the MTA (default: false)
     :timeout  ; milliseconds to wait for each answer (default: 30000)
+    :on-recording ; a function that is called with each recording when it has been played
 
   Compared is what comes of a mail. Whether it is accepted or not refused at its end makes no
   difference, nor does skip, nor at which of its parts, from the first header field on, it is refused, nor
   how it is changed if it is not delivered. Changes of headers, of recipients and of other parts may
   come in another order.
 
-  What the MTA would not have said after today's answers is not played: the rest of a message that
+  What the MTA would not have sent after today's answers is not played: the rest of a message that
   today's filter has refused or accepted. Packets that could not be decoded are not played either. Of a
   redacted recording what was taken out is not compared.
 
@@ -280,14 +308,14 @@
    (let [options (keys/with-defaults "the options of replay" options table)
          recordings (all-recordings recordings)]
      (cond
-       (string? filter) (play-all filter recordings options)
-       (instance? Closeable filter) (play-all (milter/milter-address filter) recordings options)
+       (string? filter) (play-all (at-address filter) recordings options)
+       (instance? Closeable filter) (play-all (at-address (milter/milter-address filter)) recordings options)
        :else (milter/with-milter [server (-> (options/of-filter filter)
                                              (dissoc :host :socket-path :address :join?)
                                              (assoc :port 0))]
-               (play-all (milter/milter-address server) recordings options))))))
+               (play-all (at-address (milter/milter-address server)) recordings options))))))
 
-;; ---- telling
+;; ---- reporting
 
 (defn- answer-lines
   [actions problem]

@@ -84,7 +84,7 @@
       below)))
 
 (defn exchange-lines
-  "Returns an exchange as lines: what the MTA said, and under it what the milter answered, each after
+  "Returns an exchange as lines: what the MTA sent, and under it what the milter answered, each after
   the :id of the connection if there is one. With `verbose?` also macros, and the flags of the
   negotiation."
   [exchange verbose?]
@@ -101,7 +101,10 @@
   [[{:keys [event errors]} :as run]]
   (let [shown (if (seq errors) 1 8)]
     (mapcat #(if (string? %) [%] (step-lines % false))
-            (left-out run shown 3 #(str "       ... " % " more " (line/word (:event event)) " events, answered alike")))))
+            (left-out run
+                      shown
+                      3
+                      #(str "       ... " % " more " (line/word (:event event)) " events, answered alike")))))
 
 (defn- with-errors
   "Returns the exchanges of a result, each with its own :errors, and the errors of none of them."
@@ -113,7 +116,7 @@
      (by-exchange nil)]))
 
 (defn ladder
-  "Returns the conversation of a result as lines: what the MTA said on the left, what the milter
+  "Returns the conversation of a result as lines: what the MTA sent on the left, what the milter
   answered under it on the right, and the :errors of the result where they occurred. Of many events
   of a kind that were answered alike the first and last are shown."
   [result]

@@ -18,7 +18,6 @@
   (:require
    [clojure.java.io :as io]
    [temse.impl.direct-call :as direct-call]
-   [temse.impl.envelope :as envelope]
    [temse.impl.events :as events]
    [temse.impl.keys :as keys]
    [temse.impl.mta.rules :as rules]
@@ -35,10 +34,12 @@
   (:import
    (java.io Closeable IOException)
    (java.lang.reflect Method)
+   (java.time InstantSource)
    (java.util.concurrent ExecutionException ExecutorService Executors Future)
-   (temse.client BriefMap Mail MtaSession)
-   (temse.protocol EventCodec MacroTable Negotiation Offer ProtocolFlag)
-   (temse.server Connection)))
+   (temse.client Mail MtaSession)
+   (temse.client.internal BriefMap)
+   (temse.protocol EventCodec MacroTable Negotiation Offer ProtocolFlag Transaction)
+   (temse.server MilterConnection)))
 
 (set! *warn-on-reflection* true)
 
@@ -108,16 +109,6 @@
                        :definitions macros})
   nil)
 
-(defn- client-event
-  [{:keys [host-name address port] :or {host-name "client.example.org"
-                                        address "192.0.2.1"
-                                        port 40110}}]
-  {:event :connect
-   :host-name host-name
-   :family (if (re-find #":" address) :inet6 :inet)
-   :port port
-   :address address})
-
 (def ^:private verdicts
   "By what becomes of a mail."
   {:delivered :accept, :held :accept, :no-recipients :accept, :refused :reject
@@ -155,14 +146,10 @@
 (defn- greeted
   "Returns a session whose SMTP client has said hello."
   ^MtaSession [filter {:keys [client hello] :or {hello "client.example.org"} :as options}]
-  (keys/check "the option :client" (or client {}) session/client-options)
-  (doseq [k [:host-name :address]
-          :when (get client k)]
-    (keys/check-text nil [:client k] :line (get client k)))
-  (keys/check-text nil :hello :line hello)
+  (session/check-client options)
   (let [session (session/connected filter options)]
     (try
-      (.greet session (client-event client) hello)
+      (.greet session (session/client-event client) hello)
       session
       (catch Throwable e
         (.close session)
@@ -539,7 +526,7 @@
                :socket connection
                :milter/info {:id 0 :peer "test" :name "test"}
                :milter/agreement agreed
-               :milter/envelope (merge (envelope/beginning (keys envelope/needs)) envelope)
+               :milter/envelope (Transaction/known (or envelope {}) table)
                :events (:events agreed)
                :actions (:actions agreed)
                ::sent sent})))))
@@ -554,7 +541,10 @@
         actions (into (vec actions) (milter/response context))]
     (if (or (nil? sent) checked?)
       actions
-      (direct-call/check-response (.agreement ^Connection (:milter/connection context)) (direct-call/event-of actions) true actions))))
+      (direct-call/check-response (.agreement ^MilterConnection (:milter/connection context))
+                                  (direct-call/event-of actions)
+                                  true
+                                  actions))))
 
 (defn fire
   "Calls the handler of an event in a filter, a map of handlers or of options, as the library would,
@@ -570,10 +560,12 @@
   (events/check e)
   (let [type (options/event-type :event event)
         handler (get (negotiation/handler-map (:handlers (options/of-filter filter) {})) (.-keyword type))
-        macros (some-> ^Connection (:milter/connection context) .macros)
+        macros (some-> ^MilterConnection (:milter/connection context) .macros)
         before (cond-> (dissoc context :milter/response)
                  ;; an event with nothing but its name says nothing
-                 (and macros (next e)) (update :milter/envelope envelope/after (assoc e :event (.-keyword type)) macros))
+                 (and macros (next e)) (update :milter/envelope
+                                         #(some-> ^Transaction %
+                                                  (.after type e macros (InstantSource/system)))))
         sent (::sent before)
         _ (some-> sent (reset! {:actions [], :checked? true}))
         returned (direct-call/awaited (when handler (handler e before)))
@@ -587,4 +579,4 @@
               before)
       actions (assoc :milter/response (vec actions))
       (= :message-end event) (-> (dissoc :milter/message)
-                                 (update :milter/envelope envelope/ended event)))))
+                                 (update :milter/envelope #(some-> ^Transaction % (.ended type)))))))

@@ -310,3 +310,10 @@
   (is (address/smtputf8? "<jörg@example.org>"))
   (is (address/smtputf8? {:local-part "ann", :domain "bücher.example"}))
   (is (not-any? address/smtputf8? ["<ann@xn--bcher-kva.example>" "<>" "no address ü" nil])))
+
+(deftest a-list-says-whether-something-was-left-out
+  (doseq [text ["" "ann@example.org" "Ann <ann@example.org>, (nobody), friends:;" "a@b.c,,d@e.f," "<ann@example.org"]]
+    (is (= {:left-out? false} (meta (address/parse-list text))) text))
+  (doseq [text ["ann@example.org bob@example.org" "<ann@example.org> bob" "<>" "<ann@example.org>, evil@" "@" "a@@b"
+                "ann@example.org>" "\"ann" "<ann@example.org, bob@example.org>"]]
+    (is (= {:left-out? true} (meta (address/parse-list text))) text)))

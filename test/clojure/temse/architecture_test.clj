@@ -1,5 +1,6 @@
 (ns temse.architecture-test
-  "doc/architecture.org lists every file of src with the first sentence of the file itself."
+  "doc/architecture.org lists every file of src and of the gallery with the first sentence of the file
+  itself."
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
@@ -41,19 +42,18 @@
 (defn- files
   "Returns [directory name description] of each source file, in order."
   []
-  (let [root (.toPath (io/file "src"))]
-    (->> (file-seq (io/file "src"))
-         (filter #(re-find #"\.(clj|java)$" (.getName ^File %)))
-         (map (fn [^File file]
-                [(str (.relativize root (.toPath (.getParentFile file)))) (.getName file) (description file)]))
-         sort)))
+  (->> (mapcat #(file-seq (io/file %)) ["src" "gallery"])
+       (filter #(re-find #"\.(clj|java)$" (.getName ^File %)))
+       (map (fn [^File file]
+              [(.getParent file) (.getName file) (description file)]))
+       (sort-by (fn [[directory file]] [(= "gallery" directory) directory file]))))
 
 (defn- list-of-files
   "Returns the list of files as it is to stand in the page."
   []
   (string/join
     (for [entries (partition-by first (files))]
-      (str "** =src/" (ffirst entries) "=\n\n"
+      (str "** =" (ffirst entries) "=\n\n"
            (string/join (map (fn [[_ file text]] (str "- =" file "= :: " text "\n")) entries))
            "\n"))))
 

@@ -4,7 +4,9 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.impl.command.arguments :as arguments]
+   [temse.impl.command.config :as config]
    [temse.impl.command.decode :as decode]
+   [temse.impl.command.doctor :as doctor]
    [temse.impl.command.proxy :as proxy]
    [temse.impl.command.replay :as replay]
    [temse.impl.command.run :as run]
@@ -20,6 +22,7 @@
              ["--count N" "how many" (arguments/whole-number 1 9)]
              ["--rcpt ADDRESS" "who" arguments/text :repeated]
              ["--timeout SECONDS" "how long" arguments/milliseconds]
+             ["--between FILE NAME" "what" arguments/texts]
              ["--mta a|b" "which" (arguments/one-of {"a" :a, "b" false})]
              ["--listen ADDRESS" "where" arguments/address]
              ["-v, --verbose" "more"]]
@@ -40,6 +43,8 @@
     ["--timeout" "0.5"] {:timeout 500}
     ["--timeout" "0.0001"] {:timeout 1}
     ["--mta=b"] {:mta false}
+    ["--between" "a" "--b" "c"] {:between ["a" "--b"], :words ["c"]}
+    ["--between=a" "b"] {:between ["a" "b"]}
     ["--listen" "20025"] {:listen "inet:20025@127.0.0.1"}
     ["-v" "-v"] {:verbose true}
     ["-v" "--" "-x" "--count"] {:verbose true, :words ["-x" "--count"]}
@@ -53,10 +58,11 @@
 (deftest mistakes-are-told-with-what-would-be-right
   (are [args message] (= [2 message]
                          ((juxt :temse.cli/exit :message) (support/thrown (apply parsed args))))
-    ["--cuont" "1"] "there is no option --cuont, did you mean --count?; temse try --help shows what it takes"
+    ["--cuont" "1"] "there is no option --cuont; did you mean --count?; temse try --help shows what it takes"
     ["--xyzzy=1"] "there is no option --xyzzy; temse try --help shows what it takes"
     ["-z"] "there is no option -z; temse try --help shows what it takes"
     ["--count"] "--count needs a value: --count N; temse try --help shows what it takes"
+    ["--between" "a"] "--between needs 2 values: --between FILE NAME; temse try --help shows what it takes"
     ["--count" "1" "--count=2"] "--count is given twice; temse try --help shows what it takes"
     ["--verbose=yes"] "--verbose takes no value; temse try --help shows what it takes"
     ["--count" "10"] "--count needs a number from 1 to 9, not \"10\""
@@ -66,7 +72,7 @@
   (is (string/starts-with? (:message (support/thrown (parsed "--listen" "nonsense"))) "--listen: ")))
 
 (deftest help-shows-every-option-of-every-command-in-eighty-columns
-  (doseq [{:keys [options usage] :as command} [command run/command send/command proxy/command
+  (doseq [{:keys [options usage] :as command} [command run/command config/command doctor/command send/command proxy/command
                                                replay/command decode/command]
           :let [help (arguments/help command)]]
     (testing (first usage)

@@ -28,9 +28,8 @@
         found (artifacts/entries jar)
         {classes true, others false} (group-by #(string/ends-with? % ".class") found)]
     (is (= (into #{"META-INF/MANIFEST.MF" "META-INF/LICENSE" "META-INF/maven/temse/temse/pom.xml"
-                   "META-INF/maven/temse/temse/pom.properties" "temse/VERSION"
-                   "clj-kondo.exports/temse/temse/config.edn"}
-                 (files-below "src/clojure"))
+                   "META-INF/maven/temse/temse/pom.properties"}
+                 (mapcat files-below ["resources" "src/clojure"]))
            (set others)))
     (is (= (set (files-below "target/classes")) (set classes)))
     (is (= #{} (set/intersection (set (files-below "target/test-classes")) (set classes))))

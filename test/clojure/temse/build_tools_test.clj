@@ -8,7 +8,8 @@
    [temse.harness.artifacts :as artifacts])
   (:import
    (java.io File)
-   (java.nio.file Files)))
+   (java.nio.file Files)
+   (java.util.zip ZipEntry ZipFile)))
 
 (set! *warn-on-reflection* true)
 
@@ -167,6 +168,15 @@
   (list 'deps/create-basis
         (merge {:user nil, :project "deps.edn", :extra {:mvn/local-repo (str @artifacts/repository)}} more)))
 
+(defn- contents
+  "Returns the entries of a jar with their checksums, but for those of classes: another JDK may have compiled
+  them."
+  [jar]
+  (with-open [zip (ZipFile. ^File jar)]
+    (mapv (fn [^ZipEntry entry]
+            [(.getName entry) (when-not (string/ends-with? (.getName entry) ".class") (.getCrc entry))])
+          (enumeration-seq (.entries zip)))))
+
 (deftest the-clojure-cli-prepares-the-library-and-makes-the-jars
   (let [tree (artifacts/clone "cli-temse")]
     (testing "a project prepares it once, as clojure -X:deps prep does"
@@ -192,10 +202,24 @@
                                                  (list :classpath-roots
                                                        (basis :aliases [:build]
                                                               :args {:replace-deps {}, :replace-paths ["."]})))))
-            repository (io/file tree "target/repository")]
-        (artifacts/ran tree (artifacts/tool "java") "-cp" class-path "clojure.main" "-e"
-                       (str "((requiring-resolve 'build/install) " (pr-str {:local-repo (str repository)}) ")"))
-        (doseq [ending [".jar" ".pom" "-sources.jar" "-javadoc.jar"]]
+            install (fn [tree & options]
+                      (let [repository (io/file tree "target/repository")]
+                        (apply artifacts/ran tree (artifacts/tool "java")
+                               (concat options
+                                       ["-cp" class-path "clojure.main" "-e"
+                                        (str "((requiring-resolve 'build/install) "
+                                             (pr-str {:local-repo (str repository)}) ")")]))
+                        repository))
+            repository (install tree)]
+        (doseq [ending ["-sources.jar" "-javadoc.jar" ".pom"]]
           (is (= -1 (Files/mismatch (.toPath (artifacts/installed ending))
                                     (.toPath (artifacts/file-of repository ending))))
-              ending))))))
+              ending))
+        (is (= (contents (artifacts/installed ".jar"))
+               (contents (artifacts/file-of repository ".jar"))))
+        (testing "to the byte, elsewhere and for somebody of another country, too"
+          (let [again (install (artifacts/clone "cli-again") "-Duser.language=de" "-Duser.timezone=Pacific/Apia")]
+            (doseq [ending [".jar" ".pom" "-sources.jar" "-javadoc.jar"]]
+              (is (= -1 (Files/mismatch (.toPath (artifacts/file-of repository ending))
+                                        (.toPath (artifacts/file-of again ending))))
+                  ending))))))))

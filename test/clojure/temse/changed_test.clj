@@ -193,42 +193,12 @@
 
 ;; ---- the laws on the simulator
 
-(defn- dropped?
-  "Says of the fields of clients that MTAs take out before a filter sees the message, which the MTA's
-  side for tests does not."
-  [mta [header-name value raw]]
-  (let [header-name (string/lower-case header-name)]
-    (if (= :postfix mta)
-      (#{"bcc" "content-length" "resent-bcc" "return-path"} header-name)
-      (and (string/blank? (string/replace (or raw value) "\u0000" ""))
-           (#{"date" "from" "full-name" "message-id" "resent-date" "resent-from" "resent-message-id"} header-name)))))
-
-(defn- wrong
-  "Returns what is wrong with a case, or nil."
-  [mta options {:keys [mail steps] :as tried}]
-  (let [said (promise)
-        mail (update mail :headers #(into [] (remove (partial dropped? mta)) %))
-        {:keys [message verdict]} (mt/run-message
-                                    (merge {:handlers (message-filter #(edits/judge %1 %2 {:steps steps, :said said}))}
-                                           options)
-                                    mail
-                                    {:mta mta})
-        noted (deref said 0 nil)]
-    (when noted
-      (when-let [problem (if (and (:error noted) (not= :temporary-failure verdict))
-                           :accepted
-                           (edits/problem mta noted
-                             (some->> message
-                                      (#(#'cases/foreseen (update % :body mail/body-bytes)))
-                                      (edits/arrived mta noted))))]
-        {:problem problem, :case tried}))))
-
 (defn- check
   [mta n options]
   (with-logs _logs
     (let [seed (mod (System/nanoTime) 1000000000)
           found (keep (fn [[size state]]
-                        (wrong mta options (rose/root (gen/call-gen edits/any-case state (mod size 60)))))
+                        (edits/wrong-on-simulator mta options (rose/root (gen/call-gen edits/any-case state (mod size 60)))))
                       (map vector (range 5 (+ 5 n)) (random/split-n (random/make-random seed) n)))]
       (is (= nil (#'cases/shortened (first found))) (str "seed " seed)))))
 

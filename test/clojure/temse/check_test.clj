@@ -4,6 +4,7 @@
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
+   [temse.envelope :as envelope]
    [temse.impl.filter-file :as filter-file]
    [temse.milter :as milter :refer [message respond update-message]]
    [temse.support :refer [thrown with-logs]]
@@ -482,3 +483,9 @@
 
 (deftest a-filter-may-close-the-connection
   (is (= [] (found {:hello (fn [_ context] (milter/close context))}))))
+
+(deftest a-filter-may-ask-who-is-there-whatever-the-mta-offers
+  (is (= [] (found {:handlers {:end-of-message (fn [_ context] (envelope/sender context) context)
+                               :disconnect (fn [_ context] context)}
+                    :wants #{:sender}
+                    :actions #{:add-header}}))))

@@ -1,18 +1,23 @@
 (ns temse.cli-test
   "The command line: what it refuses in this process, what it does in one of its own."
   (:require
+   [clojure.data.json :as json]
    [clojure.java.io :as io]
    [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [temse.action :as act]
    [temse.cli :as cli]
+   [temse.impl.class-path :as class-path]
    [temse.impl.command.arguments :as arguments]
+   [temse.impl.command.run :as run]
    [temse.impl.filter-file :as filter-file]
-   [temse.support :as support]
+   [temse.support :as support :refer [with-directory]]
    [temse.test :as mt])
   (:import
    (clojure.lang ExceptionInfo)
    (java.io BufferedReader File StringWriter)
+   (java.net InetAddress ServerSocket Socket StandardProtocolFamily URI UnixDomainSocketAddress)
+   (java.nio.channels ServerSocketChannel)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
    (java.util.concurrent TimeUnit)))
@@ -82,18 +87,6 @@
   (is (= {:name "a"} @(loaded "(ns cli-test-h) (def milter {:name \"a\"}) 42")))
   (is (= {:name "b"} @(loaded "(def milter {:name \"a\"}) (def filter {:name \"b\"}) 42"))))
 
-(defn- with-directory
-  "Calls f with a new directory that holds files of these texts."
-  [texts f]
-  (let [directory (.toFile (Files/createTempDirectory "temse cli ä'\"-" (make-array FileAttribute 0)))]
-    (try
-      (doseq [[path text] texts]
-        (io/make-parents directory path)
-        (spit (io/file directory path) text))
-      (f directory)
-      (finally
-        (run! io/delete-file (reverse (file-seq directory)))))))
-
 (deftest a-file-may-require-what-lies-beside-it
   (with-directory {"cli_test_words.clj" "(ns cli-test-words) (def words \"a\")"
                    "plain.clj" "(require 'cli-test-words) {:name cli-test-words/words}"
@@ -120,6 +113,27 @@
         (is (= 3 (called (filter-file/load-filter file nil))))
         (is (= 1 (called before)))))))
 
+(deftest what-was-loaded-before-keeps-its-vars-when-it-is-called-for-the-first-time
+  (with-directory {"cli_test_lazy.clj" ""}
+    (fn [directory]
+      (let [file (io/file directory "cli_test_lazy.clj")
+            load-with (fn [x & more]
+                        (spit file (str "(ns cli-test-lazy) (defprotocol P (p [_]))"
+                                        "(def x " x ") (defn y [] x)"
+                                        "(deftype T [] P (p [_] [x (y)]))"
+                                        "(defn f [] [((fn [] x)) ((fn [] (y))) (p (T.))])"
+                                        "(def filter {:name \"f\", :init #'f})"
+                                        (apply str more)))
+                        (filter-file/load-filter file nil))
+            called #((:init @%))
+            first-one (load-with 1)
+            second-one (load-with 2)]
+        (testing "while another one is loaded"
+          (is (thrown-with-msg? ExceptionInfo #"undefined" (load-with 3 "(undefined)")))
+          (is (= [2 2 [2 2]] (called second-one))))
+        (testing "when another one was loaded"
+          (is (= [1 1 [1 1]] (called first-one))))))))
+
 (deftest a-filter-may-be-a-map-of-options
   (is (= :reject (verdict (loaded (str "{:handlers " rejecting ", :actions #{:add-header}}")))))
   (is (= {:port 1} (loaded "(defn filter [port] {:port (parse-long port)})" "1"))))
@@ -131,17 +145,34 @@
                                :other"
                               "a" "b"))))
 
+(deftest a-function-may-return-an-exit-code-instead-of-a-filter
+  (with-file "(fn [& [n]] (if n (parse-long n) {:port 1}))"
+    (fn [file]
+      (is (= 3 (run/run [(str file) "--" "3"])))
+      (is (= 0 (run/run [(str file) "--" "0"])))
+      (testing "where a filter is needed that is an error"
+        (is (thrown-with-msg? ExceptionInfo #"for these arguments it returns no filter, but the exit code 3"
+              (filter-file/load-filter file ["3"])))))))
+
 (deftest a-filter-that-is-a-var-stays-one
   (is (var? (loaded (str "(def handlers " rejecting ")")))))
 
 (deftest a-file-without-filter-is-told-with-its-value
-  (doseq [text ["" "42" ":handlers" "[1]" "(fn [] 42)" "nil"]]
+  (doseq [text ["" "42" ":handlers" "[1]" "(fn [] [42])" "nil"]]
     (is (thrown-with-msg? ExceptionInfo #"(?s)is a map of handlers, a map of options, or a function"
           (loaded text)))))
 
 (deftest arguments-for-a-filter-that-takes-none-are-refused
   (is (thrown-with-msg? ExceptionInfo #"is not a function, so it takes no arguments: a b"
         (loaded rejecting "a" "b"))))
+
+(deftest a-function-that-takes-other-arguments-is-told
+  (are [text args error] (= error (try
+                                    (apply loaded text args)
+                                    (catch ExceptionInfo e
+                                      (string/replace (ex-message e) #"^[^:]*: " ""))))
+    "(fn [x] {:port 1})" ["a" "b"] "its filter does not take these arguments: a b"
+    "(fn [x] {:port 1})" [] "its filter wants arguments; they come after --"))
 
 (deftest a-function-that-fails-is-told-in-one-line
   (are [text error] (try
@@ -186,17 +217,31 @@
   (are [args text] (let [[code message] (apply refused args)]
                      (and (= 2 code) (string/includes? message text)))
     ["rnu"] "there is no command rnu"
-    ["run"] "name the file of the filter"
+    ["run"] "name the file of the filter, or a directory with a temse.edn"
+    ["run" "examples/pmilter" "--" "a"] "the arguments of a filter are its :args in examples/pmilter/temse.edn"
+    ["run" "examples/pmilter" "--socket-group" "mail" "--listen" "0"] "--socket-group goes with --listen unix:PATH"
     ["run" "--lisen" "0" "f.clj"] "there is no option --lisen"
     ["run" "f.clj" "g.clj"] "one file at a time: f.clj or g.clj"
     ["demo" "x"] "it takes no x"
-    ["sned"] "there is no command sned, did you mean send?"
+    ["sned"] "there is no command sned; did you mean send?"
     ["run" "f.clj" "--listen"] "--listen needs a value: --listen ADDRESS"
     ["run" "f.clj" "--listen" "0" "--socket-group" "mail"]
     "--socket-group goes with --listen unix:PATH, not with inet:0@127.0.0.1"
     ["run" "f.clj" "--class-path" "/no/such:/neither"] "--class-path: /no/such: there is no such file"
     ["run" "f.clj" "--deps" "/no/such.edn"] "--deps: /no/such.edn: there is no such file"
-    ["run" "f.clj" "--listen" "nonsense"] "write inet:PORT@HOST")
+    ["run" "f.clj" "--listen" "nonsense"] "write inet:PORT@HOST"
+    ["run" "f.clj" "--listen" "inherited" "--socket-group" "mail"] "--socket-group goes with --listen unix:PATH, not with inherited"
+    ["run" "f.clj" "--listen" "0" "--drain-timeout" "-1"] "--drain-timeout needs seconds, such as 30 or 0.5"
+    ["config" "postfix" "f.clj" "--listen" "inherited"] "cannot understand the address \"inherited\""
+    ["run" "f.clj" "--listen" "0" "--from-sendmail-cf" "f.cf" "temse"] "by --listen or by --from-sendmail-cf, not by both"
+    ["run" "f.clj" "--from-sendmail-cf" "f.cf"] "--from-sendmail-cf needs 2 values: --from-sendmail-cf FILE NAME"
+    ["run" "f.clj" "--from-sendmail-cf" "/no/such.cf" "temse"] "/no/such.cf: there is no such file"
+    ["run" "f.clj" "--log" "xml"] "--log is one of json, text, not \"xml\""
+    ["run" "f.clj" "--metrics" "localhost"] "--metrics needs a port such as 9100, or a host and a port"
+    ["run" "f.clj" "--inspect" "x"] "--inspect needs a port from 0 to 65535, not \"x\""
+    ["run" "f.clj" "--inspect" "65536"] "--inspect needs a port from 0 to 65535"
+    ["run" "f.clj" "--metrics" "65536"] "--metrics needs a port such as 9100"
+    ["run" "f.clj" "--metrics" "::1:9100"] "or [2001:db8::1]:9100, not \"::1:9100\"")
   (with-file rejecting
     (fn [file]
       (is (= [2 "say where to listen: --listen inet:20025@127.0.0.1"] (refused "run" file))))))
@@ -206,7 +251,7 @@
           :let [help (with-out-str (apply refused args))]]
     (is (string/includes? help "temse run FILE.clj --listen ADDRESS"))
     (is (every? #(<= (count %) 80) (string/split-lines help))))
-  (doseq [command ["demo" "run" "send" "proxy" "replay" "decode" "version"]
+  (doseq [command ["demo" "init" "run" "test" "config" "doctor" "smtp" "try" "dump" "send" "proxy" "replay" "decode" "version"]
           args [[command "--help"] ["help" command] [command "-h"]]]
     (is (string/starts-with? (with-out-str (apply refused args)) (str "usage: temse " command)) args))
   (is (= (str "temse " (slurp (io/resource "temse/VERSION")))
@@ -254,12 +299,13 @@
   [text args f]
   (with-file text
     (fn [file]
-      (let [process ^Process (apply start "run" file "--listen" "inet:0@127.0.0.1" args)
+      (let [where (when-not (some #{"--from-sendmail-cf"} args) ["--listen" "inet:0@127.0.0.1"])
+            process ^Process (apply start "run" file (concat where args))
             lines (atom [])
             limit (future (exit-code process))]
         (try
           (let [output (io/reader (.getInputStream process))
-                address (second (re-find #"listens on (\S+)$"
+                address (second (re-find #"listens on ([^\s\"]+)"
                                          (str (await-line output lines #"listens on"))))]
             (f process address #(await-line output lines %))
             (terminate process)
@@ -311,6 +357,68 @@
       (is (some #(re-find told %) lines) told))
     (is (not-any? #(re-find #"header Subject" %) lines))))
 
+(deftest a-filter-listens-where-a-sendmail-cf-says-and-replaces-a-stale-socket
+  (let [cf (File/createTempFile "sendmail" ".cf")
+        socket (io/file (str cf ".sock"))]
+    (spit cf (str "O InputMailFilters=marking\nXmarking, S=local:" socket ",\n\tT=R:1m\n"))
+    (with-open [stale (ServerSocketChannel/open StandardProtocolFamily/UNIX)]
+      (.bind stale (UnixDomainSocketAddress/of (.toPath ^File socket))))
+    (let [[code lines] (with-served marking ["--from-sendmail-cf" (str cf) "marking" "--" "yes"]
+                         (fn [_ address _]
+                           (is (= (str "unix:" socket) address))
+                           (is (= :accept (:verdict (mt/run-message address {}))))))]
+      (is (= 0 code))
+      (is (some #(re-find #"sendmail.cf, line 2: marking has no F=: mail passes unfiltered" %) lines))
+      (is (not (.exists ^File socket))))
+    (io/delete-file cf)))
+
+(deftest metrics-and-lines-of-json-are-for-programs
+  (let [[code lines]
+        (with-served marking ["--metrics" "0" "--log" "json" "-v" "--" "yes"]
+          (fn [_process address await-line]
+            (let [page (second (re-find #"metrics at (http://127\.0\.0\.1:\d+/metrics)" (await-line #"metrics at")))]
+              (is (= :accept (:verdict (mt/run-message address {}))))
+              (is (await-line #"message accepted"))
+              (is (re-find #"temse_messages_total\{.*verdict=\"accepted\"\} 1\n" (slurp page)))
+              (is (re-find #"temse_handler_seconds_count\{.*event=\"end-of-message\"\} 1\n" (slurp page))))))
+        read (map #(json/read-str % :key-fn keyword) lines)]
+    (is (= 0 code))
+    (is (every? (every-pred :time :level :message) read))
+    (is (= #{"connect" "mail" "recipient" "end-of-message"}
+           (set (filter #{"connect" "mail" "recipient" "end-of-message"} (map :event (filter :millis read))))))
+    (is (= [{:verdict "accepted", :reply "accept", :sender "<sender@example.org>"}]
+           (map #(select-keys % [:verdict :reply :sender]) (filter :verdict read))))))
+
+(deftest the-inspector-opens-beside-the-filter
+  (let [[code _]
+        (with-served marking ["--inspect" "0" "--" "yes"]
+          (fn [_process address await-line]
+            (let [page (second (re-find #"inspector at (http://127\.0\.0\.1:\d+/[^/]+/)" (await-line #"inspector at")))]
+              (is (= :accept (:verdict (mt/run-message address {}))))
+              (is (re-find #"<title>temse inspector</title>" (slurp page)))
+              (testing "whose server takes 64 connections"
+                (let [port (.getPort (URI. page))
+                      sockets (vec (repeatedly 70 #(Socket. "127.0.0.1" port)))]
+                  (try
+                    (is (= -1 (.read (.getInputStream (doto ^Socket (peek sockets)
+                                                        (.setSoTimeout 10000))))))
+                    (finally
+                      (run! #(.close ^Socket %) sockets))))))))]
+    (is (= 0 code))))
+
+(deftest a-directory-without-a-temse-edn-ends-the-command
+  (let [[code output] (finished "run" "src")]
+    (is (= 2 code))
+    (is (re-find #"^temse: src/temse\.edn: there is no such file" output))))
+
+(deftest a-port-for-metrics-that-is-taken-ends-the-command
+  (with-open [taken (ServerSocket. 0 1 (InetAddress/getByName "127.0.0.1"))]
+    (with-file rejecting
+      (fn [file]
+        (let [[code output] (finished "run" file "--listen" "0" "--metrics" (str (.getLocalPort taken)))]
+          (is (= 2 code))
+          (is (re-find #"^temse: cannot listen on inet:\d+@127.0.0.1 for metrics: " output)))))))
+
 (deftest a-signal-lets-the-message-end-and-refuses-new-ones
   (let [[code lines]
         (with-served marking ["-v" "--" "yes"]
@@ -356,7 +464,7 @@
               (kill process "HUP")
               (is (await-line output lines #"marking at \S+ reloaded"))
               (is (= ["2"] (marks address)))
-              (is (= ["1"] (marks open-before)))
+              (is (= ["2"] (marks open-before)))
               (support/send-events open-before (concat (support/envelope) (take 1 support/content)))
               (terminate process)
               (support/await-port (parse-long (re-find #"\d+" address)) false)
@@ -416,6 +524,11 @@
                                   "-cp" (System/getProperty "java.class.path") "clojure.main"]
                                  args))))
 
+(defn- quoted
+  "Returns a word of a script of sh."
+  [word]
+  (str "'" (string/replace (str word) "'" "'\\''") "'"))
+
 (defn- start-in-shell
   "Starts a script of sh with the command line of temse as its arguments."
   ^Process [script & args]
@@ -436,13 +549,12 @@
                                  (try
                                    ((resolve 'temse.impl.filter-file/extend-class-path!)
                                     ((resolve 'temse.impl.class-path/entries)
-                                     nil ~(str (io/file directory "project/deps.edn"))))
+                                     nil ~(str (io/file directory "project/deps.edn")) ~(str (io/file directory "f.clj"))))
                                    (prn ((resolve 'temse.impl.filter-file/load-filter) ~(str (io/file directory "f.clj")) nil))
                                    (catch clojure.lang.ExceptionInfo e#
                                      (println (ex-message e#))))
                                  (shutdown-agents)))
-            process (start-clojure-in-shell (str "PATH='" (string/replace (str (io/file directory "bin")) "'" "'\\''")
-                                                 "':\"$PATH\" exec \"$@\"")
+            process (start-clojure-in-shell (str "PATH=" (quoted (io/file directory "bin")) ":\"$PATH\" exec \"$@\"")
                                             "-e" program)]
         [(string/trim (slurp (.getInputStream process))) (slurp (.getErrorStream process))]))))
 
@@ -466,6 +578,50 @@
   (testing "and a command of that name which is another program is not taken for it"
     (let [[loaded _] (with-clojure-command "echo 'Clojure 1.11.1'")]
       (is (string/ends-with? loaded "without the Clojure CLI, acme/library needs a :mvn/version or a :local/root")))))
+
+(deftest a-deps-edn-beside-the-filter-is-taken-unless-another-is-given
+  (with-directory {"deps.edn" "{:paths [\"lib\"]}"
+                   "lib/placeholder" ""
+                   "other/deps.edn" "{:paths [\"elsewhere\"]}"
+                   "f.clj" "{}"}
+    (fn [^File directory]
+      (let [entries (fn [deps]
+                      (map str (class-path/entries nil deps (str (io/file directory "f.clj")))))]
+        (is (= [(str (io/file directory "lib"))] (entries nil)))
+        (is (= [(str (io/file directory "other/elsewhere"))] (entries (str (io/file directory "other/deps.edn")))))))))
+
+(deftest what-maven-has-found-is-kept-for-the-next-start
+  (with-directory {"bin/mvn" "#!/bin/sh
+                              for argument; do
+                                case $argument in -Dmdep.outputFile=*) echo \"$JAR\" >\"${argument#*=}\";; esac
+                              done
+                              echo called >>\"$CALLS\"\n"
+                   "cache/placeholder" ""
+                   "deps.edn" "{:deps {acme/library {:mvn/version \"1\"}}}"
+                   "library.jar" ""
+                   "f.clj" "{}"}
+    (fn [^File directory]
+      (.setExecutable (io/file directory "bin/mvn") true)
+      (let [path #(str (io/file directory %))
+            program (pr-str `(do (require 'temse.impl.class-path)
+                                 (System/setProperty "temse.cache" ~(path "cache"))
+                                 (println (last ((resolve 'temse.impl.class-path/entries) nil nil ~(path "f.clj"))))
+                                 (shutdown-agents)))
+            entry (fn []
+                    (string/trim (slurp (.getInputStream
+                                          (start-clojure-in-shell
+                                            (str "PATH=" (quoted (path "bin")) ":\"$PATH\" JAR=" (quoted (path "library.jar"))
+                                                 " CALLS=" (quoted (path "calls")) " exec \"$@\"")
+                                            "-e" program)))))
+            calls #(count (string/split-lines (slurp (io/file directory "calls"))))]
+        (is (= (path "library.jar") (entry)))
+        (testing "as copies that other users can read"
+          (is (= (path "cache/filters/library.jar") (entry))))
+        (is (= 1 (calls)))
+        (testing "a jar that is gone is fetched again"
+          (io/delete-file (io/file directory "cache/filters/library.jar"))
+          (entry)
+          (is (= 2 (calls))))))))
 
 (deftest output-that-cannot-be-written-is-an-error
   (let [process (start-in-shell "exec \"$@\" >/dev/full" "help")

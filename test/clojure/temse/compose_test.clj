@@ -8,7 +8,6 @@
    [temse.action :as act]
    [temse.compose :as compose :refer [in-sequence named pretend sequence-of when-client when-message]]
    [temse.filter :as filter :refer [message-filter]]
-   [temse.impl.compose.sequence :as sequence]
    [temse.mail :as mail]
    [temse.milter :as milter]
    [temse.simulate.cases :as cases]
@@ -346,6 +345,18 @@
         (is (= :deferred (:fate (mt/run-message session {}))))
         (is (= :delivered (:fate (mt/run-message session {}))))))))
 
+(deftest a-filter-that-never-answers-the-end-of-one-message-is-asked-about-the-next
+  (let [asked (atom 0)
+        silent {:handlers {:mail (fn [_ _] (swap! asked inc) nil)
+                           :abort (fn [_ _] (promise))}
+                :actions #{}}
+        refusing {:handlers {:end-of-message (fn [_ _] [(act/reject)])} :actions #{}}]
+    (with-logs _
+      (milter/with-milter [server (assoc (in-sequence (adding "X") refusing silent) :port 0 :handler-timeout 50)]
+        (with-open [session (mt/connect-to server)]
+          (is (= [:reject :reject :reject] (repeatedly 3 #(:verdict (mt/run-message session {}))))))))
+    (is (= 3 @asked))))
+
 (deftest progress-of-each-filter-reaches-the-mta
   (let [filter (in-sequence {:handlers {:end-of-message (fn [_ context] (milter/progress! context) nil)}}
                             {:handlers {:end-of-message (fn [_ context] (milter/progress! context) nil)}})]
@@ -389,14 +400,23 @@
 
 (deftest where-the-mta-is-unknown-and-it-makes-a-difference-the-message-is-deferred
   (let [fate (fn [position]
-               (:fate (mt/run-message
-                        (in-sequence {:handlers {:end-of-message (fn [_ _] [(act/insert-header position "X-A" "1")])}}
-                                     (seeing (atom {})))
-                        {:headers [["Subject" "hi"]]})))]
+               (with-open [session (mt/connect-to
+                                     (in-sequence {:handlers {:end-of-message
+                                                              (fn [_ _] [(act/insert-header position "X-A" "1")])}}
+                                                  (seeing (atom {}))))]
+                 (.withoutMacros session)
+                 (:fate (mt/run-message session {:headers [["Subject" "hi"]]}))))]
     (with-logs _
-      (with-redefs [sequence/mtas (constantly [:postfix :sendmail])]
-        (is (= :delivered (fate 0)))
-        (is (= :deferred (fate 2)))))))
+      (is (= :delivered (fate 0)))
+      (is (= :deferred (fate 2))))))
+
+(deftest an-empty-body-in-the-place-of-the-message-s-is-what-the-next-filter-sees
+  (let [seen (atom {})
+        {:keys [message]} (mt/run-message (in-sequence {:handlers {:end-of-message (fn [_ _] [(act/change-body "")])}}
+                                                       (seeing seen))
+                                          {:headers [["Subject" "hi"]] :body "hello\r\n"})]
+    (is (= {:headers [["Subject" "hi"]]} @seen))
+    (is (= "" (String. ^bytes (:body message))))))
 
 (deftest a-message-that-is-too-large-to-be-kept-has-the-outcome-that-was-chosen
   (let [changing {:handlers {:end-of-message (fn [_ _] [(act/add-header "X-A" "1")])}}
@@ -530,8 +550,10 @@
         run #(:fate (mt/run-message filter {} {:client {:address %}}))]
     (is (= [:delivered :delivered :deferred] (repeatedly 3 #(run "192.0.2.1"))))
     (is (= :delivered (run "192.0.2.2")))
-    (reset! now 500)
-    (is (= [:delivered :deferred] (repeatedly 2 #(run "192.0.2.1"))))
+    (reset! now 999)
+    (is (= :deferred (run "192.0.2.1")))
+    (reset! now 1050)
+    (is (= [:delivered :delivered :deferred] (repeatedly 3 #(run "192.0.2.1"))))
     (is (= :bad-options (:milter/error (thrown (compose/wrap-rate-limit (adding "X") {})))))))
 
 (deftest a-rate-limit-remembers-so-many-keys-only

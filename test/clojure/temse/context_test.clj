@@ -7,22 +7,23 @@
    [temse.support :as support]
    [temse.test :as mt])
   (:import
+   (clojure.lang IPersistentMap)
    (java.lang.ref WeakReference)
    (temse.protocol EventType MacroTable Negotiation Offer)
-   (temse.server Connection MilterFactory MilterHandler)))
+   (temse.server MilterConnection MilterFactory MilterHandler)))
 
 (set! *warn-on-reflection* true)
 
 (defn- connection
-  ^Connection [closed]
-  (reify Connection
+  ^MilterConnection [closed]
+  (reify MilterConnection
     (id [_] 1)
     (peer [_] "test")
     (agreement [_] nil)
     (macros [_] MacroTable/EMPTY)
-    (send [_ _])
+    (^void send [_ ^IPersistentMap _])
     (progress [_])
-    (await [_ _ _ _])
+    (awaitMaps [_ _ _ _])
     (close [_] (swap! closed inc))))
 
 (defn- negotiated

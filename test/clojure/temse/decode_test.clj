@@ -16,7 +16,7 @@
    (java.io File StringWriter)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
-   (temse.protocol ActionCodec EventCodec Offer Packet PacketSink)))
+   (temse.protocol ActionCodec EventCodec Offer Packet)))
 
 (set! *warn-on-reflection* true)
 
@@ -30,11 +30,7 @@
 
 (defn- action-bytes
   [action]
-  (let [bytes (volatile! [])]
-    (ActionCodec/encode action (reify PacketSink
-                                 (packet [_ code payload offset length]
-                                   (vswap! bytes into (.toBytes (Packet. code (byte-array (take length (drop offset payload)))))))))
-    @bytes))
+  (into [] (mapcat #(.toBytes ^Packet %)) (ActionCodec/packets action)))
 
 (def ^:private said
   "What the two sides say, in turn."
@@ -302,6 +298,11 @@
     (is (= [9 9] (map count (vals (group-by #(subs % 0 4) (string/split-lines output))))))
     (is (not (string/includes? output "GET")))))
 
+(deftest a-segment-that-goes-to-where-it-comes-from-is-passed-over
+  (let [shown (fn [segments] (decoded (pcap 1 (frames ethernet ip4 segments))))
+        itself {:from 40001, :to 40001, :sequence 0, :flags 2}]
+    (is (= (shown (segments said)) (shown (concat [itself] (segments said) [itself]))))))
+
 (deftest a-port-that-is-used-again-is-another-connection
   (let [{:keys [output]} (decoded (pcap 1 (frames ethernet ip4 (concat (segments said) (segments said :start 77)))))]
     (is (= ["   1" "   2"] (distinct (map #(subs % 0 4) (string/split-lines output)))))))
@@ -434,7 +435,7 @@
 
        [0 0 0 1 (int \a), 0 0 0 1 (int \a)]
        (for [mta ["Postfix" "Sendmail"]]
-         (str "the milter has sent a reply too many; " mta " takes it for the answer to what it says next"))))
+         (str "the milter has sent a reply too many; " mta " takes it for the answer to what it sends next"))))
 
 (deftest a-reply-that-is-missing-is-remarked-upon-where-the-capture-shows-the-end-of-the-connection
   (let [open (segments (take 7 said))

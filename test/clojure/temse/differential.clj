@@ -81,7 +81,7 @@
   part in a situation. The first that explains it counts."
   [{:id :close-without-offer
     :what "libmilter reports the close of a connection that has made no valid offer; temse does not."
-    :reason "No filter has been told of such a connection: there is nothing to release."
+    :reason "No filter was notified of such a connection: there is nothing to release."
     :explains? (fn [{:keys [theirs ours]}]
                  (and (= ["close"] (:lines theirs))
                       (= [] (:lines ours) (:replies theirs) (:replies ours))))}
@@ -137,8 +137,8 @@
                           (differ-in? situation 0x30000))))}
 
    {:id :later-command
-    :what "libmilter calls the filter for DATA from an MTA that announced version 2 or 3, and for unknown commands at version 2. temse answers continue, and tells no handler."
-    :reason "These versions have no such command, and what was agreed says so: the handler was told that it would not be called."
+    :what "libmilter calls the filter for DATA from an MTA that announced version 2 or 3, and for unknown commands at version 2. temse answers continue, and calls no handler."
+    :reason "These versions have no such command, and what was agreed says so: its handler is known not to be called."
     :explains? (fn [{:keys [code before theirs]}]
                  (let [callback (last-callback theirs)
                        version (first (second (first before)))]

@@ -3,7 +3,9 @@
   there is, and its links lead somewhere.
 
   In a block of Clojure, `;=> VALUE` after a form is what the form yields; the forms of a file are
-  evaluated in order. The port 20025 is replaced by any free one."
+  evaluated in order. What stands under #+RESULTS: is what the block prints, and what a REPL prints of the
+  value of its last form; times, port numbers, and where a function was defined may differ. The port 20025
+  is replaced by any free one."
   (:require
    [clojure.edn :as edn]
    [clojure.java.io :as io]
@@ -16,11 +18,12 @@
    [temse.harness.smtp :as smtp]
    [temse.impl.options :as options]
    [temse.milter :as milter]
+   [temse.project :as project]
    [temse.runner :as runner]
    [temse.support :as support]
    [temse.test :as mt])
   (:import
-   (java.io BufferedReader File PushbackReader StringReader)
+   (java.io BufferedReader File PushbackReader StringReader StringWriter)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
    (java.util List)
@@ -88,8 +91,8 @@
     (is (= [:begin-test-var :pass :end-test-var] (dedupe @reports)) test-var)))
 
 (defn- check-forms
-  "Evaluates the forms of a text, runs the tests that they define, and checks what they are said to
-  yield."
+  "Evaluates the forms of a text, runs the tests that they define, checks what they are said to yield,
+  and returns the value of the last."
   [text]
   (let [reader (-> text
                    (str/replace ";=>" (str ::yields))
@@ -99,7 +102,7 @@
     (loop [yielded nil]
       (let [form (read {:eof ::end} reader)]
         (case form
-          ::end nil
+          ::end yielded
           ::yields (do (is (= (read reader) yielded))
                        (recur nil))
           (let [result (eval form)]
@@ -107,22 +110,43 @@
               (check-test result))
             (recur result)))))))
 
+(defn- without-what-differs
+  "Returns what was printed without what is different each time."
+  [printed]
+  (-> printed
+      (str/replace #"\d+\.\d ms" "0.1 ms")
+      (str/replace #"inet:\d+@" "inet:0@")
+      (str/replace #"(?<=192\.0\.2\.1 )\d+" "49152")
+      (str/replace #"#inst \"[^\"]+\"" "#inst")
+      (str/replace #"[^\s']+/(on-[-\w]+)(?: \([^\s)]+\))?" "$1")))
+
+(defn- check-block
+  "Evaluates a block, whose output goes to *out*, a StringWriter, and checks its results."
+  [{:keys [text results]}]
+  (.setLength (.getBuffer ^StringWriter *out*) 0)
+  (let [yielded (check-forms text)]
+    (when results
+      (is (= (without-what-differs results)
+             (without-what-differs (str *out* (pr-str yielded) "\n")))
+          text))))
+
 (defn- check-programs
   "Evaluates the Clojure of a file and returns what it logs."
   [file]
   (support/with-logs records
     (binding [*ns* (create-ns (gensym "temse.docs."))
+              *out* (StringWriter.)
               *warn-on-reflection* false]
       (refer-clojure)
-      (run! (comp check-forms :text) (blocks "clojure" file)))
+      (run! check-block (blocks "clojure" file)))
     @records))
 
 (deftest programs-in-clojure-yield-what-is-said
   (doseq [file documents]
     (testing file
       (let [errors (filter #(= :error (:level %)) (check-programs file))]
-        ;; two documents show what a mistake leads to
-        (is (= (get {"README.org" 1, "doc/testing.org" 1} file 0) (count errors)) errors)))))
+        ;; some documents show what a mistake leads to
+        (is (= (get {"README.org" 1, "doc/testing.org" 1, "doc/repl.org" 1} file 0) (count errors)) errors)))))
 
 (defn- start-process ^Process [^File directory & command]
   (-> (ProcessBuilder. ^List (vec command))
@@ -210,6 +234,34 @@
           (is (= results (slurp (.getInputStream process))))
           (is (= [:add-header] (map :action (:modifications (play-to process))))))))))
 
+;; The command line
+
+(defn- run-command
+  "Runs a command line of temse in this process, and returns its exit code and what it prints."
+  [title args]
+  (let [run (requiring-resolve (symbol (str "temse.impl.command." title) "run"))
+        out (StringWriter.)]
+    [(binding [*out* out] (run args)) (str out)]))
+
+(deftest commands-print-what-is-said
+  (let [shown (filter :results (blocks "sh" "doc/commands.org"))]
+    (is (seq shown))
+    (doseq [{:keys [text results]} shown
+            :let [[_ title & args] (str/split (str/trim text) #" ")]]
+      (testing text
+        (is (= [0 results] (run-command title args)))))))
+
+(deftest scripts-of-smtp-meet-their-expectations
+  (doseq [{:keys [text results]} (blocks "smtp" "doc/smtp.org")
+          :let [script (File/createTempFile "temse-docs-" ".smtp")]]
+    (testing text
+      (spit script text)
+      (is (= [0 (or results "")]
+             (run-command "smtp" (concat ["examples/refuse_words.clj" (str script)]
+                                         (when-not results ["-q"])
+                                         ["--" "lottery" "jackpot"]))))
+      (io/delete-file script))))
+
 ;; What goes into the files of others
 
 (deftest coordinates-are-right
@@ -282,6 +334,20 @@
          (into {}
                (map (fn [[option _ default]] [(value option) (eval (value default))]))
                (rows (slurp "doc/options.org"))))))
+
+(deftest keys-of-temse-edn-are-documented-with-what-they-must-be-and-their-defaults
+  (is (= (update-vals project/table (fn [[words _ default]] [words default]))
+         (into {}
+               (map (fn [[k words default]] [(value k) [(str/replace words "=" "") (eval (value default))]]))
+               (rows (section "doc/configuration.org" "Keys"))))))
+
+(deftest settings-of-temse-edn-that-cannot-change-are-documented
+  (is (= (into #{:listen} (filter project/table) (conj options/fixed :name))
+         (->> (section "doc/configuration.org" "Changes while it runs")
+              (re-find #"(?s)cannot change: (.*?)\. Such")
+              second
+              values
+              set))))
 
 (deftest docstring-of-start-milter-names-all-options
   (is (= (set (keys options/table))
@@ -360,8 +426,10 @@
       (run! require named)
       (remove (comp :no-doc meta) (map the-ns named)))))
 
-(defn- public-vars [namespace]
-  (remove (comp :no-doc meta) (vals (ns-publics namespace))))
+(defn- public-vars
+  "Returns the public vars of a namespace, without those of the classes that proxy makes."
+  [namespace]
+  (remove #(or (:no-doc (meta %)) (re-find #"proxy\$" (str %))) (vals (ns-publics namespace))))
 
 (deftest all-that-is-public-has-a-docstring
   (is (some #{(the-ns 'temse.milter)} @public-namespaces))

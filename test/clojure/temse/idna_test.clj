@@ -57,3 +57,8 @@
         process (.start (.redirectErrorStream (ProcessBuilder. ^java.util.List command) true))]
     (is (re-find #"requires ICU4J.*\n.*deps.edn    com.ibm.icu/icu4j \{.*\n.*Leiningen   \[com.ibm.icu/icu4j .*\n.*Maven       <dependency>"
                  (slurp (.getInputStream process))))))
+
+(deftest a-literal-beyond-ascii-is-no-domain
+  (doseq [literal ["[192.0.2.\u0661]" "[\udcd2]" "[IPv6:2001:db8::\u00e9]"]]
+    (is (nil? (idna/ascii literal)))
+    (is (nil? (idna/unicode literal)))))

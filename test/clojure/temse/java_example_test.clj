@@ -1,6 +1,6 @@
 (ns temse.java-example-test
-  "The example in Java compiles, runs with nothing but our classes and Clojure's jar, loads no
-  Clojure code, serves a real Postfix, and stops as it says."
+  "The examples in Java compile, run with nothing but our classes and Clojure's jar, load no
+  Clojure code, serve a real Postfix, and stop as they say."
   (:require
    [clojure.java.io :as io]
    [clojure.string :as str]
@@ -26,8 +26,6 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private source "examples/java/HeaderCount.java")
-
 (def ^:private terminated 143)
 
 (defn- location [^Class class]
@@ -37,17 +35,18 @@
   [(location MilterServer) (location RT)])
 
 (defn- start
-  "Compiles the example and starts it at an address. Returns a map of the :process, the :address it
+  "Compiles an example and starts it at an address. Returns a map of the :process, the :address it
   listens on, and :loaded, a function that returns the names of the classes it has loaded."
-  [^File directory address]
-  (let [log (io/file directory "classes.log")
+  [^File directory example address]
+  (let [source (str "examples/java/" example ".java")
+        log (io/file directory "classes.log")
         path (str/join File/pathSeparator (cons directory class-path))]
     (is (= 0 (.run (ToolProvider/getSystemJavaCompiler) nil nil nil
                    (into-array ["--release" "17" "-Xlint:all" "-Werror" "-d" (str directory)
                                 "-cp" path source]))))
     (let [command [(str (io/file (System/getProperty "java.home") "bin" "java"))
                    (str "-Xlog:class+load:file=" log)
-                   "-cp" path "HeaderCount" address]
+                   "-cp" path example address]
           process (-> (ProcessBuilder. ^List command)
                       (.redirectError ProcessBuilder$Redirect/INHERIT)
                       (.start))
@@ -62,10 +61,10 @@
   (.exitValue process))
 
 (defn- call-with-example
-  "Calls f with the example that listens at an address, which then ends."
-  [address f]
+  "Calls f with an example that listens at an address, which then ends."
+  [example address f]
   (let [directory (.toFile (Files/createTempDirectory "temse-" (make-array FileAttribute 0)))
-        {:keys [process] :as example} (start directory address)]
+        {:keys [process] :as example} (start directory example address)]
     (try
       (f example)
       (finally
@@ -75,7 +74,7 @@
 (deftest the-example-serves-postfix-without-any-clojure
   (when-let [reason (postfix/unavailable)]
     (runner/skip! reason))
-  (call-with-example "inet:0@127.0.0.1"
+  (call-with-example "HeaderCount" "inet:0@127.0.0.1"
     (fn [{:keys [^Process process address loaded]}]
       (let [port (.port ^Endpoint$Inet (Endpoint/parse address))]
         (with-open [sink (sink/start)
@@ -94,8 +93,26 @@
         (is (contains? classes "temse.server.MilterServer"))
         (is (empty? (filter #(str/starts-with? % "clojure.core") classes)))))))
 
+(deftest two-filters-in-sequence-serve-postfix-without-any-clojure
+  (when-let [reason (postfix/unavailable)]
+    (runner/skip! reason))
+  (call-with-example "FilterInSequence" "inet:0@127.0.0.1"
+    (fn [{:keys [^Process process address loaded]}]
+      (let [port (.port ^Endpoint$Inet (Endpoint/parse address))]
+        (with-open [sink (sink/start)
+                    mta (postfix/start {:sink sink, :milters [(str "inet:127.0.0.1:" port)]})]
+          (smtp/send-mail {:port (:port mta), :sender "<a@example.org>", :headers [["Subject" " hi"]]})
+          (is (= [" nobody as <a@example.org>"]
+                 (keep (fn [[field value]] (when (= "X-Login" field) value))
+                       (sink/headers (sink/await-message sink #(= "<a@example.org>" (:sender %)))))))
+          (is (some #{{:code 550, :lines ["5.7.1 Not from example.net"]}}
+                    (flatten (vals (smtp/send-mail {:port (:port mta), :sender "<a@example.net>"})))))))
+      (.destroy process)
+      (is (= terminated (exit-code process)))
+      (is (empty? (filter #(str/starts-with? % "clojure.core") (loaded)))))))
+
 (deftest the-example-ends-mail-in-progress-before-it-stops
-  (call-with-example "inet:0@127.0.0.1"
+  (call-with-example "HeaderCount" "inet:0@127.0.0.1"
     (fn [{:keys [^Process process address]}]
       (with-open [session (mt/connect-to address)]
         (support/send-events session (concat support/opening (support/envelope)))
@@ -110,7 +127,7 @@
   (let [directory (.toFile (Files/createTempDirectory "temse-" (make-array FileAttribute 0)))
         socket (io/file directory "count.sock")]
     (try
-      (call-with-example (str "unix:" socket)
+      (call-with-example "HeaderCount" (str "unix:" socket)
         (fn [{:keys [^Process process address]}]
           (is (= (str "unix:" socket) address))
           (is (= [(act/add-header "X-Header-Count" "1")]

@@ -12,42 +12,51 @@
 
 (def layers
   "Namespaces from bottom to top. Those of one layer do not require each other."
-  '[#{temse.impl.text temse.idna}
-    #{temse.impl.keys temse.impl.difference temse.impl.failure}
-    #{temse.address temse.network temse.impl.envelope temse.impl.line temse.impl.macros}
-    #{temse.action temse.report
-      temse.impl.brief temse.impl.options temse.impl.poller
-      temse.impl.capture.hex temse.impl.capture.input temse.impl.capture.tcp
-      temse.impl.command.arguments temse.impl.command.console temse.impl.command.document
-      temse.impl.command.load temse.impl.command.signals
-      temse.impl.mta.edit temse.impl.message-store temse.impl.proxy.tap temse.impl.recording.weight}
-    #{temse.impl.events}
-    #{temse.impl.recording.exchange}
-    #{temse.impl.recording.file}
-    #{temse.mail temse.mime temse.test.expect
-      temse.impl.class-path temse.impl.filter-file temse.impl.log temse.impl.pending
-      temse.impl.capture.frames temse.impl.mta.postfix temse.impl.mta.sendmail
-      temse.impl.recording.conversation temse.impl.recording.redaction temse.impl.recording.store}
-    #{temse.async temse.record temse.test.generators
-      temse.impl.negotiation temse.impl.regression temse.impl.return-value
-      temse.impl.command.redact temse.impl.mta.rules temse.impl.proxy.decoder temse.impl.proxy.passage}
-    #{temse.mta temse.proxy temse.impl.direct-call temse.impl.handler temse.impl.command.decode temse.impl.command.mails}
-    #{temse.milter temse.impl.compose.member temse.impl.command.proxy}
-    #{temse.envelope temse.filter temse.replay temse.impl.compose.sequence temse.impl.session temse.impl.command.run}
-    #{temse.compose temse.impl.played-events}
-    #{temse.test temse.impl.command.replay}
-    #{temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.send}
+  '[#{temse.action temse.idna temse.impl.addition temse.impl.difference temse.impl.failure temse.impl.file-watch
+      temse.impl.json temse.impl.poller temse.impl.text temse.impl.capture.hex temse.impl.capture.input
+      temse.impl.capture.tcp temse.impl.command.load temse.impl.command.signals temse.impl.proxy.tap
+      temse.impl.recording.weight temse.impl.repl.session-output temse.impl.setup.machine temse.impl.setup.postfix-cf
+      temse.impl.setup.sendmail-cf}
+    #{temse.impl.brief temse.impl.file-names temse.impl.keys temse.impl.line temse.impl.pending
+      temse.impl.capture.frames temse.impl.command.document temse.impl.command.reload temse.impl.command.terminal}
+    #{temse.address temse.async temse.configuration temse.mime temse.network temse.rate temse.report
+      temse.impl.envelope temse.impl.log temse.impl.macros temse.impl.message-store temse.impl.return-value
+      temse.impl.command.arguments temse.impl.command.console}
+    #{temse.addresses temse.mail temse.outage temse.periodic temse.test.expect temse.impl.class-path
+      temse.impl.filter-file temse.impl.options temse.impl.command.client temse.impl.command.init
+      temse.impl.command.insight temse.impl.mta.edit temse.impl.proxy.decoder temse.impl.proxy.passage
+      temse.impl.setup.common}
+    #{temse.database temse.dns temse.test.generators temse.impl.direct-call temse.impl.events temse.impl.command.mails
+      temse.impl.command.milters temse.impl.command.smtp-script temse.impl.command.test temse.impl.mta.postfix
+      temse.impl.mta.sendmail temse.impl.repl.exchanges}
+    #{temse.impl.negotiation temse.impl.shared-rate temse.impl.mta.commands temse.impl.mta.rules temse.impl.recording.exchange}
+    #{temse.impl.handler temse.impl.mta.stages temse.impl.recording.file temse.impl.repl.explanation
+      temse.impl.setup.needs}
+    #{temse.mta temse.impl.watch temse.impl.compose.sequence temse.impl.recording.conversation
+      temse.impl.recording.redaction temse.impl.recording.store temse.impl.setup.postfix-checks
+      temse.impl.setup.sendmail-checks}
+    #{temse.milter temse.record temse.impl.regression temse.impl.command.redact temse.impl.inspector.entry
+      temse.impl.setup.lines temse.impl.setup.x-line}
+    #{temse.compose temse.envelope temse.filter temse.metrics temse.proxy temse.replay temse.impl.milter-group
+      temse.impl.session temse.impl.command.config temse.impl.command.decode temse.impl.inspector.conversations
+      temse.impl.inspector.disagreement temse.impl.inspector.feed}
+    #{temse.shadow temse.impl.inspector.rerun temse.impl.phase-scripts temse.impl.played-events temse.impl.smtp
+      temse.impl.command.doctor temse.impl.command.proxy temse.impl.command.replay}
+    #{temse.inspector temse.project temse.test temse.impl.command.smtp}
+    #{temse.repl temse.test.check temse.test.compare temse.impl.command.demo temse.impl.command.dump
+      temse.impl.command.run temse.impl.command.send temse.impl.command.try}
     #{temse.cli}])
 
 (def engine-room
   "The namespaces that may meet the Java server."
   '#{temse.milter temse.test temse.test.check
-     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.compose.member temse.impl.options
-     temse.impl.return-value temse.impl.compose.sequence temse.impl.session})
+     temse.impl.direct-call temse.impl.handler temse.impl.log temse.impl.options
+     temse.impl.return-value temse.impl.compose.sequence temse.impl.session temse.impl.watch})
 
 (def production
   "What users require to write and serve filters."
-  '#{temse.milter temse.action temse.async temse.filter temse.mail temse.mime temse.address temse.envelope temse.idna temse.network temse.record})
+  '#{temse.milter temse.action temse.async temse.compose temse.filter temse.configuration temse.dns temse.mail temse.mime temse.address temse.envelope temse.idna temse.network temse.record
+     temse.addresses temse.database temse.outage temse.periodic temse.rate})
 
 (defn- read-forms
   [^File file]
@@ -116,13 +125,8 @@
 
 (deftest serving-loads-no-simulator-no-test-partner-no-printer-and-no-command
   (is (= []
-         (filter #(re-find #"^temse\.(mta|test|report|replay|proxy|cli|impl\.(mta|command|proxy|capture))\b" (name %))
+         (filter #(re-find #"^temse\.(metrics|mta|test|report|replay|proxy|cli|impl\.(mta|command|proxy|capture))\b" (name %))
                  (reached production)))))
-
-(deftest composing-loads-the-rules-of-modifications-and-nothing-else-of-the-simulator
-  (is (= '#{temse.impl.mta.edit temse.impl.mta.postfix temse.impl.mta.sendmail temse.impl.mta.rules}
-         (set (filter #(re-find #"^temse\.(mta|test|report|replay|proxy|cli|impl\.(mta|command|proxy|capture))\b" (name %))
-                      (reached '#{temse.compose}))))))
 
 (deftest core-async-is-required-by-its-own-namespace-only
   (is (= '#{temse.async}

@@ -12,7 +12,7 @@
    [temse.test :as mt])
   (:import
    (java.io IOException)
-   (temse.protocol EventType MessageEndReason MilterException MilterException$Category Printable)
+   (temse.protocol Action Action$Reply Event EventType MessageEndReason MilterException MilterException$Category Printable)
    (temse.server ConnectionInfo ServerListener)))
 
 (set! *warn-on-reflection* true)
@@ -27,19 +27,21 @@
 
 (defn- reported
   "Calls every method of a listener."
-  [^ServerListener listener connection reply event ^Throwable problem]
+  [^ServerListener listener connection reply-map event-map ^Throwable problem]
   (.negotiated listener connection)
-  (.verdict listener connection EventType/MAIL reply MessageEndReason/ACCEPTED)
+  (let [^Action$Reply reply (some-> reply-map Action/view)
+        event (some->> event-map (Event/view EventType/HEADER))]
+    (.verdict listener connection EventType/MAIL reply MessageEndReason/ACCEPTED)
+    (.failed listener connection EventType/HEADER event problem)
+    (.exchanged listener connection event [reply] 1))
   (.verdict listener connection nil nil nil)
   (.closed listener connection nil)
   (.closed listener connection (IOException. (str (try (ex-message problem) (catch Throwable _)))))
   (.violated listener connection
              (MilterException. MilterException$Category/UNEXPECTED_EVENT "broken"
-                               (object-array ["value" event])))
-  (.failed listener connection EventType/HEADER event problem)
+                               (object-array ["value" event-map])))
   (.failed listener connection nil nil nil)
-  (.refused listener nil nil)
-  (.exchanged listener connection event [reply] 1))
+  (.refused listener nil nil))
 
 (def ^:private failing
   (reify Object
@@ -146,9 +148,9 @@
          (reported (listener/listener "x" (fn [_] (throw (nasty-problem)))) (connection "p") reply event problem)
          (= 10 (count @logs)))
        (act/reply-code 550 "5.7.1" nil) {:event :mail} (Exception.)
-       {:action failing} {:event failing, :x (range)} (nasty-problem)
+       {:action :reply-code, :text failing} {:event failing, :x (range)} (nasty-problem)
        nil nil nil
-       {} {:deep (nth (iterate vector failing) 1000)} (ex-info "x" {:y failing})))
+       {:action :reply-code} {:deep (nth (iterate vector failing) 1000)} (ex-info "x" {:y failing})))
 
 (deftest no-text-is-made-for-a-level-that-is-off
   (let [asked (atom 0)]
@@ -194,7 +196,7 @@
 
 (deftest an-on-exchange-that-fails-is-logged-once-in-a-while
   (support/with-logs logs
-    (let [f (listener/guarded "x" (fn [_] (throw (Exception. "no luck"))))]
+    (let [f (listener/guarded "x" ":on-exchange" (fn [_] (throw (Exception. "no luck"))))]
       (dotimes [_ 100]
         (is (nil? (f {}))))
       (is (= ["x :on-exchange failed: no luck"] (support/messages logs :error)))

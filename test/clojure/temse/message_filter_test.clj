@@ -313,8 +313,32 @@
                                                                        (assoc context :handlers redefined))))})]
         (is (= :temporary-failure (:verdict (mt/run-message session mail))))
         (is (= :accept (:verdict (mt/run-message session mail)))))
-      (is (some #(string/includes? % "had begun before this message filter was there")
+      (is (some #(string/includes? % "had begun before")
                 (map :message @logs))))))
+
+(deftest a-message-filter-that-is-replaced-in-the-middle-of-a-message-defers-it
+  (let [others {:header (fn [_ context] context)
+                :end-of-message (fn [_ _] [(act/accept)])}
+        handlers (message-filter (fn [_ _] [(act/accept)])
+                                 {:handlers {:data (fn [_ context] (assoc context :handlers others))}})]
+    (with-logs logs
+      (with-open [session (mt/connect-to {:init identity, :handlers handlers})]
+        (is (= :temporary-failure (:verdict (mt/run-message session mail)))))
+      (is (some #(string/includes? % "had begun before its handlers were there")
+                (map :message @logs))))))
+
+(deftest what-a-wrapper-does-to-a-handler-that-collects-is-done
+  (let [fields (atom [])
+        handlers (message-filter (fn [{:keys [headers]} _] [(act/add-header "X-Fields" (str (count headers)))]))
+        wrapped (update handlers :header
+                        (fn [handler]
+                          (with-meta (fn [event context]
+                                       (swap! fields conj (:name event))
+                                       (apply handler [event context]))
+                                     (meta handler))))]
+    (is (= [{:action :add-header, :name "X-Fields", :value "2"}]
+           (:modifications (mt/run-message {:handlers wrapped, :actions #{:add-header}} mail))))
+    (is (= ["Subject" "X-A"] @fields))))
 
 ;; ---- memory and files
 

@@ -6,7 +6,8 @@
    [temse.support :as support :refer [awaited with-logs]]
    [temse.test :as mt])
   (:import
-   (temse.client MtaSession)))
+   (temse.client MtaSession)
+   (temse.limits RawMta)))
 
 (set! *warn-on-reflection* true)
 
@@ -241,3 +242,22 @@
       (dotimes [_ 3]
         (mt/run-message session {})))
     (is (= [nil 1 2] @seen))))
+
+(deftest what-an-mta-says-once-is-answered-once-and-closes-the-connection-when-it-comes-again
+  (let [handlers {:connect (fn [_ _])
+                  :mail (fn [_ _])
+                  :end-of-message (fn [_ _] [(act/add-header "X-Seen" "yes") (act/accept)])}
+        opening [[\C "client.example.org\u0000U"]]
+        mail [[\M "<a@example.org>\u0000"] [\E ""]]]
+    (doseq [[packets answers] [[[[\O "\u0000\u0000\u0000\u0006\u0000\u0000\u0001\u00ff\u0000\u001f\u00ff\u00ff"]] ""]
+                               [(into opening opening) "c"]
+                               [(concat opening mail [[\E ""]]) "ccha"]
+                               [(concat opening mail mail [[\E ""]] mail) "cchacha"]]]
+      (testing packets
+        (with-logs logs
+          (milter/with-milter [server {:port 0, :handlers handlers}]
+            (with-open [peer (RawMta/connect (int (milter/milter-port server)))]
+              (.negotiate peer)
+              (.sendBytes peer (byte-array (mapcat (fn [[code payload]] (RawMta/packet code payload)) packets)))
+              (is (= answers (.readCodes peer 20)))))
+          (is (some #(re-find #"is not legal" %) (support/messages logs :warn))))))))

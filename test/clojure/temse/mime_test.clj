@@ -230,6 +230,40 @@
                  :body (generators/octet-bytes content)}]
     (text-at message [])))
 
+(defn- names-in
+  [& fields]
+  (mime/filenames (first (mime/parts (apply eml (concat fields ["" "x"]))))))
+
+(deftest every-name-that-a-reader-may-show-is-found
+  (is (= [] (names-in "Subject: name=a.exe")))
+  (is (= ["a.txt"] (names-in "Content-Type: text/plain; name=a.txt")))
+  (doseq [[shown field]
+          {"b.exe" "Content-Disposition: attachment; filename=a.txt; filename=b.exe"
+           "c.exe" "Content-Disposition: attachment; filename*1=exe; filename*0=\"c.\""
+           "d.exe" "Content-Disposition: attachment; filename*0*=utf-8''%64%2E; filename*1*=%65x; filename*2=e"
+           "e.exe" "Content-Disposition: attachment; filename*0=a.; filename*0=e.; filename*1=exe"
+           "f.exe" "Content-Disposition: attachment; filename*0=f.; filename*2=exe"
+           "g.exe" "Content-Disposition: attachment; filename=\"g%2Eexe\""
+           "h.bat" "Content-Disposition: attachment; filename=\"h.()bat\""
+           "i.bat" "Content-Disposition: attachment; filename=i.(x)bat"
+           "j.exe" "Content-Disposition: attachment filename = j.exe"
+           "k.exe" "Content-Disposition: attachment; x=(; filename=k.exe"
+           "l.exe" "Content-Disposition: attachment; x=\"; FileName=l.exe"
+           "m.exe" "Content-Disposition: attachment; filename=\"=?utf-8?b?bS5leGU=?=\""
+           "n.exe" "Content-Disposition: attachment; filename*=iso-8859-1'de'n%2eexe; filename=a.txt"
+           "o.exe" "Content-Disposition: attachment; filename=o.exe; filename*=utf-8''a.txt"
+           "p.exe" "Content-Type: application/octet-stream; name=p.exe"}]
+    (is (some #{shown} (names-in "Content-Disposition: attachment; filename=z.txt" field "Content-Type: text/plain; name=y.txt"))
+        field)
+    (is (some #{shown} (names-in field)) field))
+  (is (= "ü.exe" (last (names-in "Content-Disposition: attachment; filename=\"%C3%BC.exe\"")))))
+
+(defspec names-of-any-fields-are-found-without-fault 200
+  (prop/for-all [values (gen/vector (gen/fmap string/join (gen/vector (gen/elements ["name" "file" "=" "*" "0" "\"" "(" ")" "%" "4" ";" "'"
+                                                                                     " " "\\" "=?" "?q?" "ü" "\udc80" "\u0000"])))
+                                    3)]
+    (every? string? (mime/filenames {:headers (map vector (cycle ["Content-Type" "content-disposition"]) values)}))))
+
 (deftest texts-are-decoded-from-every-encoding-however-it-was-broken
   (doseq [[charset encoding content expected]
           [["iso-2022-jp" "7bit" "\u001b$BF|K\\\u001b(B" "日本"]
@@ -357,11 +391,12 @@
   (doseq [piece ["=?" "=?a?b?" "=?utf-8?q?" "=?utf-8?b?=?=" "=?utf-8?q?=C3?= " " \n" "?=" "=?utf-8?q?_?= \n "]
           :let [value (string/join (repeat (quot 2000000 (count piece)) piece))]]
     (is (string? (mime/decode-header value)) piece))
-  (doseq [piece [";" ";a=b" "(" "((\\" "\"" ";filename*0*=''%" "; " "é" ";filename*1=é"]
-          :let [value (str "attachment" (string/join (repeat (quot 1000000 (count piece)) piece)))]]
-    (is (= 1 (count (mime/parts {:headers [["Content-Disposition" value] ["Content-Type" value]]
-                                 :body "x"})))
-        piece)))
+  (doseq [piece [";" ";a=b" "(" "((\\" "\"" ";filename*0*=''%" "; " "é" ";filename*1=é" "name" "name  =" "%41" "name=%41("]
+          :let [value (str "attachment" (string/join (repeat (quot 1000000 (count piece)) piece)))
+                parts (mime/parts {:headers [["Content-Disposition" value] ["Content-Type" value]]
+                                   :body "x"})]]
+    (is (= 1 (count parts)) piece)
+    (is (vector? (mime/filenames (first parts))) piece)))
 
 (defspec no-message-makes-anything-throw 500
   (prop/for-all [message (gen/one-of [generators/broken-message
@@ -507,6 +542,30 @@
                            (= "utf-8" (:charset new-part))))))
               (filter mime/text? (mime/parts message))))))
 
+(deftest an-empty-part-right-before-a-boundary-can-be-replaced
+  (doseq [body ["--d\r\nContent-Type: text/plain\r\n\r\n--d\r\nContent-Type: application/pdf\r\n\r\nx\r\n--d--\r\n"
+                "--d\r\n\r\n--d\r\nContent-Type: application/pdf\r\n\r\nx\r\n--d--"
+                "--d\n--d\nContent-Type: application/pdf\n\nx\n--d--\n"]
+          text ["note\r\n" "x" "--d"]
+          :let [message {:headers [["Content-Type" "multipart/mixed; boundary=d"]], :body body}
+                changed (mime/append-text message text)]]
+    (is (= ["multipart/mixed" "text/plain" "application/pdf"] (map :type (mime/parts changed))))
+    (is (= text (mime/text changed (second (mime/parts changed)))))))
+
+(deftest a-part-at-the-very-beginning-of-another-keeps-its-header-to-itself
+  (doseq [[inner place] {"--d\r\n\u00f4 no header\r\n\r\nx\r\n--d--" [1 1]
+                         "--d\r\nContent-Type: message/rfc822\r\n\u00f4 no header\r\n\r\nx\r\n--d--" [1 1]
+                         "--d\r\nContent-Type: message/rfc822\r\n--d--" [1 1]
+                         "--d\r\n--d--" [1 1]}
+          text ["\u00f4 new" "a: b" "a: b\r\n\r\n\u00f4" ""]
+          :let [message {:headers [["Content-Type" "multipart/digest; boundary=d"]]
+                         :body (generators/octet-bytes inner)}
+                changed (mime/update-parts message #(= place (:path %)) (constantly text))]]
+    (is (= (map (juxt :path :type) (mime/parts message))
+           (map (juxt :path :type) (mime/parts changed))))
+    (is (= text (some #(when (= place (:path %)) (mime/text changed %)) (mime/parts changed)))
+        (generators/octets (:body changed)))))
+
 (defspec a-message-that-is-not-changed-is-the-same 200
   (prop/for-all [message generators/message]
     (and (identical? message (mime/update-parts message (constantly true) (fn [_ content] content)))
@@ -581,6 +640,35 @@
         changed (mime/append-text message "--b--\nnot the end")]
     (is (= "one\r\n--b--\r\nnot the end" (text-at changed [1])))
     (is (= [[[] "multipart/mixed"] [[1] "text/plain"]] (structure changed)))))
+
+(defspec what-is-appended-once-is-there-once 100
+  (prop/for-all [message generators/message
+                 addition (gen/not-empty gen/string-alphanumeric)
+                 html (gen/elements [nil "<p><b>Größe</b></p>" "<img src='logo.png'>"])]
+    (let [addition (cond-> {:plain addition} html (assoc :html html))
+          once #(mime/append-text % addition {:once? true})
+          changed (once message)]
+      (identical? changed (once changed)))))
+
+(deftest an-addition-that-ends-the-text-however-it-is-written-is-there-already
+  (let [addition {:plain "-- \nGröße & Co KG\nconfidential", :html "<p>Größe &amp; Co KG<br>confidential</p>"}
+        same? (fn [& lines]
+                (let [message (apply eml lines)]
+                  (identical? message (mime/append-text message addition {:once? true}))))
+        html "Content-Type: text/html; charset=utf-8"]
+    (is (same? "Content-Type: text/plain; charset=utf-8" "" "> Hi" "> > -- " "> > Größe &" "> > Co KG confidential" ""))
+    (doseq [written ["Größe &amp; Co KG confidential" "Gr&ouml;&szlig;e <b>&amp;</b>&nbsp;Co KG<br/>confidential"
+                     "Gr&#246;&#xDF;e &#38; Co <i>KG</i> confidential"]]
+      (is (same? html "" (str "<body>Hi<blockquote><p>" written "</p></blockquote></body></html>")) written))
+    (testing "elsewhere it is none that ends the text"
+      (is (not (same? "Content-Type: text/plain; charset=utf-8" "" "Größe & Co KG confidential" "" "Yes!")))
+      (is (not (same? html "" "<p>Größe &amp; Co KG confidential</p><p>Yes!</p>"))))
+    (testing "of two versions, the one that lacks it gets it"
+      (let [message (eml "Content-Type: multipart/alternative; boundary=b" "" "--b" "" "bye" "--b" "Content-Type: text/html"
+                         "" "<p>Hi</p>" "--b--")
+            changed (mime/append-text message "bye" {:once? true})]
+        (is (= "bye" (text-at changed [1])))
+        (is (= "<p>Hi</p><div>bye</div>" (text-at changed [2])))))))
 
 (def ^:private left-alone
   {"S/MIME, signed" (eml "Content-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; boundary=b" ""
@@ -693,6 +781,8 @@
                         (mime/parts newsletter {:max-parts 0})))
   (is (thrown-with-msg? Exception #"no key :text in the addition of append-text"
                         (mime/append-text newsletter {:text "x"})))
+  (is (thrown-with-msg? Exception #"no key :one\? in the options of append-text; did you mean :once\?"
+                        (mime/append-text newsletter "x" {:one? true})))
   (is (thrown-with-msg? Exception #"must return a string, bytes"
                         (mime/update-parts newsletter mime/text? (constantly 1))))
   (is (thrown-with-msg? Exception #"no key :contents in what the function of update-parts returned"

@@ -153,7 +153,7 @@
 
 (def ^:private counts
   [:max-packet-size :max-header-fields :max-recipients :max-connections :max-connections-per-peer
-   :max-blocked])
+   :backlog :max-blocked])
 
 (deftest absurd-times-and-sizes-are-taken
   (doseq [number [Integer/MAX_VALUE (inc Integer/MAX_VALUE) (dec Long/MAX_VALUE) Long/MAX_VALUE]]

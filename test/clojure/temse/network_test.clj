@@ -1,5 +1,6 @@
 (ns temse.network-test
   (:require
+   [clojure.string :as string]
    [clojure.test :refer [are deftest is testing]]
    [clojure.test.check.clojure-test :refer [defspec]]
    [clojure.test.check.generators :as gen]
@@ -120,3 +121,20 @@
   (testing "whatever its size"
     (is (re-find #"^#<networks \[\"10.0.0.0\"" (pr-str (network/networks (map #(str "10.0." (quot % 256) "." (mod % 256))
                                                                            (range 10000))))))))
+
+(deftest an-address-is-in-the-network-around-it
+  (is (= ["192.0.2.0/24" "192.0.2.77/32" "0.0.0.0/0" "192.0.2.64/26"]
+         (map #(network/around "192.0.2.77" % 64) [24 32 0 26])))
+  (is (= "192.0.2.0/24" (network/around "IPv6:::ffff:192.0.2.77" 24 64)))
+  (is (= ["2001:db8:0:0:0:0:0:0/64" "2001:db8:0:0:1:2:3:4/128"]
+         (map #(network/around "2001:DB8::1:2:3:4" 24 %) [64 128])))
+  (is (= [nil nil nil] (map #(network/around % 24 64) [nil "" "/run/socket"])))
+  (doseq [lengths [[33 64] [-1 64] [24 129] ["24" 64]]]
+    (is (= :bad-options (:milter/error (thrown (apply network/around "192.0.2.77" lengths)))) lengths)))
+
+(defspec the-network-around-an-address-includes-it 200
+  (prop/for-all [address nearby-address
+                 v4 (gen/choose 0 32)
+                 v6 (gen/choose 0 128)]
+    (let [text (string/replace (text-of [address (* 8 (long (width address)))]) #"/.*" "")]
+      (network/includes? (network/networks [(network/around text v4 v6)]) text))))

@@ -41,6 +41,7 @@
    :max-macro-bytes [0 nil]
    :max-unfinished-bytes [0 nil 1.5]
    :max-connections-per-peer [0 -1 "many"]
+   :backlog [0 -1 nil "many" 1.5]
    :on-fatal [nil :stop {} "exit"]
    :max-packet-size [0 nil 5000000000]
    :max-connections [0 -1 "many"]
@@ -50,10 +51,14 @@
    :max-blocked-wait [0 nil 1.5]
    :daemon? [nil 1]
    :join? [nil "no"]
+   :drain-timeout [-1 nil 0.5]
    :stop-timeout [-1 nil 0.5]
+   :take-over? [nil 1]
+   :allow [nil [] "127.0.0.1" [1]]
    :on-exchange [nil {}]
    :name [nil :milter 1]
    :log-mail? [nil :yes]
+   :bindings [nil [] {'x 1} {#'clojure.core/inc 1}]
    :wants [:sender "sender" ["sender"]]
    :keep-payload? [nil 0]})
 
@@ -134,7 +139,7 @@
                           ":handlers must be a map of event to function"))))
 
 (deftest times-of-any-size-are-taken
-  (doseq [option [:idle-timeout :progress-interval :write-timeout :block-grace :stop-timeout
+  (doseq [option [:idle-timeout :progress-interval :write-timeout :block-grace :stop-timeout :drain-timeout
                   :packet-timeout :negotiation-timeout :handler-timeout]]
     (milter/with-milter [server {:port 0
                                  :handlers {:mail (fn [_ _] (future [{:action :reject}]))}
@@ -223,10 +228,10 @@
   (are [reply text] (let [error (thrown (milter/start-milter {:port 0, :default-reply reply}))]
                       (and (= [:bad-options :default-reply] ((juxt :milter/error :option) error))
                            (string/includes? (:message error) text)))
-    {:mail {:action :add-header, :name "A", :value "b"}} ":add-header cannot be the default reply"
+    {:mail {:action :add-header, :name "A", :value "b"}} ":default-reply: :add-header is no reply"
     {:connect {:action :discard}} ":discard cannot be the default reply to :connect"
     {:mail {:action :rejct}} ":rejct"
-    {:mail {}} "cannot be the default reply to :mail"
+    {:mail {}} "there is no action in a map without :action"
     {:mail {:action :reply-code}} ":smtp-code must be a number"
     {:mail {:action :reply-code, :smtp-code 250, :text "ok"}} "it must be from 400 to 599"))
 

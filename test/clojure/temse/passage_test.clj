@@ -14,8 +14,9 @@
    (java.net ServerSocket Socket)
    (java.nio ByteBuffer)
    (java.util.concurrent CountDownLatch LinkedBlockingQueue TimeUnit)
+   (temse.protocol Output)
    (temse.transport Endpoint)
-   (temse.transport.internal Conversation Conversation$End Conversation$Wish Link Output)))
+   (temse.transport.internal Conversation Conversation$End Conversation$Wish Link)))
 
 (set! *warn-on-reflection* true)
 
@@ -32,22 +33,22 @@
     (peer [_] "inet:1@192.0.2.1")))
 
 (def ^:private silent
-  {:hear (fn [_ _]), :end (fn [])})
+  {:accept (fn [_ _]), :end (fn [])})
 
 (defn- driven-among
   "Returns another conversation of a proxy with what it is driven by."
-  [{:keys [passage] :as passages} ear]
+  [{:keys [passage] :as passages} decoder]
   (let [output (Output.)
         tasks (LinkedBlockingQueue.)
         congested? (atom false)]
     (assoc passages
            :output output :tasks tasks :congested? congested?
-           :conversation (passage 1 (scripted-link output tasks congested?) ear))))
+           :conversation (passage 1 (scripted-link output tasks congested?) decoder))))
 
 (defn- driven
   "Returns a conversation before a milter's port with what it is driven by."
-  [port ear]
-  (driven-among (passage/passages "proxy" (Endpoint/parse (str port))) ear))
+  [port decoder]
+  (driven-among (passage/passages "proxy" (Endpoint/parse (str port))) decoder))
 
 (defn- receive
   [{:keys [^Conversation conversation]} ^ByteBuffer input]
@@ -154,9 +155,9 @@
       (support/with-logs logs
         (with-open [server (ServerSocket. 0)]
           (let [driven (driven (.getLocalPort server)
-                               (assoc silent :hear (fn [of _]
-                                                     (when (= side of)
-                                                       (throw (OutOfMemoryError. "for this test"))))))]
+                               (assoc silent :accept (fn [of _]
+                                                       (when (= side of)
+                                                         (throw (OutOfMemoryError. "for this test"))))))]
             (if (= :mta side)
               (do
                 (is (thrown? OutOfMemoryError (receive driven (bytes-of 1))))
@@ -237,19 +238,19 @@
       (is (= 3 (.size output)))
       (end driven))))
 
-;; Telling
+;; Decoding
 
-(deftest a-connection-that-is-not-decoded-in-time-is-told-once
+(deftest a-connection-that-is-not-decoded-in-time-is-reported-once
   (support/with-logs logs
-    (let [{:keys [tell stop]} (decoder/teller "proxy")
+    (let [{:keys [submit stop]} (decoder/worker "proxy")
           go-on (CountDownLatch. 1)
-          _ (tell #(.await go-on) 0)
-          {:keys [hear end]} (decoder/ear {:title "proxy 1", :tell tell, :holdings (decoder/holdings), :on-exchange (fn [_])})
+          _ (submit #(.await go-on) 0)
+          {:keys [accept end]} (decoder/decoder {:title "proxy 1", :submit submit, :holdings (decoder/holdings), :on-exchange (fn [_])})
           piece (byte-array 1000000)]
       (testing "small pieces count, too"
-        (is (< (count (take-while true? (repeatedly 1000000 #(tell (fn []) 1)))) 400000)))
+        (is (< (count (take-while true? (repeatedly 1000000 #(submit (fn []) 1)))) 400000)))
       (run! deref (doall (for [side [:mta :milter]]
-                           (future (dotimes [_ 100] (hear side piece))))))
+                           (future (dotimes [_ 100] (accept side piece))))))
       (end)
       (.countDown go-on)
       (stop))

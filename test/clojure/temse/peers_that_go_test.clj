@@ -4,6 +4,7 @@
   (:require
    [clojure.test :refer [deftest is testing]]
    [temse.action :as act]
+   [temse.compose :as compose]
    [temse.milter :as milter]
    [temse.support :as support])
   (:import
@@ -40,7 +41,7 @@
 (defn- with-peer
   "Calls f with a peer of a server with these options that has negotiated."
   [transport options f]
-  (support/with-logs _logs
+  (support/with-logs logs
     (if (= :tcp transport)
       (milter/with-milter [server (assoc options :port 0)]
         (with-open [peer (RawMta/connect (int (milter/milter-port server)))]
@@ -52,7 +53,8 @@
             (with-open [peer (RawMta/connect ^Path path)]
               (f (.negotiate peer))))
           (finally
-            (Files/delete directory)))))))
+            (Files/delete directory)))))
+    (is (= [] (support/messages logs :error)))))
 
 (defn- sends-up-to
   "Sends a message up to an event, and returns the peer."
@@ -83,16 +85,31 @@
                        (= [:end-of-message :half-closes] [event way])))]
     [transport event way]))
 
+(defn- in-a-sequence
+  "Returns a filter as the one of several that `arrange` arranges it with."
+  [arrange filter]
+  (merge no-limits
+         (apply compose/in-sequence
+                (arrange (apply dissoc filter (keys no-limits))
+                         {:handlers {:mail (fn [_ _])}, :actions #{}}))))
+
+(def ^:private places
+  "Where a filter stands: ways to arrange it and another one."
+  {:alone identity
+   :first #(in-a-sequence vector %)
+   :second #(in-a-sequence (comp rseq vector) %)})
+
 (deftest a-peer-that-goes-loses-its-message-at-once-and-the-value-is-given-up
   (doseq [[transport event way :as leaving] leavings
-          pending [:future :stage :promise]]
-    (testing (str leaving " " pending)
+          pending [:future :stage :promise]
+          [place placed] places]
+    (testing (str leaving " " pending " " place)
       (let [queue (LinkedBlockingQueue.)
             value (case pending
                     :future (future (deref (promise)))
                     :stage (CompletableFuture.)
                     :promise (promise))]
-        (with-peer transport (filter-waiting-at event (constantly value) queue)
+        (with-peer transport (placed (filter-waiting-at event (constantly value) queue))
           (fn [peer]
             (sends-up-to peer event)
             (is (= [:waits] (next-of queue)))

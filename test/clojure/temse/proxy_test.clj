@@ -238,38 +238,38 @@
 (deftest what-waits-for-replies-on-all-connections-together-is-bounded
   (support/with-logs logs
     (with-redefs [decoder/most-held 1000000]
-      (let [told (atom [])
+      (let [reported (atom [])
             holdings (decoder/holdings)
-            new-ear (fn [title]
-                      (decoder/ear {:title title
-                                    :tell (fn [task _] (task) true)
-                                    :holdings holdings
-                                    :on-exchange (fn [{:keys [event response]}]
-                                                   (swap! told conj [title (:event event) response (:reason event)]))}))
+            new-decoder (fn [title]
+                          (decoder/decoder {:title title
+                                            :submit (fn [task _] (task) true)
+                                            :holdings holdings
+                                            :on-exchange (fn [{:keys [event response]}]
+                                                           (swap! reported conj [title (:event event) response (:reason event)]))}))
             body (concat [0 0 0xEA 0x61 (int \B)] (repeat 60000 65))
-            [a b] (map new-ear ["a" "b"])
-            hear (fn [{:keys [hear]} n] (dotimes [_ n] (hear :mta (byte-array (map unchecked-byte body)))))]
-        (hear a 10)
-        (hear b 6)
-        (is (= [] @told))
+            [a b] (map new-decoder ["a" "b"])
+            receive (fn [{:keys [accept]} n] (dotimes [_ n] (accept :mta (byte-array (map unchecked-byte body)))))]
+        (receive a 10)
+        (receive b 6)
+        (is (= [] @reported))
         (testing "by cutting the one that holds the most"
-          (hear b 1)
-          (is (= {["a" :body nil nil] 10} (frequencies @told)))
+          (receive b 1)
+          (is (= {["a" :body nil nil] 10} (frequencies @reported)))
           (is (= ["a passes on, but is not decoded any more: together with others it holds too many bytes without replies"]
                  (support/messages logs :warn))))
         (testing "of which no more is decoded"
-          (reset! told [])
-          (hear a 1)
+          (reset! reported [])
+          (receive a 1)
           ((:end a))
-          (is (= [["a" :disconnect [] :cut]] @told)))
+          (is (= [["a" :disconnect [] :cut]] @reported)))
         (testing "while the others go on, and room is there again"
-          (reset! told [])
-          ((:hear b) :milter (byte-array [0 0 0 1 (int \c)]))
-          (is (= [["b" :body [{:action :continue}] nil]] @told))
-          (hear b 9)
-          (is (= 1 (count @told)))
+          (reset! reported [])
+          ((:accept b) :milter (byte-array [0 0 0 1 (int \c)]))
+          (is (= [["b" :body [{:action :continue}] nil]] @reported))
+          (receive b 9)
+          (is (= 1 (count @reported)))
           ((:end b))
-          (is (= ["b" :disconnect [] :connection-lost] (peek @told)))
+          (is (= ["b" :disconnect [] :connection-lost] (peek @reported)))
           (is (= 0 (aget ^longs (:total holdings) 0))))))))
 
 (deftest an-on-exchange-that-throws-is-logged-and-disturbs-nothing

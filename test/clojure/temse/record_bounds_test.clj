@@ -92,7 +92,7 @@
   "Returns the bytes that a recorder holds after the exchanges."
   [& exchanges]
   (with-open [recorder (record/recorder {:max-memory 100000000})]
-    (run! (record/hearer recorder) exchanges)
+    (run! (record/exchange-recorder recorder) exchanges)
     (:held (record/recorder-status recorder))))
 
 (deftest whatever-an-exchange-holds-counts
@@ -128,7 +128,7 @@
                   (with-open [recorder (record/recorder {:max-conversations 1000000})]
                     (let [started (System/nanoTime)]
                       (dotimes [n conversations]
-                        (run! (record/hearer recorder)
+                        (run! (record/exchange-recorder recorder)
                               (exchanges-of {:event :disconnect, :reason :quit})))
                       (record/recordings recorder)
                       (/ (- (System/nanoTime) started) 1e9))))]
@@ -145,7 +145,7 @@
                   (.toPath (File. "/etc/passwd"))
                   (lazy-seq (reset! read? true) ["x"])]]
       (with-open [recorder (record/recorder)]
-        (run! (record/hearer recorder)
+        (run! (record/exchange-recorder recorder)
               (concat (map #(assoc % :response [{:action :change-body, :body body}])
                            (rest (exchanges-of)))
                       (exchanges-of)
@@ -157,13 +157,13 @@
 
 (deftest a-second-offer-on-a-connection-begins-another-recording
   (with-open [recorder (record/recorder)]
-    (run! (record/hearer recorder) (concat (exchanges-of) (exchanges-of {:event :disconnect, :reason :quit})))
+    (run! (record/exchange-recorder recorder) (concat (exchanges-of) (exchanges-of {:event :disconnect, :reason :quit})))
     (is (= [:cut :quit] (map :ended (record/recordings recorder))))
     (is (= 0 (:held (record/recorder-status recorder))))))
 
 (deftest an-exchange-that-cannot-be-kept-cuts-its-conversation
   (with-open [recorder (record/recorder)]
-    (let [hear (record/hearer recorder)]
+    (let [hear (record/exchange-recorder recorder)]
       (run! hear (exchanges-of))
       (is (thrown? Error (hear {:id 1, :event {:event :mail}, :response (lazy-seq (throw (Error. "broken")))})))
       (hear {:id 1, :event {:event :disconnect, :reason :quit}})

@@ -147,6 +147,19 @@
         :when (= :define-macro event)]
     [stage definitions]))
 
+(deftest a-connection-in-process-is-told-apart-from-one-of-the-server-with-its-number
+  (with-open [recorder (record/recorder)]
+    (let [keep-exchange (record/exchange-recorder recorder)
+          of-peer #(keep-exchange {:id 1, :peer %1, :event %2, :response [], :millis 0.1})]
+      (of-peer "inet:40112@127.0.0.1" {:event :options})
+      (of-peer "in-process" {:event :options})
+      (of-peer "inet:40112@127.0.0.1" {:event :hello, :greeting "mx.example.org"})
+      (of-peer "in-process" {:event :disconnect, :reason :quit})
+      (of-peer "inet:40112@127.0.0.1" {:event :disconnect, :reason :quit})
+      (is (= [["in-process" [:options]] ["inet:40112@127.0.0.1" [:options :hello]]]
+             (map (juxt :peer events) (record/recordings recorder))))
+      (is (= 0 (:cut (record/recorder-status recorder)))))))
+
 (deftest macros-that-hold-already-are-recorded-once
   (let [headers (repeat 20 ["X-Header" "value"])
         [recording] (recorded {} watching {:headers headers})]
@@ -156,7 +169,7 @@
     (with-open [recorder (record/recorder)]
       (let [say (fn [command stage value]
                   {:event :define-macro, :command command, :stage stage, :definitions {"i" value}})]
-        (run! (record/hearer recorder)
+        (run! (record/exchange-recorder recorder)
               (for [event [{:event :options, :version 6, :actions #{}, :protocol #{}}
                            (say \M :mail "1") {:event :mail, :sender "<>", :options []}
                            (say \R :recipient "1") {:event :recipient, :address "<a>", :options []}
@@ -208,7 +221,7 @@
 (deftest queue-ids-are-in-the-recording-and-in-the-name-of-its-file
   (are [ids named] (with-directory directory
                      (with-open [recorder (record/recorder {:directory directory})]
-                       (run! (record/hearer recorder)
+                       (run! (record/exchange-recorder recorder)
                              (for [event (concat [{:event :options, :version 6, :actions #{}, :protocol #{}}]
                                                  (for [id ids]
                                                    {:event :define-macro, :command \M, :stage :mail, :definitions {"i" id}})

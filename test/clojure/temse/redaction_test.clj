@@ -166,7 +166,7 @@
   [options exchanges]
   (with-directory directory
     (with-open [recorder (record/recorder (assoc options :directory directory, :max-body 1))]
-      (run! (record/hearer recorder) exchanges)
+      (run! (record/exchange-recorder recorder) exchanges)
       (is (= 1 (count (record/recordings recorder)))))
     (string/join "\n" (mapcat (fn [^File file] [(.getName file) (slurp file)])
                               (filter #(.isFile ^File %) (file-seq (io/file directory)))))))
@@ -214,7 +214,7 @@
   [redact event]
   (let [offer {:event :options, :version 6, :actions #{}, :protocol #{}}]
     (with-open [recorder (record/recorder {:redact redact})]
-      (run! (record/hearer recorder)
+      (run! (record/exchange-recorder recorder)
             (for [e [offer event {:event :disconnect, :reason :quit}]]
               {:id 1, :peer "inet:1@192.0.2.1", :event e, :response [], :millis 0.0}))
       (:event (second (:conversation (first (record/recordings recorder))))))))
@@ -360,7 +360,7 @@
   (support/with-logs logs
     (with-redefs [redaction/redacted (fn [& _] (throw (ex-info "about bob@example.com" {:secret "bob"})))]
       (with-open [recorder (record/recorder {:redact true})]
-        (run! (record/hearer recorder)
+        (run! (record/exchange-recorder recorder)
               (for [event [{:event :options, :version 6, :actions #{}, :protocol #{}} {:event :disconnect, :reason :quit}]]
                 {:id 1, :event event, :response [], :millis 0.0}))
         (is (= [] (record/recordings recorder)))

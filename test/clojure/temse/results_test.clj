@@ -10,7 +10,7 @@
    [temse.test :as mt]
    [temse.test.check :as check])
   (:import
-   (temse.client BriefMap)))
+   (temse.client.internal BriefMap)))
 
 (set! *warn-on-reflection* true)
 

@@ -5,6 +5,8 @@
   `test/java` whose name ends in `Test`. What is counted are tests: `deftest` vars and
   JUnit test cases. A `deftest` that checks nothing fails.
 
+  A suite that hangs ends the run, with the stacks of all threads.
+
   The terminal shows one line per suite, failures, the slowest tests and the totals. What tests
   and library print or log goes to `target/test-log.txt`.
 
@@ -16,6 +18,7 @@
    [clojure.test :as test])
   (:import
    (java.io File FileOutputStream OutputStreamWriter PrintStream PrintWriter StringWriter)
+   (java.util.concurrent CountDownLatch TimeUnit)
    (java.util.logging LogManager)
    (org.junit.platform.engine DiscoverySelector TestExecutionResult TestExecutionResult$Status)
    (org.junit.platform.engine.discovery DiscoverySelectors)
@@ -30,6 +33,10 @@
 (def ^:private slow-seconds 1.0)
 
 (def ^:private slowest-shown 10)
+
+(def ^:private longest-minutes
+  "How long a suite may take; the longest need one."
+  10)
 
 (def ^:private log-file "target/test-log.txt")
 
@@ -269,9 +276,34 @@
   (or (= suite wanted)
       (= (last (str/split suite #"\.")) wanted)))
 
+(defn- print-stacks []
+  (doseq [[^Thread thread frames] (Thread/getAllStackTraces)]
+    (say (str "\n" thread))
+    (run! #(say (str "    at " %)) frames)))
+
+(defn- watched
+  "Calls f, and ends the JVM, with the stacks of all threads, if it has not returned in time."
+  [suite f]
+  (let [done (CountDownLatch. 1)
+        watch (Thread. ^Runnable (fn []
+                                   (when-not (.await done (long longest-minutes) TimeUnit/MINUTES)
+                                     (print-stacks)
+                                     (failed suite (format "not done after %d minutes; %s"
+                                                           longest-minutes
+                                                           "the stacks of all threads are above"))
+                                     (say "0 passed, 1 failed, 0 skipped")
+                                     (.halt (Runtime/getRuntime) 1))))]
+    (doto watch
+      (.setDaemon true)
+      (.start))
+    (try
+      (f)
+      (finally
+        (.countDown done)))))
+
 (defn- run-suite [{:keys [suite run]}]
   (let [start (System/nanoTime)
-        outcomes (run suite)
+        outcomes (watched suite #(run suite))
         seconds (seconds-since start)
         {:keys [failed skipped]} (frequencies outcomes)]
     (say (str suite " " (count outcomes) " tests"

@@ -352,7 +352,7 @@
                        (is (= 2 code))
                        (is (= (str address ": " mbox " 1: the milter closed the connection at :mail;"
                                    " Postfix defers by 451 4.7.1 and does without the milter from then on;"
-                                   " the log of the filter should tell why")
+                                   " the log of the filter should show why")
                               error))
                        (is (= 1 (count (re-seq #"status: accepted" out))))))
                    two-mails))))
@@ -661,7 +661,7 @@
   (are [args error] (= {:code 2, :error error, :out ""} (apply run args))
     []
     "name the address of the filter, such as inet:20025@127.0.0.1; temse send --help shows what it takes"
-    ["1" "--fron" "a"] "there is no option --fron, did you mean --from?; temse send --help shows what it takes"
+    ["1" "--fron" "a"] "there is no option --fron; did you mean --from?; temse send --help shows what it takes"
     ["1" "-x"] "there is no option -x; temse send --help shows what it takes"
     ["1" "--from"] "--from needs a value: --from ADDRESS; temse send --help shows what it takes"
     ["1" "--json=1"] "--json takes no value; temse send --help shows what it takes"
@@ -759,7 +759,7 @@
        ["--timeout" "0.05"]
 
        (str "the milter closed the connection instead of answering the offer;"
-            " the log of the filter should tell why")
+            " the log of the filter should show why")
        #(skip-packets % 1)
        []
 
@@ -770,14 +770,14 @@
        []
 
        (str "the milter closed the connection at :connect; Postfix defers by 451 4.7.1 and does without the"
-            " milter from then on; the log of the filter should tell why")
+            " milter from then on; the log of the filter should show why")
        #(do (skip-packets % 1)
             (write % answer-to-offer)
             (skip-packets % 2))
        []
 
        (str "mail: the milter closed the connection at :mail; Sendmail defers by 451 4.3.2 and does without the"
-            " milter from then on; the log of the filter should tell why")
+            " milter from then on; the log of the filter should show why")
        #(do (skip-packets % 1)
             (write % answer-to-offer)
             (answer-all % #{(int \M)}))

@@ -7,7 +7,9 @@
    [temse.test :as mt])
   (:import
    (java.io DataInputStream DataOutputStream)
-   (java.net InetSocketAddress ServerSocket Socket SocketException)))
+   (java.net InetSocketAddress ServerSocket Socket SocketException)
+   (java.nio.file Files)
+   (java.nio.file.attribute FileAttribute)))
 
 (set! *warn-on-reflection* true)
 
@@ -18,6 +20,15 @@
     (if (= ::late value)
       (throw (ex-info "what was waited for did not happen in ten seconds" {}))
       value)))
+
+(defn await-true
+  "Waits until f returns true, for ten seconds at most."
+  [f]
+  (let [end (+ (System/nanoTime) 10000000000)]
+    (while (not (f))
+      (when (< end (System/nanoTime))
+        (throw (ex-info "what was waited for did not happen in ten seconds" {})))
+      (Thread/sleep 5))))
 
 (defmacro thrown
   "Returns the ex-data of what the body throws, with its :message, or nil if it throws nothing."
@@ -46,6 +57,18 @@
   `(let [~records (atom [])]
      (with-redefs [log/*logger-factory* (recording-factory ~records)]
        ~@body)))
+
+(defn with-directory
+  "Calls f with a new directory that holds files of these texts."
+  [texts f]
+  (let [directory (.toFile (Files/createTempDirectory "temse ä'\"-" (make-array FileAttribute 0)))]
+    (try
+      (doseq [[path text] texts]
+        (io/make-parents directory path)
+        (spit (io/file directory path) text))
+      (f directory)
+      (finally
+        (run! io/delete-file (reverse (file-seq directory)))))))
 
 (defmacro printed
   "Returns what the body prints, and other threads print meanwhile."

@@ -162,9 +162,9 @@
 
 (deftest a-report-without-a-verdict-is-printed
   (let [report (mt/run-message options mail {:faults [{:fault :drop-connection, :after :header}]})]
-    (is (= "the connection was dropped on purpose after :header" (:problem report)))
+    (is (= "the connection was dropped on purpose after header" (:problem report)))
     (is (string/includes? (with-out-str (mt/print-report report))
-                          "=> no verdict at header: the connection was dropped on purpose after :header"))
+                          "=> no verdict at header: the connection was dropped on purpose after header"))
     (is (= [[:mail [{:action :continue}]] [:recipient [{:action :continue}]] [:header []]]
            (:responses report)))))
 

@@ -12,8 +12,8 @@
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio ByteBuffer)
-   (java.util Arrays Collection List Random)
-   (temse.protocol ActionCodec ActionFlag Agreement EventCodec EventType MacroStage MilterException Negotiation Offer Packet PacketDecoder PacketSink Phase Request Text)))
+   (java.util Collection List Random)
+   (temse.protocol ActionCodec ActionFlag Agreement EventCodec EventType MacroStage MilterException Negotiation Offer Packet PacketDecoder Phase Request Text)))
 
 (set! *warn-on-reflection* true)
 
@@ -50,16 +50,6 @@
     (assert (= 1 (count found)) hex)
     (first found)))
 
-(defn- encode-action [action]
-  (let [sent (volatile! [])]
-    (ActionCodec/encode
-      action
-      (reify PacketSink
-        (packet [_ code bytes offset length]
-          (vswap! sent conj
-            (Packet. code (Arrays/copyOfRange bytes offset (+ offset length)))))))
-    @sent))
-
 (defn- frames ^bytes [packets]
   (let [stream (ByteArrayOutputStream.)]
     (doseq [^Packet packet packets]
@@ -88,7 +78,7 @@
     (testing doc
       (is (same? action (ActionCodec/decode (packet wire))))
       (when-not decode-only
-        (is (= wire (hex (frames (encode-action action)))))))))
+        (is (= wire (hex (frames (ActionCodec/packets action)))))))))
 
 (deftest ^{:conformance ["W4" "W5" "F23" "F54"]}
   malformed-bytes-are-refused
@@ -151,7 +141,7 @@
 (defspec ^{:conformance ["W8" "W9"]} every-action-makes-the-round-trip
   1000
   (prop/for-all [action g/any-action]
-    (let [[received :as all] (packets [(frames (encode-action action))])]
+    (let [[received :as all] (packets [(frames (ActionCodec/packets action))])]
       (and (= 1 (count all))
            (same? action (ActionCodec/decode received))))))
 
@@ -185,7 +175,7 @@
                            (.nextBytes random piece)
                            piece))
                        sizes)
-          sent (mapv payload (encode-action {:action :change-body :body pieces}))]
+          sent (mapv payload (ActionCodec/packets {:action :change-body :body pieces}))]
       (and (= (into [] cat pieces) (into [] cat sent))
            (every? #(= largest-payload (count %)) (butlast sent))
            (<= (count (peek sent)) largest-payload)
@@ -207,7 +197,7 @@
 
 (def ^:private damaged-packet
   (gen/let [^Packet valid (gen/one-of [(gen/fmap #(EventCodec/encode %) g/any-event)
-                                       (gen/fmap (comp first encode-action) g/any-action)])
+                                       (gen/fmap (comp first #(ActionCodec/packets %)) g/any-action)])
             at gen/nat
             new-byte gen/byte
             cut gen/nat]

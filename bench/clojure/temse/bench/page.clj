@@ -71,7 +71,10 @@
              :null ["null server, Java" "#afb8c1"]
              :java ["temse, Java" "#0072b2"]
              :clojure ["temse, Clojure" "#009e73"]
+             :silent-null ["null server, Java, at the end" "#d0d7de"]
              :message ["temse, Clojure, at the end" "#e69f00"]
+             :whole-java ["temse, Java, whole messages" "#56b4e9"]
+             :whole ["temse, Clojure, whole messages" "#d55e00"]
              :jmilter ["jmilter, Java" "#8250df"]
              :pymilter ["pymilter, Python" "#a0522d"]
              :none ["no filter" "#d0d7de"]))
@@ -202,6 +205,8 @@
      :unit " µs"
      :groups [{:label "median", :bars (bars (comp :p50 :latency-micros) rows)}
               {:label "99th percentile", :bars (bars (comp :p99 :latency-micros) rows)}]}))
+
+(def ^:private growths [:headers :recipients :macros :mebibytes :connections])
 
 (defn- growth-rows [results over]
   (in-order (filter #(= over (:over %)) (get-in results [:load :linear]))))
@@ -338,7 +343,7 @@
      "messages.svg" (chart/bars (messages-chart results))
      "mtas.svg" (chart/bars (mtas-chart results))
      "round-trips.svg" (chart/bars (latency-chart results))}
-    (into {} (for [over [:headers :recipients :connections]]
+    (into {} (for [over growths]
                [(str "growth-" (name over) ".svg") (chart/lines (growth-chart results over))]))))
 
 (defn- link [file svg]
@@ -361,10 +366,8 @@
      "absent-servers" (absent-servers results)
      "cpu-tables" (cpu-tables results)
      "round-trips-unix" (latency-table results :unix)
-     "growth-headers" (growth-table results :headers)
-     "growth-recipients" (growth-table results :recipients)
-     "growth-connections" (growth-table results :connections)
-     "micro" (micro-table results)}))
+     "micro" (micro-table results)}
+    (into {} (for [over growths] [(str "growth-" (name over)) (growth-table results over)]))))
 
 (defn- filled [template parts]
   (string/replace template

@@ -35,7 +35,7 @@
   (case server
     :libmilter [(str work "/seen_filter")]
     :java [(str java-home "/bin/java")
-           "-XX:+UseSerialGC"
+           "-XX:+UseSerialGC" "-Xmn64m"
            "-cp" (string/join ":" (concat ["target/classes" "target/example-classes"]
                                           (map #(str "target/bin/lib/" %)
                                                (string/split-lines (slurp "target/bin/run.classpath")))))
@@ -51,6 +51,15 @@
   (doto (Socket.)
     (.setReuseAddress true)
     (.bind (InetSocketAddress. "127.0.0.1" 0))))
+
+(defn reserve-ports
+  "Returns different ports of which the system gives none to a client until the :reservation is closed, as
+  {:ports :reservation}."
+  [n]
+  (let [sockets (vec (repeatedly n reserve-port))]
+    {:ports (mapv #(.getLocalPort ^Socket %) sockets)
+     :reservation (reify Closeable
+                    (close [_] (run! #(.close ^Socket %) sockets)))}))
 
 (defn- socket-file
   ^File [server]
@@ -68,13 +77,24 @@
     true
     (catch IOException _ false)))
 
-(defrecord Server [^Process process address log ^Socket reservation]
+(defrecord Server [^Process process address log ^Closeable reservation]
   Closeable
   (close [_]
     (.destroy process)
     (when-not (.waitFor process 10 TimeUnit/SECONDS)
       (.waitFor (.destroyForcibly process)))
     (some-> reservation .close)))
+
+(defn- launch-command
+  "Starts a command and returns a Server without waiting for it."
+  [command {:keys [address log environment reservation]}]
+  (let [builder (-> (ProcessBuilder. ^java.util.List command)
+                    (.redirectErrorStream true)
+                    (.redirectOutput (ProcessBuilder$Redirect/to (io/file log))))]
+    (.putAll (.environment builder) (assoc environment "JAVA_HOME" java-home))
+    (let [process (.start builder)]
+      (.addShutdownHook (Runtime/getRuntime) (Thread. #(.destroyForcibly process)))
+      (->Server process address log reservation))))
 
 (defn launch
   "Starts a server and returns it without waiting for it. A server is Closeable and has a :process
@@ -86,15 +106,12 @@
   (let [reservation (when (= :tcp socket) (reserve-port))
         address (if reservation
                   (str "inet:" (.getLocalPort reservation) "@127.0.0.1")
-                  (str "unix:" (.getAbsolutePath (socket-file server))))
-        log (io/file work (str (name server) "-" (name socket) ".log"))
-        builder (-> (ProcessBuilder. ^java.util.List (conj (command server) address))
-                    (.redirectErrorStream true)
-                    (.redirectOutput (ProcessBuilder$Redirect/to log)))]
-    (.putAll (.environment builder) (assoc environment "JAVA_HOME" java-home))
-    (let [process (.start builder)]
-      (.addShutdownHook (Runtime/getRuntime) (Thread. #(.destroyForcibly process)))
-      (->Server process address log reservation))))
+                  (str "unix:" (.getAbsolutePath (socket-file server))))]
+    (launch-command (conj (command server) address)
+                    {:address address
+                     :log (io/file work (str (name server) "-" (name socket) ".log"))
+                     :environment environment
+                     :reservation reservation})))
 
 (defn await-listening
   "Returns the server as soon as it listens."
@@ -120,7 +137,18 @@
     (let-everybody-connect address)
     started))
 
-(defn- proc
+(defn start-command
+  "Starts a command and returns it as `launch` does, but when it listens. Options:
+
+    :address       ; which it serves
+    :log           ; the file of its output
+    :environment   ; further environment variables
+    :reservation   ; is closed with it"
+  ^Closeable [command options]
+  (await-listening (launch-command command options)))
+
+(defn proc
+  "Returns a file of a server in /proc."
   ^File [{:keys [^Process process]} & names]
   (apply io/file "/proc" (str (.pid process)) names))
 
@@ -129,7 +157,9 @@
   [server]
   (count (.list (proc server "task"))))
 
-(defn- resident-kib [server]
+(defn resident-kib
+  "Returns the resident memory of a server."
+  [server]
   (let [status (Files/readString (.toPath (proc server "status")))]
     (parse-long (second (re-find #"VmRSS:\s+(\d+)" status)))))
 
@@ -167,6 +197,15 @@
   [heap-info]
   (let [[heap] (string/split heap-info #"Metaspace")]
     (transduce (map (comp parse-long second)) + (re-seq #"total \d+K, used (\d+)K" heap))))
+
+(defn collected
+  "Has a JVM collect its garbage, and returns how many KiB of its :heap and :metaspace are in use then, or nil if
+  it does not say so."
+  [server]
+  (let [info (jcmd server "GC.run" "GC.heap_info")]
+    (when-let [[_ metaspace] (re-find #"Metaspace\s+used (\d+)K" info)]
+      {:heap (used info)
+       :metaspace (parse-long metaspace)})))
 
 (defn memory
   "Returns the memory of a JVM, in KiB, after its garbage is collected:

@@ -55,7 +55,12 @@
 
 ;; Targets
 
-(def ^:private apis {:java "Java", :clojure "Clojure", :message "Clojure, at the end"})
+(def ^:private apis
+  {:java "Java"
+   :clojure "Clojure"
+   :message "Clojure, at the end"
+   :whole-java "Java"
+   :whole "Clojure"})
 
 (defn- of-apis
   "Returns a target for each API that has a limit; `figure` gets the results and the API."
@@ -89,10 +94,24 @@
           [:W3 {:java 0.80, :clojure 0.85}]
           [:W4 {:java 0.55, :clojure 0.65, :message 0.03}]
           [:W6 {:java 0.08, :clojure 0.10}]
+          [:W7 {:java 0.60, :clojure 0.60}]
+          [:W8 {:java 0.60, :clojure 0.60}]
           [:A500 {:java 0.35, :clojure 0.42}]])]
 
    ["CPU time per message over TCP, the null server's being 1"
-    (cpu :null (map vector [:W1 :W2 :W3 :W4 :W6 :A500] (repeat {:java 1.25, :clojure 1.50})))]
+    (cpu :null
+         [[:W1 {:java 1.20, :clojure 1.45}]
+          [:W2 {:java 1.20, :clojure 1.40}]
+          [:W3 {:java 1.50, :clojure 1.55}]
+          [:W4 {:java 1.20, :clojure 1.40}]
+          [:W6 {:java 1.25, :clojure 1.50}]
+          [:A500 {:java 1.25, :clojure 1.45}]])]
+
+   ["CPU time per message of whole-message filters over TCP, that of the null server at the end being 1"
+    (cpu :silent-null
+         [[:W1 {:whole-java 1.80, :whole 2.20}]
+          [:W2 {:whole-java 2.50, :whole 3.50}]
+          [:W4 {:whole-java 3.00, :whole 5.00}]])]
 
    ["Wall time over TCP, so many times as fast as with libmilter"
     (concat
@@ -112,7 +131,7 @@
    ["Growth: so many times as dear is an event at most with more of a thing than with less"
     (mapcat (fn [over]
               (of-both [:growth over] (str (name over) ", ") [:at-most 2] "" #(growth %1 %2 over)))
-            [:headers :recipients :connections])]
+            [:headers :recipients :macros :mebibytes :connections])]
 
    ["Handlers that wait"
     [{:id [:slow-handler]
@@ -135,7 +154,8 @@
 
    ["Cold start of bin/temse run, to the first accepted connection"
     (for [[start text bound] [[:clojure-without-archive "without an archive of classes" 1500]
-                              [:clojure-with-archive "with the archive that bin/temse makes" 800]]]
+                              [:clojure-with-archive "with the archive that bin/temse makes" 350]
+                              [:java "Java, without an archive" 120]]]
       {:id [:cold-start start]
        :text text
        :limit [:at-most bound]

@@ -8,9 +8,9 @@
 (set! *warn-on-reflection* true)
 
 (defn formatted
-  "Returns a number by a pattern of java.util.Formatter, as in English."
-  [pattern x]
-  (String/format Locale/ROOT pattern (object-array [x])))
+  "Returns numbers by a pattern of java.util.Formatter, as in English."
+  [pattern & numbers]
+  (String/format Locale/ROOT pattern (object-array numbers)))
 
 (defn figure
   "Returns an integer as text, another number with three digits, or more before the point."

@@ -7,9 +7,12 @@ import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
 
@@ -17,6 +20,9 @@ import java.util.function.Predicate;
  * The section {@code load}: measures all servers alternately and writes the medians. Server and
  * driver share one core while they are measured, after a warm-up on all of them; at a steady rate
  * they are not bound, and for latencies ({@link Workload#L8}) each has its own.
+ *
+ * <p>With the arguments {@code compare}, names of filters, names of workloads and perhaps another
+ * checkout it measures these only, beside those of the other checkout, and writes no file.
  */
 final class Load {
   private static final Path WORK = Path.of("target/bench");
@@ -28,10 +34,10 @@ final class Load {
   private static final Length STEADY_WARM_UP = new Length(1, 2, 2);
   private static final Length OF_GROWTH = new Length(1, 0.1, 0.5);
 
-  private static final Length WARM_UP = new Length(15_000, 4, 4);
+  private static final Length WARM_UP = new Length(15_000, 4, 16);
 
   /** A JVM is warm for a workload when so many runs in turn are not cheaper, by so much. */
-  private static final Length FURTHER_WARM_UP = new Length(1, 0.3, 0.5);
+  private static final Length FURTHER_WARM_UP = new Length(1, 0.3, 3);
 
   private static final int CALM_RUNS = 2;
   private static final int MOST_RUNS = 16;
@@ -41,7 +47,9 @@ final class Load {
   /** A socket, the workloads that are measured over it, and whether the growth of cost is. */
   private record Part(String socket, List<Workload> workloads, boolean growth) {}
 
+  private static final int ROUNDS = 5;
   private static final int QUICK_ROUNDS = 3;
+  private static final int COMPARED_ROUNDS = 11;
   private static final List<Part> QUICK =
       List.of(new Part("tcp", List.of(Workload.W1, Workload.W2, Workload.W4), false));
   private static final List<Part> ALL =
@@ -55,6 +63,8 @@ final class Load {
                   Workload.W4,
                   Workload.W5,
                   Workload.W6,
+                  Workload.W7,
+                  Workload.W8,
                   Workload.A500,
                   Workload.W1R),
               false),
@@ -66,24 +76,54 @@ final class Load {
   private static final int OTHER_DESCRIPTORS = 200;
 
   private final CpuClock clock;
+  private final List<Candidate> candidates;
   private final int rounds;
   private final Report report = new Report();
   private final Map<Candidate, Server> servers = new LinkedHashMap<>();
 
-  private Load(CpuClock clock, int rounds) {
+  private Load(CpuClock clock, List<Candidate> candidates, int rounds) {
     this.clock = clock;
+    this.candidates = candidates;
     this.rounds = rounds;
   }
 
   public static void main(String[] args) throws IOException, InterruptedException {
-    boolean quick = args.length == 1 && args[0].equals("quick");
+    List<String> arguments = List.of(args);
     try (CpuClock clock = new CpuClock(WORK.resolve("cpu_clock").toString())) {
-      Load load = new Load(clock, quick ? QUICK_ROUNDS : Candidate.ROUNDS);
+      if (arguments.size() > 2) {
+        compare(clock, arguments.subList(1, arguments.size()));
+        return;
+      }
+      boolean quick = arguments.equals(List.of("quick"));
+      Load load = new Load(clock, Candidate.all(WORK), quick ? QUICK_ROUNDS : ROUNDS);
       for (Part part : quick ? QUICK : ALL) {
         load.measure(part);
       }
       load.report.write(WORK.resolve("load.edn"));
     }
+  }
+
+  private static void compare(CpuClock clock, List<String> arguments)
+      throws IOException, InterruptedException {
+    Path other = arguments.size() > 2 ? Path.of(arguments.get(2)) : null;
+    Set<String> filters = named(arguments.get(0), Candidate.filters());
+    Map<String, Workload> known = new LinkedHashMap<>();
+    ALL.get(0).workloads().forEach(workload -> known.put(workload.name(), workload));
+    List<Workload> workloads =
+        named(arguments.get(1), known.keySet()).stream().map(known::get).toList();
+    new Load(clock, Candidate.some(filters, other), COMPARED_ROUNDS)
+        .measure(new Part("tcp", workloads, false));
+  }
+
+  private static Set<String> named(String list, Collection<String> known) {
+    Set<String> names = new LinkedHashSet<>(List.of(list.split(",")));
+    for (String name : names) {
+      if (!known.contains(name)) {
+        System.err.println("there is no " + name + "; there are " + String.join(", ", known));
+        System.exit(2);
+      }
+    }
+    return names;
   }
 
   private void measure(Part part) throws IOException, InterruptedException {
@@ -107,7 +147,7 @@ final class Load {
   }
 
   private void start(String socket) throws IOException, InterruptedException {
-    for (Candidate candidate : Candidate.all(WORK)) {
+    for (Candidate candidate : candidates) {
       if (candidate.sockets().contains(socket)) {
         servers.put(
             candidate,
@@ -140,7 +180,7 @@ final class Load {
         }
         for (Workload workload : part.workloads()) {
           if (candidate.takesPart(part.socket(), workload) && !workload.isSteady()) {
-            settle(candidate, workload.withoutIdle());
+            settle(candidate, workload.alone());
           }
         }
       }
@@ -172,7 +212,7 @@ final class Load {
     }
     Length length = workload.isSteady() ? STEADY : MEASURED;
     measure(workload, length, rounds, candidate -> candidate.takesPart(socket, workload))
-        .forEach((candidate, samples) -> report.add(socket, workload, candidate.name(), samples));
+        .forEach((candidate, samples) -> report.add(socket, workload, candidate, samples));
     report.print(socket, workload);
     bind(ALL_CORES, ALL_CORES);
   }
@@ -194,7 +234,7 @@ final class Load {
     Map<Candidate, List<Sample>> samples = new LinkedHashMap<>();
     for (int round = 0; round < rounds; round++) {
       for (Candidate candidate : servers.keySet()) {
-        if (takesPart.test(candidate) && round < candidate.rounds()) {
+        if (takesPart.test(candidate) && round < candidate.rounds(rounds)) {
           samples
               .computeIfAbsent(candidate, unused -> new ArrayList<>())
               .add(run(candidate, workload, length));

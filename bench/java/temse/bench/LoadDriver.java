@@ -19,6 +19,13 @@ final class LoadDriver {
   private static final long LOOK = TimeUnit.MILLISECONDS.toNanos(25);
 
   private static final long LOOK_BETWEEN_PACED = TimeUnit.MILLISECONDS.toNanos(250);
+
+  /** How often each slow connection sends a byte. */
+  private static final long SLOW = TimeUnit.MILLISECONDS.toNanos(50);
+
+  /** What a slow connection sends again and again. */
+  private static final byte[] SLOW_MACROS = {0, 0, 0, 6, 'D', 'M', 'x', 0, 'y', 0};
+
   private static final long PATIENCE = TimeUnit.SECONDS.toNanos(20);
 
   /** Connections that wait for the answer to the offer, fewer than any server's backlog. */
@@ -36,6 +43,7 @@ final class LoadDriver {
   private final Map<Stage, Histogram> latencies = new EnumMap<>(Stage.class);
   private int open;
   private long begunConversations;
+  private long mailsBegun;
   private long negotiated;
   private long events;
   private long eventsBefore;
@@ -98,7 +106,9 @@ final class LoadDriver {
   }
 
   private Sample run() throws IOException {
-    List<SocketChannel> idle = openIdle();
+    List<SocketChannel> idle = openIdle(workload.idle());
+    List<SocketChannel> slow = openIdle(workload.slow());
+    long slowSent = 0;
     long lastProgress = System.nanoTime();
     long seen = 0;
     long look = 0;
@@ -110,6 +120,10 @@ final class LoadDriver {
         new Conversation();
       }
       sendWhatIsDue(now);
+      for (; slowSent < (now - start) / SLOW * slow.size(); slowSent++) {
+        int place = (int) (slowSent / slow.size() % SLOW_MACROS.length);
+        slow.get((int) (slowSent % slow.size())).write(ByteBuffer.wrap(SLOW_MACROS, place, 1));
+      }
       select();
       if (problem != null) {
         throw problem;
@@ -125,16 +139,17 @@ final class LoadDriver {
         }
       }
     }
+    idle.addAll(slow);
     for (SocketChannel channel : idle) {
       channel.close();
     }
     return sample;
   }
 
-  private List<SocketChannel> openIdle() throws IOException {
+  private List<SocketChannel> openIdle(int count) throws IOException {
     List<SocketChannel> idle = new ArrayList<>();
     long before = server.residentMemory();
-    while (idle.size() < workload.idle()) {
+    while (idle.size() < count) {
       int first = idle.size();
       for (int i = 0; i < TOGETHER; i++) {
         SocketChannel channel = SocketChannel.open(server.address());
@@ -142,7 +157,7 @@ final class LoadDriver {
         idle.add(channel);
       }
       for (SocketChannel channel : idle.subList(first, idle.size())) {
-        fill(channel, ByteBuffer.allocate(script.first[0].answer().length));
+        fill(channel, ByteBuffer.allocate(script.first(0)[0].answer().length));
       }
     }
     if (!idle.isEmpty()) {
@@ -224,7 +239,7 @@ final class LoadDriver {
   private final class Conversation {
     private final SocketChannel channel;
     private final SelectionKey key;
-    private Script.Step[] steps = script.first;
+    private Script.Step[] steps = script.first(mailsBegun++);
     private int place;
     private int mails;
     private int matched;
@@ -284,7 +299,12 @@ final class LoadDriver {
     }
 
     void write() throws IOException {
+      int end = output.limit();
+      if (output.remaining() > workload.octetsPerWrite()) {
+        output.limit(output.position() + workload.octetsPerWrite());
+      }
       channel.write(output);
+      output.limit(end);
       int wanted = output.hasRemaining() ? SelectionKey.OP_WRITE : SelectionKey.OP_READ;
       if (key.interestOps() != wanted) {
         key.interestOps(wanted);
@@ -316,7 +336,7 @@ final class LoadDriver {
     private void goOn() throws IOException {
       if (++place == steps.length) {
         mails++;
-        steps = script.next;
+        steps = script.next(mailsBegun++);
         place = 0;
       }
       if (sample == null && (place > 0 || mails != workload.mails())) {

@@ -11,11 +11,15 @@ import java.util.Map;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 
-/** The medians, as a table and as EDN. */
+/**
+ * The medians, as a table and as EDN. How dear a server is beside another is the median of what the
+ * rounds say: what slows the machine down slows both down in the same round.
+ */
 final class Report {
   private static final String HEAD =
-      "%n%-6s %-5s %-10s %10s %10s %6s %9s %9s %9s %8s %9s%n"
+      "%n%-6s %-5s %-18s %10s %10s %6s %7s %9s %9s %9s %8s %9s%n"
           .formatted(
               "load",
               "over",
@@ -23,6 +27,7 @@ final class Report {
               "CPU us/msg",
               "/libmilter",
               "/null",
+              "/before",
               "msg/s",
               "p50 us",
               "p99 us",
@@ -32,7 +37,8 @@ final class Report {
   private record Row(
       String socket,
       Workload workload,
-      String server,
+      Candidate server,
+      List<Sample> samples,
       double cpuMicros,
       double messagesPerSecond,
       double mebibytes,
@@ -56,7 +62,7 @@ final class Report {
   private final List<Row> rows = new ArrayList<>();
   private final List<Point> points = new ArrayList<>();
 
-  void add(String socket, Workload workload, String server, List<Sample> samples) {
+  void add(String socket, Workload workload, Candidate server, List<Sample> samples) {
     Map<Stage, Latency> stages = new EnumMap<>(Stage.class);
     for (Stage stage : Stage.values()) {
       List<Histogram> rounds =
@@ -70,6 +76,7 @@ final class Report {
             socket,
             workload,
             server,
+            samples,
             median(samples, Sample::cpuMicrosPerMessage),
             median(samples, Sample::messagesPerSecond),
             median(samples, Sample::residentMemory) / (1 << 20),
@@ -94,13 +101,14 @@ final class Report {
       if (row.socket.equals(socket) && row.workload.equals(workload)) {
         System.out.printf(
             Locale.ROOT,
-            "%-6s %-5s %-10s %10.1f %10.2f %6.2f %9.0f %9.1f %9.1f %8.0f %9.1f%n",
+            "%-6s %-5s %-18s %10.1f %10.2f %6.2f %7.3f %9.0f %9.1f %9.1f %8.0f %9.1f%n",
             workload.name(),
             socket,
-            row.server,
+            row.server.name(),
             row.cpuMicros,
             ratio(row, Candidate.LIBMILTER),
-            ratio(row, Candidate.NULL),
+            ratio(row, row.server.floor()),
+            ratio(row, row.server.before()),
             row.messagesPerSecond,
             row.latency.p50,
             row.latency.p99,
@@ -126,11 +134,18 @@ final class Report {
 
   private double ratio(Row row, String peer) {
     return rows.stream()
-        .filter(r -> r.server.equals(peer))
+        .filter(r -> r.server.name().equals(peer))
         .filter(r -> r.socket.equals(row.socket) && r.workload.equals(row.workload))
-        .mapToDouble(r -> row.cpuMicros / r.cpuMicros)
+        .mapToDouble(r -> ratio(row.samples, r.samples))
         .findFirst()
         .orElse(Double.NaN);
+  }
+
+  private static double ratio(List<Sample> samples, List<Sample> ofPeer) {
+    List<Integer> rounds =
+        IntStream.range(0, Math.min(samples.size(), ofPeer.size())).boxed().toList();
+    return median(
+        rounds, i -> samples.get(i).cpuMicrosPerMessage() / ofPeer.get(i).cpuMicrosPerMessage());
   }
 
   /** Writes everything as EDN: {@code :rows} and {@code :linear}. */
@@ -167,10 +182,10 @@ final class Report {
             + "   :latency-micros %s%n   :stages {%s}}",
         row.workload.name(),
         row.socket,
-        row.server,
+        row.server.name(),
         row.cpuMicros,
         ratio(row, Candidate.LIBMILTER),
-        ratio(row, Candidate.NULL),
+        ratio(row, row.server.floor()),
         row.messagesPerSecond,
         row.mebibytes,
         row.idleKibibytes,

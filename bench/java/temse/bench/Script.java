@@ -1,7 +1,6 @@
 package temse.bench;
 
 import java.io.ByteArrayOutputStream;
-import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -11,8 +10,11 @@ import java.util.Map;
 import java.util.Random;
 
 /**
- * The bytes of a conversation, made beforehand, with macros as Postfix 3.7 sends them. What a
- * filter does not reply to travels together with what comes next.
+ * The bytes of conversations, made beforehand, with macros as Postfix 3.7 sends them. Pieces of a
+ * body are equal, so that one of a gibibyte needs no more memory than its pieces. What a filter
+ * does not reply to travels together with what comes next, and what it does not want to hear of is
+ * left out. Addresses, queue ids and values of header fields differ from mail to mail, and of many
+ * fields the names differ, too.
  */
 final class Script {
   /**
@@ -28,7 +30,10 @@ final class Script {
   private static final byte[] CONTINUE = {0, 0, 0, 1, 'c'};
   private static final int CHUNK = 65535;
   private static final int LINE = 76;
-  private static final String QUEUE_ID = "i\0004TEMSE1A2B\0";
+
+  /** So many mails differ before the first comes again. */
+  private static final int DIFFERENT = 8;
+
   private static final String[] FIELDS = {
     "Received\0from mail.example.org (mail.example.org [192.0.2.25])\n\tby mx.example.com (Postfix)"
         + " with ESMTPS id 4TEMSE1A2B\n\tfor <b@example.com>; Sat, 21 Nov 2026 12:00:00 +0000",
@@ -47,18 +52,12 @@ final class Script {
     "User-Agent\0Mutt/2.2.9 (2022-11-12)",
   };
 
-  /** The SMFIP_NO* bits, with which a filter says that it does not want to hear of an event. */
-  private static final int NO_EVENT = 0x37F;
-
-  private final int noReply;
+  private final int agreed;
   private final Map<ByteBuffer, ByteBuffer> made = new HashMap<>();
   private final List<Step> steps = new ArrayList<>();
   private final ByteArrayOutputStream waiting = new ByteArrayOutputStream();
-
-  /** The steps of the first mail of a conversation, and of each further one. */
-  final Step[] first;
-
-  final Step[] next;
+  private final List<Step[]> first = new ArrayList<>();
+  private final List<Step[]> next = new ArrayList<>();
 
   /** What ends a conversation. */
   final ByteBuffer goodbye;
@@ -66,67 +65,100 @@ final class Script {
   /**
    * Makes the script of a workload for filters that give this answer to the offer.
    *
-   * @param agreed the answer, a whole packet
-   * @throws IOException if the filter does not want to hear of every event
+   * @param answer a whole packet
    */
-  Script(Workload workload, byte[] agreed) throws IOException {
-    noReply = ByteBuffer.wrap(agreed).getInt(13);
-    if ((noReply & NO_EVENT) != 0) {
-      throw new IOException("not every event is asked for");
+  Script(Workload workload, byte[] answer) {
+    agreed = ByteBuffer.wrap(answer).getInt(13);
+    for (int number = 0; number < DIFFERENT; number++) {
+      steps.add(new Step(Stage.OPTIONS, direct(OFFER), answer));
+      if (workload.mail() == null) {
+        first.add(steps.toArray(new Step[0]));
+        next.add(new Step[0]);
+        steps.clear();
+        continue;
+      }
+      macros(
+          Stage.CONNECT,
+          "j\0mx.example.com\0{daemon_name}\0mx.example.com\0{daemon_addr}\000127.0.0.1\0"
+              + "v\0Postfix 3.7.11\0_\0mail.example.org [192.0.2.25]\0");
+      command(Stage.CONNECT, "mail.example.org\0004\377\376192.0.2.25\0");
+      macros(Stage.HELLO, "");
+      command(Stage.HELLO, "mail.example.org\0");
+      first.add(mail(workload.mail(), number));
+      packet('A', new byte[0], 0, 0);
+      next.add(mail(workload.mail(), number));
     }
-    steps.add(new Step(Stage.OPTIONS, direct(OFFER), agreed));
-    macros(
-        'C',
-        "j\0mx.example.com\0{daemon_name}\0mx.example.com\0{daemon_addr}\000127.0.0.1\0"
-            + "v\0Postfix 3.7.11\0_\0mail.example.org [192.0.2.25]\0");
-    command(Stage.CONNECT, "mail.example.org\0004\377\376192.0.2.25\0");
-    macros('H', "");
-    command(Stage.HELLO, "mail.example.org\0");
-    first = mail(workload.mail());
-    packet('A', new byte[0], 0, 0);
-    next = mail(workload.mail());
-    packet('A', new byte[0], 0, 0);
-    packet('A', new byte[0], 0, 0);
+    if (workload.mail() != null) {
+      packet('A', new byte[0], 0, 0);
+      packet('A', new byte[0], 0, 0);
+    }
     packet('Q', new byte[0], 0, 0);
     goodbye = direct(waiting.toByteArray());
   }
 
-  /** Returns how many answers a message of the workload takes. */
-  double answersPerMessage(Workload workload) {
-    return workload.mails() == 0
-        ? next.length
-        : next.length + (double) (first.length - next.length) / workload.mails();
+  /** Returns the first mail of a conversation, with what comes before it. */
+  Step[] first(long number) {
+    return first.get((int) (number % DIFFERENT));
   }
 
-  private Step[] mail(Workload.Mail mail) {
-    macros('M', "{mail_addr}\0a@example.org\0{mail_host}\0example.org\0{mail_mailer}\0smtp\0");
-    command(Stage.MAIL, "<a@example.org>\0SIZE=8800\0BODY=8BITMIME\0");
-    for (int i = 0; i < mail.recipients(); i++) {
-      recipient(i == 0 ? "" : QUEUE_ID, (char) ('b' + i % 10) + "@example.com");
+  /** Returns a further mail of a conversation. */
+  Step[] next(long number) {
+    return next.get((int) (number % DIFFERENT));
+  }
+
+  /** Returns how many answers a message of the workload takes, or a conversation without. */
+  double answersPerMessage(Workload workload) {
+    if (workload.mail() == null) {
+      return first(0).length;
     }
-    macros('T', QUEUE_ID);
+    int further = next(0).length;
+    return workload.mails() == 0
+        ? further
+        : further + (double) (first(0).length - further) / workload.mails();
+  }
+
+  private Step[] mail(Workload.Mail mail, int number) {
+    String queueId = "i\0004TEMSE1A2" + number + "\0";
+    String sender = "a" + number + "@example.org";
+    StringBuilder further = new StringBuilder();
+    for (int i = 0; i < mail.macros(); i++) {
+      further.append("{macro_").append(i).append("}\0").append(sender).append('\0');
+    }
+    macros(
+        Stage.MAIL,
+        "{mail_addr}\0" + sender + "\0{mail_host}\0example.org\0{mail_mailer}\0smtp\0" + further);
+    command(Stage.MAIL, "<" + sender + ">\0SIZE=8800\0BODY=8BITMIME\0");
+    for (int i = 0; i < mail.recipients(); i++) {
+      recipient(i == 0 ? "" : queueId, (char) ('b' + i % 10) + "" + number + "@example.com");
+    }
+    macros(Stage.DATA, queueId);
     command(Stage.DATA, "");
     for (int i = 0; i < mail.headers(); i++) {
-      macros('L', QUEUE_ID);
-      command(Stage.HEADER, FIELDS[i % FIELDS.length] + "\0");
+      macros(Stage.HEADER, queueId);
+      command(Stage.HEADER, field(i) + " (" + number + ")\0");
     }
-    macros('N', QUEUE_ID);
+    macros(Stage.END_OF_HEADERS, queueId);
     command(Stage.END_OF_HEADERS, "");
-    byte[] body = body(mail.bytes());
-    for (int from = 0; from < body.length; from += CHUNK) {
-      macros('B', QUEUE_ID);
-      command(Stage.BODY, body, from, Math.min(CHUNK, body.length - from), CONTINUE);
+    byte[] piece = body(Math.min(CHUNK, mail.bytes()));
+    for (int left = mail.bytes(); left > 0; left -= CHUNK) {
+      macros(Stage.BODY, queueId);
+      command(Stage.BODY, piece, 0, Math.min(CHUNK, left), CONTINUE);
     }
-    macros('E', QUEUE_ID);
+    macros(Stage.END_OF_MESSAGE, queueId);
     command(Stage.END_OF_MESSAGE, new byte[0], 0, 0, seen(mail));
     Step[] done = steps.toArray(new Step[0]);
     steps.clear();
     return done;
   }
 
+  private static String field(int place) {
+    String field = FIELDS[place % FIELDS.length];
+    return place < FIELDS.length ? field : "X-" + place + field.substring(field.indexOf('\0'));
+  }
+
   private void recipient(String queueId, String address) {
     macros(
-        'R',
+        Stage.RECIPIENT,
         queueId
             + ("{rcpt_addr}\0" + address + "\0{rcpt_host}\0example.com\0{rcpt_mailer}\0smtp\0"));
     command(Stage.RECIPIENT, "<" + address + ">\0");
@@ -154,9 +186,11 @@ final class Script {
         .array();
   }
 
-  private void macros(char command, String definitions) {
-    byte[] payload = latin1(command + definitions);
-    packet('D', payload, 0, payload.length);
+  private void macros(Stage stage, String definitions) {
+    if ((stage.noEvent & agreed) == 0) {
+      byte[] payload = latin1(stage.code + definitions);
+      packet('D', payload, 0, payload.length);
+    }
   }
 
   private void command(Stage stage, String payload) {
@@ -165,8 +199,11 @@ final class Script {
   }
 
   private void command(Stage stage, byte[] payload, int offset, int length, byte[] answer) {
+    if ((stage.noEvent & agreed) != 0) {
+      return;
+    }
     packet(stage.code, payload, offset, length);
-    if ((stage.noReply & noReply) == 0) {
+    if ((stage.noReply & agreed) == 0) {
       steps.add(new Step(stage, direct(waiting.toByteArray()), answer));
       waiting.reset();
     }

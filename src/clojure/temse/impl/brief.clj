@@ -9,8 +9,10 @@
   (:import
    (clojure.lang Keyword Symbol)
    (java.io Writer)
+   (java.time Instant)
    (java.util.regex Pattern)
-   (temse.client BriefMap MtaSession MtaStyle)
+   (temse.client MtaSession MtaStyle)
+   (temse.client.internal BriefMap)
    (temse.protocol Printable)))
 
 (set! *warn-on-reflection* true)
@@ -55,6 +57,7 @@
       (string? value) (let [s ^String value]
                         (pr-str (if (< 60 (count s)) (str (subs s 0 60) "…") s)))
       (bytes? value) (str "#<" (alength ^bytes value) " bytes>")
+      (instance? Instant value) (str "#inst \"" value "\"")
       (instance? Pattern value) (str "#\"" value "\"")
       (instance? Throwable value) (str "#<" (.getName (class value)) ">")
       (var? value) (str value)

@@ -1,5 +1,5 @@
 (ns temse.impl.class-path
-  "The class path that an operator gives a filter: files, or a deps.edn."
+  "The class path of a filter: files that the operator names, and a deps.edn."
   {:no-doc true}
   (:require
    [clojure.edn :as edn]
@@ -10,9 +10,15 @@
   (:import
    (java.io File IOException)
    (java.nio.file Files)
-   (java.nio.file.attribute FileAttribute)))
+   (java.nio.file.attribute FileAttribute)
+   (java.security MessageDigest)
+   (java.util HexFormat)))
 
 (set! *warn-on-reflection* true)
+
+(defn- split-path
+  [path]
+  (remove string/blank? (string/split (string/trim path) (re-pattern File/pathSeparator))))
 
 (defn- existing
   [option path]
@@ -21,10 +27,14 @@
 
 (defn- given-entries
   [class-path]
-  (map #(existing "--class-path" %)
-       (remove string/blank? (string/split class-path (re-pattern File/pathSeparator)))))
+  (map #(existing "--class-path" %) (split-path class-path)))
 
 ;; ---- deps.edn
+
+(defn- say-looking-up
+  [deps]
+  (binding [*out* *err*]
+    (println (str "temse: looking up the dependencies of " deps))))
 
 (defn- ran
   "Returns what a command prints, or nil if there is no such command or it fails."
@@ -79,21 +89,61 @@
                         :when url]
                     [:repository [:id id] [:url url]]))]))
 
-(defn- maven-path
-  "Returns the jars of libraries, fetched with Maven."
-  [deps libraries repos]
+(defn- fetched
+  "Returns the jars of a POM, fetched with Maven."
+  [deps pom]
   (let [directory (str (Files/createTempDirectory "temse-" (make-array FileAttribute 0)))
         pom-file (io/file directory "pom.xml")
         path-file (io/file directory "path")]
+    (say-looking-up deps)
     (try
-      (spit pom-file (pom deps libraries repos))
+      (spit pom-file pom)
       (when-not (ran "mvn" "-q" "-B" "-f" (str pom-file)
                      "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
                      (str "-Dmdep.outputFile=" path-file))
         (fail deps ": its dependencies cannot be fetched; install the Clojure CLI or Maven"))
-      (slurp path-file)
+      (split-path (slurp path-file))
       (finally
         (run! io/delete-file (reverse (file-seq (io/file directory))))))))
+
+(defn- kept-path
+  "Returns the file in which the jars of a POM are kept for the next start, or nil where there is no
+  place for it: the launcher names one."
+  ^File [^String pom]
+  (when-let [directory (System/getProperty "temse.cache")]
+    (io/file directory
+             (str (.formatHex (HexFormat/of) (.digest (MessageDigest/getInstance "SHA-256") (.getBytes pom "UTF-8")))
+                  ".classpath"))))
+
+(defn- put-in-place!
+  "Makes a file that every user can read: `write` is called with one that is complete when it takes its name."
+  [^File file write]
+  (let [new (File/createTempFile "new" nil (.getParentFile file))]
+    (write new)
+    (.setReadable new true false)
+    (.renameTo new file)))
+
+(defn- keep-path!
+  "Keeps copies of jars for the next start, of any user, if this one may write there."
+  [^File file jars]
+  (when (and file (.canWrite (.getParentFile file)))
+    (let [directory (doto (io/file (.getParentFile file) "filters")
+                      (.mkdir))
+          copies (mapv #(io/file directory (.getName (io/file %))) jars)]
+      (doseq [[jar ^File copy] (map vector jars copies)]
+        (put-in-place! copy #(io/copy (io/file jar) %)))
+      (put-in-place! file #(spit % (string/join File/pathSeparator copies))))))
+
+(defn- maven-path
+  "Returns the jars of libraries: those found at an earlier start, or else fetched with Maven."
+  [deps libraries repos]
+  (let [pom (pom deps libraries repos)
+        kept (kept-path pom)
+        known (when (and kept (.canRead kept)) (split-path (slurp kept)))]
+    (if (and (seq known) (every? #(.canRead (io/file %)) known))
+      known
+      (doto (fetched deps pom)
+        (->> (keep-path! kept))))))
 
 (defn- read-deps
   [^File file]
@@ -124,20 +174,28 @@
   [path]
   (let [file (.getAbsoluteFile (io/file path))
         [paths libraries] (local-entries [[] []] file)]
-    (binding [*out* *err*]
-      (println (str "temse: looking up the dependencies of " path)))
-    (if (and (= "deps.edn" (.getName file)) (clojure-cli?))
-      (map #(if (.isAbsolute (io/file %)) % (io/file (.getParentFile file) %))
-           (string/split (string/trim (or (ran "clojure" "-Spath" :dir (.getParentFile file))
-                                          (fail path ": its dependencies cannot be fetched")))
-                         (re-pattern File/pathSeparator)))
+    (if (and (seq libraries) (= "deps.edn" (.getName file)) (clojure-cli?))
+      (do
+        (say-looking-up path)
+        (map #(if (.isAbsolute (io/file %)) % (io/file (.getParentFile file) %))
+             (split-path (or (ran "clojure" "-Spath" :dir (.getParentFile file))
+                             (fail path ": its dependencies cannot be fetched")))))
       (concat paths
               (when (seq libraries)
-                (string/split (string/trim (maven-path path libraries (:mvn/repos (read-deps file))))
-                              (re-pattern File/pathSeparator)))))))
+                (maven-path path libraries (:mvn/repos (read-deps file))))))))
+
+(defn deps-file
+  "Returns the deps.edn that is given, or else the one beside the filter's file, which may be missing."
+  ^File [deps filter-file]
+  (.getAbsoluteFile (if deps
+                      (io/file deps)
+                      (io/file (.getParentFile (.getAbsoluteFile (io/file filter-file))) "deps.edn"))))
 
 (defn entries
-  "Returns the directories and jars of class paths, and of a deps.edn (or nil)."
-  [class-paths deps]
+  "Returns the directories and jars of class paths, and of a deps.edn: the one that is given, or else the
+  one beside the filter's file."
+  [class-paths deps filter-file]
   (concat (mapcat given-entries class-paths)
-          (when deps (deps-entries deps))))
+          (cond
+            deps (deps-entries deps)
+            (.isFile (deps-file nil filter-file)) (deps-entries (str (deps-file nil filter-file))))))

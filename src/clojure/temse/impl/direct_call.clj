@@ -10,9 +10,10 @@
    [temse.impl.pending :as pending]
    [temse.impl.return-value :as return-value])
   (:import
+   (clojure.lang IPersistentMap)
    (java.util.concurrent ExecutionException TimeUnit)
    (temse.protocol ActionCodec Agreement EventType MilterException)
-   (temse.server Connection)
+   (temse.server MilterConnection)
    (temse.server.internal Response)))
 
 (set! *warn-on-reflection* true)
@@ -43,7 +44,7 @@
     (throw (options/bad-option :options given (str "the options of context must be a map, not "
                                                    (keys/shown given)))))
   (keys/check "the options of context" (select-keys given (keys context-options)) context-options)
-  (keys/check "the :envelope of context" (:envelope given) envelope/facts)
+  (keys/check "the :envelope of context" (:envelope given) envelope/brought)
   (doseq [k (keys given)]
     (when-let [option (misspelt k)]
       (throw (keys/no-such k k (str "there is no key " k " in the options of context") [option] nil))))
@@ -72,17 +73,17 @@
 (defn sending
   "Returns a connection that adds what is sent to the :actions of an atom, if it could be sent at some
   event."
-  ^Connection [^Agreement agreement table sent]
-  (reify Connection
+  ^MilterConnection [^Agreement agreement table sent]
+  (reify MilterConnection
     (id [_] 0)
     (peer [_] "test")
     (agreement [_] agreement)
     (macros [_] table)
-    (send [_ action]
+    (^void send [_ ^IPersistentMap action]
       (check-response agreement (event-of [action]) true [action])
       (swap! sent update :actions conj action))
     (progress [_] (swap! sent update :actions conj {:action :progress}))
-    (await [_ _ _ _])
+    (awaitMaps [_ _ _ _])
     (close [_])))
 
 (defn awaited
@@ -100,7 +101,7 @@
   "Checks what a handler has sent and returned for an event. An exception names the handler."
   [^EventType type handler connection actions]
   (try
-    (check-response (.agreement ^Connection connection)
+    (check-response (.agreement ^MilterConnection connection)
                     type
                     (and (.owesReply type) (not (:no-reply (meta handler))))
                     actions)

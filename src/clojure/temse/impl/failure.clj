@@ -5,7 +5,7 @@
    [clojure.string :as string])
   (:import
    (clojure.lang Compiler)
-   (temse.client BriefMap)
+   (temse.client.internal BriefMap)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)

@@ -2,6 +2,7 @@
   "Handler maps as the MilterHandlers that the Java server calls."
   {:no-doc true}
   (:require
+   [clojure.string :as string]
    [temse.impl.envelope :as envelope]
    [temse.impl.keys :as keys]
    [temse.impl.macros :as macros]
@@ -9,11 +10,12 @@
    [temse.impl.options :as options]
    [temse.impl.return-value :as return-value])
   (:import
-   (clojure.lang IPersistentMap Var)
+   (clojure.lang IPersistentMap Named Var)
    (java.io Writer)
-   (java.util Date List)
-   (temse.protocol ActionFlag Agreement EventType MilterException MilterException$Category Negotiation Request)
-   (temse.server Connection ConnectionInfo MilterFactory MilterHandler)))
+   (java.util Date List Optional)
+   (temse.protocol ActionFlag Agreement EventType MacroStage MilterException MilterException$Category Request)
+   (temse.server ConnectionInfo MilterConnection MilterFactory MilterHandler)
+   (temse.server.internal EventCollector)))
 
 (set! *warn-on-reflection* true)
 
@@ -21,8 +23,8 @@
   [^ConnectionInfo connection ^Writer writer]
   (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
 
-(defmethod print-method Connection
-  [^Connection connection ^Writer writer]
+(defmethod print-method MilterConnection
+  [^MilterConnection connection ^Writer writer]
   (.write writer (str "#<connection " (.id connection) " of " (.peer connection) ">")))
 
 (def ^:private context-options
@@ -39,15 +41,33 @@
   "Keys of the base context that :init cannot change."
   [:milter/connection :socket :milter/info])
 
+(def ^:private hidden-keys
+  "Keys of a context that mean nothing outside of its event, or are options."
+  (into #{:milter/connection :milter/request :milter/response :milter/close? :socket :events} context-options))
+
 (defmethod print-method :milter/context
   [{:milter/keys [info message] :as context} ^Writer writer]
-  (let [own (reduce dissoc (with-meta context nil) (concat base-keys context-options [:events :milter/agreement :milter/envelope]))]
+  (let [own (reduce dissoc
+                    (with-meta context nil)
+                    (concat base-keys context-options [:events :milter/agreement :milter/envelope]))]
     (.write writer (str "#<context of connection " (:id info) " of " (:peer info) " "
                         (keys/shown (cond-> own message (assoc :milter/message message)))
                         ">"))))
 
+(defn visible
+  "Returns what a context holds outside of its event: the keys of the user, and of the library's those
+  that mean something there. Returns nil for nil."
+  [context]
+  (when context
+    (into {}
+          (remove (fn [[k _]]
+                    (or (hidden-keys k)
+                        (and (instance? Named k)
+                             (some-> (namespace k) (string/starts-with? "temse.impl."))))))
+          context)))
+
 (defn- base-context
-  [options ^Connection connection]
+  [options ^MilterConnection connection]
   (into ^{:type :milter/context} {:milter/connection connection
                                   :socket connection
                                   :milter/info {:id (.id connection)
@@ -86,16 +106,20 @@
     (if (var? handlers) (.deref ^Var handlers) handlers)))
 
 (defn- remembering
-  "Returns a function like f that remembers its last result: connections mostly ask the same."
-  [f]
-  (let [last-call (volatile! nil)]
-    (fn [& args]
-      (let [[known-args result] @last-call]
-        (if (= args known-args)
-          result
-          (let [result (apply f args)]
-            (vreset! last-call [args result])
-            result))))))
+  "Returns a function like f that remembers its last result, for what `essence` returns of its
+  arguments: connections mostly ask the same."
+  ([f]
+   (remembering vector f))
+  ([essence f]
+   (let [last-call (volatile! nil)]
+     (fn [& args]
+       (let [asked (apply essence args)
+             [known result] @last-call]
+         (if (= asked known)
+           result
+           (let [result (apply f args)]
+             (vreset! last-call [asked result])
+             result)))))))
 
 (defn- checked-request
   "Returns what the wishes of a context, and the options that it cannot change, ask of the MTA."
@@ -122,7 +146,7 @@
 
 (defn- agreed-context
   [{::keys [agreed]} context ^Agreement agreement]
-  (let [{:keys [events actions] :as agreed} (agreed (.offer agreement) (.request agreement))]
+  (let [{:keys [events actions] :as agreed} (agreed agreement)]
     (assoc (reduce dissoc context wanted-options)
            :milter/agreement agreed
            :events events
@@ -130,23 +154,23 @@
 
 (defn- await-macros
   "Notes what is to be looked for in the macros that the context has asked for, once for all connections."
-  [{::keys [awaited] :as options} {:keys [request-macros wants] :as context} ^Agreement agreement]
+  [options awaited {:keys [request-macros wants] :as context} ^Agreement agreement]
   (when (nil? @awaited)
-    (let [lists (negotiation/macro-lists context)
+    (let [lists (update-keys (into {} (.macros (.request agreement))) #(.-keyword ^MacroStage %))
           taken? (or (empty? lists) (.allows agreement ActionFlag/REQUEST_MACROS))]
       (when (compare-and-set! awaited nil (macros/awaited
                                             (merge-with into
                                                         (update-vals (or request-macros {}) set)
-                                                        (:macros (envelope/needed wants)))))
+                                                        (envelope/macros wants))))
         (macros/warn-of-unknown-requests request-macros)
         (when-not taken?
           (macros/warn-of-fixed-lists (:name options) lists))))))
 
 (defn- look-for-macros
   "Reports macros that have not come, each once."
-  [{::keys [awaited] :as options} ^Connection connection ^EventType type]
+  [options awaited ^MilterConnection connection ^EventType type]
   (let [before @awaited]
-    (when (seq before)
+    (when-not (zero? (count before))
       (let [still (macros/still-awaited before (.-keyword type))]
         (when (and (not= before still) (compare-and-set! awaited before still))
           (macros/warn-of-missing (:name options) (reduce dissoc before (keys still)) (.macros connection)))))))
@@ -192,7 +216,7 @@
                  (str "a context whose :milter/request is "
                       (keys/shown changed) ", no temse.protocol.Request"))))
       (when (:milter/close? given)
-        (.close ^Connection (:milter/connection context)))
+        (.close ^MilterConnection (:milter/connection context)))
       [(return-value/without-answer (return-value/next-context context given))
        (if (identical? changed request) (wanted options (merge context given)) changed)])))
 
@@ -212,15 +236,24 @@
   (let [[before _] (reset-vals! broken [handlers])]
     (and before (identical? handlers (first before)))))
 
+(defn- check-current
+  "Throws UNEXPECTED_EVENT if the context's handlers are other ones by now."
+  [handlers context]
+  (when-not (identical? (current-handlers context) handlers)
+    (throw (MilterException. MilterException$Category/UNEXPECTED_EVENT
+                             (str "the message had begun before its handlers were there: they have"
+                                  " not seen all of it")
+                             (object-array 0)))))
+
 (deftype ^:private ContextHandler [options
+                                   awaited
                                    ^:unsynchronized-mutable context
                                    ^:unsynchronized-mutable before
                                    ^:unsynchronized-mutable called
                                    ^:unsynchronized-mutable owned
                                    ^:unsynchronized-mutable handlers
                                    ^:unsynchronized-mutable ^objects table
-                                   ^:unsynchronized-mutable ^Agreement agreement
-                                   ^:unsynchronized-mutable envelope]
+                                   ^:unsynchronized-mutable ^Agreement agreement]
   return-value/Holder
   (current-context [_] context)
   (owned-values [_] owned)
@@ -240,8 +273,7 @@
 
   (negotiated [_ agreed]
     (set! agreement agreed)
-    (set! envelope (envelope/beginning (:wants context)))
-    (await-macros options context agreed)
+    (await-macros options awaited context agreed)
     (set! context (agreed-context options context agreed))
     (set! owned (return-value/owned context)))
 
@@ -252,10 +284,9 @@
       (set! context (agreed-context options (initial-context options connection) agreement))
       (set! owned (return-value/owned context)))
     (set! context (return-value/at-event context connection))
-    (look-for-macros options connection type)
-    (when envelope
-      (set! envelope (envelope/after envelope event (.macros ^Connection connection)))
-      (set! context (assoc context :milter/envelope envelope)))
+    (look-for-macros options awaited connection type)
+    (when (and agreement (not (.isEmpty (.facts (.request agreement)))))
+      (set! context (assoc context :milter/envelope (.transaction ^MilterConnection connection))))
     (set! before context)
     (set! called event)
     (let [current (current-handlers context)
@@ -285,30 +316,74 @@
                                 connection)))
       temporary-failure))
 
+  (state [_] context)
+  (stateBefore [_] before)
+
   (scopeEnded [_ type]
     (set! before nil)
     (set! called nil)
-    (when envelope
-      (set! envelope (envelope/ended envelope (.-keyword ^EventType type))))
     (if (identical? type EventType/DISCONNECT)
       (set! context nil)
       (when (contains? context :milter/message)
-        (set! context (dissoc context :milter/message))))))
+        (set! context (dissoc context :milter/message)))))
+
+  EventCollector
+  (collects [_ type]
+    (and (some? context)
+         (zero? (count @awaited))
+         (identical? (current-handlers context) handlers)
+         (instance? EventCollector (aget table (.ordinal type)))))
+
+  (collect [_ connection type event]
+    (check-current handlers context)
+    (.collect ^EventCollector (aget table (.ordinal type)) connection type event))
+
+  (collectField [_ connection name value]
+    (check-current handlers context)
+    (.collectField ^EventCollector (aget table (.ordinal EventType/HEADER)) connection name value)))
+
+(deftype ^:private BoundHandler [^MilterHandler handler bindings]
+  MilterHandler
+  (request [_ connection offer]
+    (with-bindings bindings (.request handler connection offer)))
+  (negotiated [_ agreed]
+    (.negotiated handler agreed))
+  (onEvent [_ connection type event]
+    (with-bindings bindings (.onEvent handler connection type event)))
+  (onError [_ connection error type event]
+    (with-bindings bindings (.onError handler connection error type event)))
+  (state [_] (.state handler))
+  (stateBefore [_] (.stateBefore handler))
+  (scopeEnded [_ type]
+    (.scopeEnded handler type))
+
+  EventCollector
+  (collects [_ type]
+    (.collects ^EventCollector handler type))
+  (collect [_ connection type event]
+    (.collect ^EventCollector handler connection type event))
+  (collectField [_ connection name value]
+    (.collectField ^EventCollector handler connection name value)))
 
 (defn factory
   "Returns the MilterFactory of checked options. Where neither handlers nor :init are given, there
   are default replies at most."
-  ^MilterFactory [{:keys [init handlers] :as options}]
+  ^MilterFactory [{:keys [init handlers bindings] :as options}]
   (let [options (assoc options
                        :handlers (if (identical? identity init) (or handlers {}) handlers)
                        ::handler-map (remembering negotiation/handler-map)
                        ::request (remembering checked-request)
                        ::table (remembering handler-table)
                        ::broken (atom nil)
-                       ::awaited (atom nil)
-                       ::agreed (remembering (fn [offer request]
-                                               (negotiation/agreement-map
-                                                 (Negotiation/agree offer request)))))]
+                       ::agreed (remembering (fn [^Agreement agreement]
+                                               [(.offer agreement) (.request agreement) (.protocolMask agreement)])
+                                             negotiation/agreement-map))
+        awaited (atom nil)]
     (reify MilterFactory
       (open [_ _connection]
-        (ContextHandler. options nil nil nil nil ::none nil nil nil)))))
+        (cond-> (ContextHandler. options awaited nil nil nil nil ::none nil nil)
+          (seq bindings) (BoundHandler. bindings)))
+      (knownRequest [_]
+        (Optional/ofNullable (when (and (identical? identity init)
+                                        (not (:options (current-handlers options))))
+                               (wanted options options)))))))

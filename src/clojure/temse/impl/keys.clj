@@ -71,6 +71,11 @@
   [given names]
   (KnownKeys/closest given ^Collection (sort names)))
 
+(defn did-you-mean
+  "Returns the end of an error, such as \"; did you mean :port?\", or an empty text for nil."
+  [meant]
+  (KnownKeys/didYouMean meant))
+
 (defn no-such
   "Returns the exception for a name that is none of `names`: the problem, which of them was probably
   meant, and advice (or nil)."
@@ -79,7 +84,7 @@
     (bad-option option
                 given
                 (str problem
-                     (if suggestion (str "; did you mean " suggestion "?") ".")
+                     (if suggestion (did-you-mean suggestion) ".")
                      (when advice (str " " advice)))
                 suggestion)))
 

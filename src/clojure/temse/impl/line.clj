@@ -5,7 +5,7 @@
    [clojure.string :as string]
    [temse.impl.text :as text])
   (:import
-   (temse.protocol Printable)))
+   (temse.protocol Printable Why)))
 
 (set! *warn-on-reflection* true)
 
@@ -53,33 +53,11 @@
                              (map word shown)
                              (when (seq (drop most-words more)) ["..."])))))
 
-(defn- data-text
-  "Returns the text of data of bounded depth and length; of other objects it is the class."
-  [value depth]
-  (let [part #(data-text % (dec (long depth)))
-        parts (fn [opening f closing items]
-                (str opening (string/join " " (map f (take most-words items)))
-                     (when (seq (drop most-words items)) " ...") closing))]
-    (cond
-      (keyword? value) (str value)
-      (not (coll? value)) (plain value)
-      (zero? (long depth)) "..."
-      (map? value) (parts "{" (fn [[k v]] (str (part k) " " (part v))) "}" value)
-      (set? value) (parts "#{" part "}" value)
-      (sequential? value) (parts "[" part "]" value)
-      :else (plain value))))
-
 (defn why-text
   "Returns the reason of an action, which is data of any kind, in one printable line. The name of one of
   several filters comes first."
   [why]
-  (Printable/of ^String (let [{:keys [filter why] :as reason} (if (and (map? why) (contains? why :filter)) why {:why why})]
-                          (str (when (contains? reason :filter) (data-text filter 1))
-                               (when (and (contains? reason :filter) (some? why)) ": ")
-                               (if (and (map? why) (contains? why :filter))
-                                 (why-text why)
-                                 (data-text why 4))))
-                (int widest-word)))
+  (Why/text why))
 
 (defmacro line
   "Returns what the body returns, a text, as a printable line, whatever goes wrong."

@@ -6,12 +6,15 @@
   {:no-doc true}
   (:require
    [clojure.tools.logging :as log]
+   [clojure.tools.logging.impl :as logging]
    [temse.impl.line :as line])
   (:import
    (java.io IOException)
-   (temse.protocol EventType MessageEndReason Printable)
-   (temse.server ConnectionInfo ServerListener)
-   (temse.server.internal LastResort)))
+   (java.util LinkedHashMap)
+   (java.util.function Supplier)
+   (temse.protocol Action ActionType Event EventCodec EventType MessageEndReason Printable)
+   (temse.server ConnectionInfo OutdatedConnection ServerListener)
+   (temse.server.internal LastResort LogFields)))
 
 (set! *warn-on-reflection* true)
 
@@ -78,14 +81,50 @@
   (not (or (instance? IOException error)
            (= :connection-lost (:milter/error (ex-data error))))))
 
+(defn outdated-text
+  "Returns a line about a connection that keeps the handlers that it has."
+  [^OutdatedConnection kept]
+  (str (.id kept) " " (.peer kept) " keeps the old handlers: "
+       (if-let [failure (.failure kept)]
+         (str "the new ones failed: " (problem-text failure))
+         (str "it lacks " (.missing kept)))))
+
 (defn- verdict-text
-  [event reply ended]
+  [event ^Action reply ended]
   (str (when ended " message ")
        (when ended (name (.-keyword ^MessageEndReason ended)))
        (when event " at ")
        (when event (.getName (.-keyword ^EventType event)))
-       (when (and event (not= :continue (:action reply)))
-         (str ": " (line/action-text reply)))))
+       (when (and event reply (not= ActionType/CONTINUE (.type reply)))
+         (str ": " (line/action-text (.map reply))))))
+
+;; ---- fields
+
+(defn- fields
+  "Returns the data of a line about a connection, for formatters that write data; `add`, a function of
+  the LinkedHashMap, knows more."
+  ^LinkedHashMap [server connection add]
+  (let [fields (LinkedHashMap.)]
+    (.put fields "server" (str server))
+    (LogFields/addConnection fields connection)
+    (when add
+      (add fields))
+    fields))
+
+(defmacro ^:private report
+  "Logs a text, made only if the level is on, with fields that are made only if a formatter asks."
+  [level problem fields text]
+  `(let [logger# (logging/get-logger log/*logger-factory* logger)]
+     (when (logging/enabled? logger# ~level)
+       (LogFields/during (reify Supplier (get [_#] ~fields))
+                         (fn [] (log/log* logger# ~level ~problem ~text))))))
+
+(defn note
+  "Logs a text of a command about a milter, with fields, a map of strings."
+  [level server more text]
+  (quietly
+    (report level nil (fields server nil #(.putAll ^LinkedHashMap % more))
+            (Printable/of ^String text (int longest-line)))))
 
 ;; ---- functions of users
 
@@ -96,18 +135,18 @@
   (let [state (atom [nil 0])]
     (fn []
       (let [now (System/nanoTime)
-            [[quiet-since missed] [heard-at]]
+            [[quiet-since missed] [begins-at]]
             (swap-vals! state (fn [[quiet-since missed]]
                                 (if (and quiet-since (< (- now (long quiet-since)) (long quiet-nanos)))
                                   [quiet-since (inc (long missed))]
                                   [now 0])))]
-        (when (not= quiet-since heard-at)
+        (when (not= quiet-since begins-at)
           missed)))))
 
 (defn guarded
-  "Returns a function of an exchange that calls f, an :on-exchange, and never throws: that f failed
-  is logged, once in ten seconds."
-  [title f]
+  "Returns a function of an exchange that calls f and never throws: that f failed is logged under a
+  title, once in ten seconds. What f is to whoever reads that is a text, such as \":on-exchange\"."
+  [title what f]
   (let [unreported (unreported)]
     (fn [exchange]
       (try
@@ -116,18 +155,25 @@
           (quietly
             (when-let [missed (unreported)]
               (log/log logger :error (Printable/throwable problem)
-                       (line title nil ":on-exchange failed: " (problem-text problem)
+                       (line title nil what " failed: " (problem-text problem)
                              (when (pos? (long missed))
                                (str " (and " missed " times before that were not logged)")))))))))))
 
 ;; ---- the listener
 
+(defn answers
+  "Returns the maps of what answered an event: of actions, or of the answer to the MTA's offer."
+  [^ConnectionInfo connection ^Event event response]
+  (if (= EventType/OPTIONS (.type event))
+    [(EventCodec/decode (.packet (.agreement connection)))]
+    (mapv #(.map ^Action %) response)))
+
 (defn- exchange
   [^ConnectionInfo connection event response nanos]
   {:id (.id connection)
    :peer (.peer connection)
-   :event event
-   :response (vec response)
+   :event (.map ^Event event)
+   :response (answers connection event response)
    :millis (/ (long nanos) 1e6)})
 
 (defn listener
@@ -135,31 +181,47 @@
   map of each exchange. They throw nothing but what the logging back end throws, which the server
   counts and reports on stderr."
   ^ServerListener [server on-exchange]
-  (let [on-exchanged (guarded server (fn [[connection event response nanos]]
-                                       (on-exchange (exchange connection event response nanos))))]
+  (let [on-exchanged (guarded server ":on-exchange" (fn [[connection event response nanos]]
+                                                      (on-exchange (exchange connection event response nanos))))]
     (reify ServerListener
       (negotiated [_ connection]
-        (log/log logger :debug nil (line server connection " connected")))
+        (report :debug nil (fields server connection nil)
+                (line server connection " connected")))
+      (probed [_ connection what]
+        (report :debug nil (fields server connection nil)
+                (line server connection " was no MTA's: " what)))
       (verdict [_ connection event reply ended]
-        (log/log logger :debug nil (mail-line server connection (verdict-text event reply ended))))
+        (report :debug nil (fields server connection #(LogFields/addVerdict % event reply ended))
+                (mail-line server connection (verdict-text event reply ended))))
       (closed [_ connection error]
         (if (logged? error)
-          (log/log logger :debug nil (line server connection " closed"))
-          (log/log logger :info nil (line server connection " closed: " (problem-text error)))))
+          (report :debug nil (fields server connection nil)
+                  (line server connection " closed"))
+          (report :info nil (fields server connection nil)
+                  (line server connection " closed: " (problem-text error)))))
       (violated [_ connection error]
-        (log/log logger :warn nil
-                 (line server connection " protocol error, closing: " (problem-text error) " "
-                       (data-text (dissoc (ex-data error) :action)))))
+        (report :warn nil (fields server connection nil)
+                (line server connection " protocol error, closing: " (problem-text error) " "
+                      (data-text (dissoc (ex-data error) :action)))))
       (failed [_ connection type event error]
-        (log/log logger :error (Printable/throwable error)
-                 (mail-line server connection " the handler of " (some-> ^EventType type .-keyword)
-                            " failed: " (problem-text error) " " (data-text (dissoc event :data)))))
+        (report :error (Printable/throwable error)
+                (fields server connection #(LogFields/addEvent % type))
+                (mail-line server connection " the handler of " (some-> ^EventType type .-keyword)
+                           " failed: " (problem-text error) " "
+                           (data-text (dissoc (some-> ^Event event .map) :data)))))
+      (outdated [_ kept]
+        (report :warn (some-> (.failure kept) Printable/throwable)
+                (fields server nil #(doto ^LinkedHashMap %
+                                      (.put "connection" (.id kept))
+                                      (.put "peer" (str (.peer kept)))))
+                (line server nil (outdated-text kept))))
       (refused [_ peer why]
         (quietly
-          (log/log logger :warn nil (line server nil "refused " peer " " why))))
+          (report :warn nil (fields server nil #(.put ^LinkedHashMap % "peer" (str peer)))
+                  (line server nil "refused " peer " " why))))
       (troubled [_ what]
         (quietly
-          (log/log logger :warn nil (line server nil what))))
+          (report :warn nil (fields server nil nil) (line server nil what))))
       (wantsExchanges [_]
         (some? on-exchange))
       (exchanged [_ connection event response nanos]

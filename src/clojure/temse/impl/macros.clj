@@ -8,7 +8,7 @@
    [clojure.tools.logging :as log]
    [temse.impl.keys :as keys])
   (:import
-   (temse.protocol MacroTable)))
+   (temse.protocol EventCodec MacroStage MacroTable)))
 
 (set! *warn-on-reflection* true)
 
@@ -33,15 +33,23 @@
 (def ^:private known
   (into (:postfix names) (:sendmail names)))
 
+(defn known?
+  "Returns true for the name of a macro that one of the MTAs knows, bare or in braces. Of one letter
+  Sendmail may have any."
+  [given]
+  (let [bare (EventCodec/bareName given)]
+    (or (= 1 (count bare)) (contains? known bare))))
+
+(defn nearest
+  "Returns the bare name of a macro that was probably meant, or nil."
+  [given]
+  (keys/closest (EventCodec/bareName given) known))
+
 (def usual
   "What MTAs send of themselves at each stage: the lists that Postfix and Sendmail are configured with."
-  {:connect ["j" "_" "v" "{daemon_name}" "{daemon_addr}" "{if_name}" "{if_addr}"]
-   :hello ["{tls_version}" "{cipher}" "{cipher_bits}" "{cert_subject}" "{cert_issuer}"]
-   :mail ["i" "{auth_type}" "{auth_authen}" "{auth_ssf}" "{auth_author}" "{mail_mailer}" "{mail_host}" "{mail_addr}"]
-   :recipient ["i" "{rcpt_mailer}" "{rcpt_host}" "{rcpt_addr}"]
-   :data ["i"]
-   :end-of-headers ["i"]
-   :end-of-message ["i" "{msg_id}"]})
+  (into {}
+        (map (fn [^MacroStage stage] [(.-keyword stage) (vec (.-usual stage))]))
+        (MacroStage/values)))
 
 (def ^:private steady
   "Those that each MTA that knows them sends of every client."
@@ -50,21 +58,8 @@
 
 (defn bare-name
   "Returns the name of a macro without braces."
-  [^String given]
-  (if (and (< 2 (count given)) (string/starts-with? given "{") (string/ends-with? given "}"))
-    (subs given 1 (dec (count given)))
-    given))
-
-(defn lists
-  "Returns the names to ask for by stage: those that are given for it, or what is usual there, and the
-  needed ones."
-  [given needed]
-  (into (or given {})
-        (map (fn [[stage more]]
-               (let [before (get given stage (usual stage))
-                     known-before (into #{} (map bare-name) before)]
-                 [stage (into (vec before) (remove (comp known-before bare-name)) more)])))
-        needed))
+  [given]
+  (EventCodec/bareName given))
 
 ;; ---- warnings
 
@@ -88,10 +83,10 @@
   asks for it."
   [where given]
   (let [bare (bare-name given)]
-    (when (and (< 1 (count bare)) (not (known bare)) (first-time? bare))
-      (let [nearest (keys/closest bare known)]
+    (when (and (not (known? bare)) (first-time? bare))
+      (let [meant (nearest bare)]
         (warn where " names the macro " (keys/shown given) ", which neither Postfix nor Sendmail knows"
-              (when nearest (str "; did you mean " (keys/shown (str "{" nearest "}")) "?")))))))
+              (keys/did-you-mean (when meant (keys/shown (str "{" meant "}")))))))))
 
 (defn warn-of-unknown-requests
   "Warns once of each name in :request-macros that no MTA knows."
@@ -103,7 +98,7 @@
   "Returns true for a macro that comes with every mail, if it ever comes: also for one that nobody knows."
   [given]
   (let [bare (bare-name given)]
-    (or (steady bare) (and (< 1 (count bare)) (not (known bare))))))
+    (or (steady bare) (not (known? bare)))))
 
 (def ^:private order
   (zipmap [:connect :hello :mail :recipient :data :end-of-headers :end-of-message] (range)))

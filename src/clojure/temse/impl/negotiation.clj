@@ -5,7 +5,6 @@
    [temse.impl.envelope :as envelope]
    [temse.impl.events :as events]
    [temse.impl.keys :as keys]
-   [temse.impl.macros :as macros]
    [temse.impl.options :as options])
   (:import
    (java.util Collection List)
@@ -86,11 +85,6 @@
                                                              protocol))
                            :else (.protocol Offer/CURRENT)))))
 
-(defn macro-lists
-  "Returns the names of the macros that are asked for, by stage."
-  [{:keys [request-macros wants]}]
-  (macros/lists request-macros (:macros (envelope/needed wants))))
-
 (defn request
   "Returns what a context asks of the MTA: the events that have a handler or a default reply, and
   the actions.
@@ -100,17 +94,15 @@
   :log-mail? the events that name a mail are asked for, too, without a reply; and those that :wants
   needs."
   ^Request [{:keys [handlers default-reply actions optional-actions optional-events no-reply-events
-                    wants rejected-recipients? leading-space? log-mail?]
-             :as options}]
+                    request-macros wants rejected-recipients? leading-space? log-mail?]}]
   (let [handled (handler-map (if (nil? handlers) {} handlers))
         watched (remove (some-fn handled default-reply)
-                        (cond-> (:events (envelope/needed wants))
-                          log-mail? (into events-for-logs)))
+                        (when log-mail? events-for-logs))
         everything? (and (nil? actions) (nil? optional-actions))
         builder (doto (Request/builder)
                   (.events (types :handlers (keys handled)))
                   (.events (types :default-reply (keys default-reply)))
-                  (.events (types :wants watched))
+                  (.events (types :log-mail? watched))
                   (.optionalEvents (types :optional-events (concat watched (or optional-events late-events))))
                   (.noReplyEvents (types :no-reply-events
                                          (into (into (set no-reply-events) watched)
@@ -122,8 +114,9 @@
                                              (disj options/action-names :request-macros)
                                              optional-actions)))
                   (.rejectedRecipients (boolean rejected-recipients?))
-                  (.leadingSpace (boolean leading-space?)))]
-    (doseq [[stage names] (macro-lists options)]
+                  (.leadingSpace (boolean leading-space?))
+                  (.facts (envelope/facts wants)))]
+    (doseq [[stage names] request-macros]
       (.macros ^Request$Builder builder (options/macro-stage stage) ^List (vec names)))
     (.build ^Request$Builder builder)))
 

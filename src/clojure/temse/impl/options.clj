@@ -6,10 +6,11 @@
    [temse.impl.envelope :as envelope]
    [temse.impl.keys :as keys])
   (:import
-   (clojure.lang IPersistentMap MultiFn)
-   (java.util Collection EnumSet)
+   (clojure.lang IPersistentMap MultiFn Var)
+   (java.util Collection EnumSet List)
    (java.util.function Consumer)
-   (temse.protocol ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category PacketSink ProtocolFlag)
+   (temse.network Networks)
+   (temse.protocol Action Action$Reply ActionCodec ActionFlag EventType MacroStage MilterException MilterException$Category ProtocolFlag)
    (temse.server EngineOptions EngineOptions$Builder MilterFactory MilterServer MilterServer$Builder)
    (temse.transport Endpoint TransportOptions TransportOptions$Builder)))
 
@@ -100,9 +101,17 @@
   [x]
   (or (fn? x) (var? x) (instance? MultiFn x)))
 
+(defn- bindings?
+  [x]
+  (and (map? x) (every? #(and (var? %) (.isDynamic ^Var %)) (keys x))))
+
 (defn- keywords?
   [x]
   (and (or (set? x) (sequential? x)) (every? keyword? x)))
+
+(defn- networks?
+  [x]
+  (and (or (sequential? x) (set? x)) (seq x) (every? string? x)))
 
 (defn- mode?
   [x]
@@ -134,7 +143,9 @@
    :socket-path ["a path" string? nil]
    :socket-permissions ["a mode such as \"rw-rw----\" or \"0660\"" mode? nil]
    :socket-group ["the name of a group" string? nil]
-   :address ["an address such as \"inet:20025@127.0.0.1\" or \"unix:/run/filter.sock\"" string? nil]
+   :address ["an address such as \"inet:20025@127.0.0.1\" or \"unix:/run/filter.sock\", or \"inherited\"" string? nil]
+   :take-over? ["true or false" boolean? false]
+   :allow ["a vector of networks, such as [\"192.0.2.0/24\" \"2001:db8::/32\"]" networks? nil]
    :handlers ["a map of event to function, or a var of one" #(or (map? %) (var? %)) nil]
    :init ["a function or var" callable? identity]
    :actions ["a set of actions" keywords? nil]
@@ -164,15 +175,18 @@
    :max-unfinished-bytes ["a number of bytes" size? 67108864]
    :max-connections-per-peer ["a number, or nil for no limit" #(or (nil? %) (count? %)) nil]
    :max-connections ["a number, or nil for no limit" #(or (nil? %) (count? %)) 1000]
+   :backlog ["a number" count? 1024]
    :loops ["a number" count? nil]
    :block-grace (conj keys/milliseconds 1)
    :max-blocked-wait ["milliseconds" keys/milliseconds? 20000]
    :max-blocked ["a number" count? 1000]
    :daemon? ["true or false" boolean? false]
    :join? ["true or false" boolean? false]
+   :drain-timeout ["milliseconds, 0 or more" nat-int? 0]
    :stop-timeout ["milliseconds, 0 or more" nat-int? 5000]
    :on-exchange ["a function or var" callable? nil]
    :log-mail? ["true or false" boolean? false]
+   :bindings ["a map of dynamic vars to their values" bindings? nil]
    :name ["a string" string? "milter"]
    :on-fatal [":exit, or a function or var" #(or (= :exit %) (callable? %)) :exit]
    :keep-payload? ["true or false" boolean? false]})
@@ -184,9 +198,9 @@
 
 (def fixed
   "The options that the sockets and threads of a server are made with."
-  [:port :host :socket-path :socket-permissions :socket-group :address :max-unfinished-bytes
-   :max-connections-per-peer :max-connections :loops :block-grace :max-blocked-wait :max-blocked
-   :write-timeout :daemon? :stop-timeout :name])
+  [:port :host :socket-path :socket-permissions :socket-group :address :take-over? :allow :max-unfinished-bytes
+   :max-connections-per-peer :max-connections :backlog :loops :block-grace :max-blocked-wait :max-blocked
+   :write-timeout :daemon? :drain-timeout :stop-timeout :name])
 
 (defn- check-no-handlers
   "Throws :bad-options if handlers are given where options belong."
@@ -205,12 +219,22 @@
     (check-no-handlers options))
   (keys/check nil options table))
 
+(defn- allowed
+  "Returns the networks whose peers may connect, or nil for anybody."
+  ^Networks [{:keys [allow]}]
+  (when allow
+    (try
+      (Networks/of ^List (vec allow))
+      (catch MilterException e
+        (throw (bad-option :allow (:value (ex-data e)) (str ":allow: " (ex-message e))))))))
+
 (defn check
   "Returns the options with defaults for all that are missing.
 
   Throws :bad-options that says which option is wrong, and what would be right."
   [options]
   (check-given options)
+  (allowed options)
   (let [given (filterv #(contains? options %) [:port :socket-path :address])]
     (when (< 1 (count given))
       (throw (bad-option (first given)
@@ -229,12 +253,19 @@
       given
       {:handlers filter})))
 
+(defn elsewhere
+  "Returns the options of a filter that listens at an address, whatever they say."
+  [options address]
+  (apply dissoc (assoc options :address address)
+         (concat [:port :host :socket-path]
+                 (when-not (string/starts-with? address "unix:") [:socket-permissions :socket-group]))))
+
 (defn endpoint
   "Returns where checked options say to listen."
   ^Endpoint [{:keys [^String address socket-path port host]}]
   (try
     (cond
-      address (Endpoint/parse address)
+      address (Endpoint/parseListening address)
       socket-path (Endpoint/parse (str "unix:" socket-path))
       port (Endpoint/parse (str (if (string/includes? host ":") "inet6:" "inet:") port "@" host))
       :else (throw (bad-option :port nil "say where to listen: :port, :socket-path or :address")))
@@ -255,8 +286,11 @@
   [^EngineOptions$Builder builder [event ^IPersistentMap reply]]
   (let [type (event-type :default-reply event)]
     (try
-      (.defaultReply builder type reply)
-      (ActionCodec/encode reply (reify PacketSink (packet [_ _ _ _ _])))
+      (ActionCodec/check reply)
+      (let [action (Action/view (ActionCodec/normalise reply))]
+        (when-not (instance? Action$Reply action)
+          (throw (bad-option :default-reply reply (str ":default-reply: " (:action reply) " is no reply"))))
+        (.defaultReply builder type action))
       (catch MilterException e
         (throw (bad-option :default-reply reply (str ":default-reply: " (ex-message e))))))))
 
@@ -264,6 +298,7 @@
   "Returns the EngineOptions of checked options."
   ^EngineOptions [options]
   (let [builder (doto (EngineOptions/builder)
+                  (.keywords true)
                   (.progressInterval (keys/duration (:progress-interval options)))
                   (.progressEvents (event-set :progress-events (:progress-events options)))
                   (.idleTimeout (keys/duration (:idle-timeout options)))
@@ -286,6 +321,16 @@
       (.handlerTimeout builder (keys/duration timeout)))
     (.build ^EngineOptions$Builder builder)))
 
+(defn handler-timeouts
+  "Returns how long handlers of each event may take with a value that they wait for, in milliseconds, of
+  checked options."
+  [options]
+  (let [engine (engine options)]
+    (into {}
+          (map (fn [^EventType type]
+                 [(.-keyword type) (quot (.handlerTimeout engine type) 1000000)]))
+          (EventType/values))))
+
 (defn- consumer
   ^Consumer [f]
   (reify Consumer
@@ -301,8 +346,11 @@
                   (.maxBlockedWait (keys/duration (:max-blocked-wait options)))
                   (.maxConnections (int (or (:max-connections options) Integer/MAX_VALUE)))
                   (.maxConnectionsPerPeer (int (or (:max-connections-per-peer options) 0)))
+                  (.backlog (int (:backlog options)))
                   (.writeTimeout (keys/duration (:write-timeout options)))
                   (.daemon (boolean (:daemon? options)))
+                  (.takeOver (boolean (:take-over? options)))
+                  (.allow (allowed options))
                   (.unixMode (symbolic-mode (:socket-permissions options)))
                   (.unixGroup (:socket-group options)))]
     (when-let [loops (:loops options)]
@@ -313,4 +361,5 @@
         (.listenOn (endpoint options))
         (.transport (.build ^TransportOptions$Builder builder))
         (.engine (engine options))
+        (.drainTimeout (keys/duration (:drain-timeout options)))
         (.stopTimeout (keys/duration (:stop-timeout options))))))

@@ -10,7 +10,8 @@
   (:import
    (java.io IOException)
    (java.util Base64)
-   (temse.client BriefMap MtaSession)
+   (temse.client MtaSession)
+   (temse.client.internal BriefMap)
    (temse.protocol MilterException Text)))
 
 (set! *warn-on-reflection* true)

@@ -9,7 +9,7 @@
    (clojure.lang IPersistentMap Keyword)
    (java.util List RandomAccess)
    (temse.protocol MilterException MilterException$Category)
-   (temse.server Connection)))
+   (temse.server MilterConnection)))
 
 (set! *warn-on-reflection* true)
 
@@ -86,8 +86,7 @@
   (when-let [k (reduce-kv unknown-key nil context)]
     (throw (bad-return (or who (handler-of event)) context
                        (str "a context with the key " k ", which means nothing"
-                            (when-let [meant (keys/closest k context-keys)]
-                              (str "; did you mean " meant "?"))
+                            (keys/did-you-mean (keys/closest k context-keys))
                             "; the keys of contexts in the namespace milter are "
                             (string/join " " (sort context-keys)))
                        event)))
@@ -197,7 +196,7 @@
   (dissoc context :milter/response :milter/close?))
 
 (defn- keep-returned
-  [holder ^Connection connection ^IPersistentMap returned]
+  [holder ^MilterConnection connection ^IPersistentMap returned]
   (let [close? (.valAt returned :milter/close?)
         context (if (keeps-owned? (owned-values holder) returned)
                   returned
@@ -220,7 +219,7 @@
 (defn settle
   "Takes over what a handler has returned for an event, and returns the actions that answer it: a
   list, or nil for none. A pending value leaves the event open on the connection."
-  ^List [holder ^Connection connection event value]
+  ^List [holder ^MilterConnection connection event value]
   (cond
     (identical? value (current-context holder))
     nil
@@ -230,10 +229,10 @@
 
     :else
     (if-let [stage (pending/stage value)]
-      (do (.await connection
-                  stage
-                  (reify java.util.function.Function
-                    (apply [_ result] (take-value holder connection event result)))
-                  #(.cancel (.toCompletableFuture stage) true))
+      (do (.awaitMaps connection
+            stage
+            (reify java.util.function.Function
+              (apply [_ result] (take-value holder connection event result)))
+            #(.cancel (.toCompletableFuture stage) true))
           nil)
       (take-value holder connection event value))))

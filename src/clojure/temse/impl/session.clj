@@ -14,8 +14,9 @@
   (:import
    (java.io Closeable IOException)
    (java.util Collections Map WeakHashMap)
-   (temse.client BriefMap Fault MtaClient MtaOptions MtaSession MtaStyle Timeouts)
-   (temse.protocol EventType MacroStage Offer)
+   (temse.client Fault MtaClient MtaOptions MtaSession MtaStyle Timeouts)
+   (temse.client.internal BriefMap)
+   (temse.protocol Action Event EventType MacroStage Offer)
    (temse.server ServerListener)
    (temse.transport Endpoint)))
 
@@ -110,6 +111,17 @@
    :address ["an address such as \"192.0.2.1\"" string?]
    :port ["a number from 0 to 65535" #(and (int? %) (<= 0 (long %) 65535))]})
 
+(defn client-event
+  "Returns the :connect event of a client, {:host-name :address :port}."
+  [{:keys [host-name address port] :or {host-name "client.example.org"
+                                        address "192.0.2.1"
+                                        port 40110}}]
+  {:event :connect
+   :host-name host-name
+   :family (if (string/includes? address ":") :inet6 :inet)
+   :port port
+   :address address})
+
 (def message-options
   "Options of run-message."
   (assoc connect-options
@@ -196,12 +208,13 @@
       (wantsExchanges [_]
         true)
       (exchanged [_ connection event response nanos]
-        (swap! failures (fn [{:keys [exchanged] :as known}]
-                          (cond-> (assoc-in known [:exchanged (:event event)] (inc (get exchanged (:event event) 0)))
-                            (some :why response)
-                            (update :reasons conj {:event (:event event)
-                                                   :nth (get exchanged (:event event) 0)
-                                                   :whys (mapv :why response)}))))
+        (let [k (.-keyword (.type ^Event event))
+              whys (mapv #(:why (.map ^Action %)) response)]
+          (swap! failures (fn [{:keys [exchanged] :as known}]
+                            (let [n (get exchanged k 0)]
+                              (cond-> (assoc-in known [:exchanged k] (inc n))
+                                (some some? whys)
+                                (update :reasons conj {:event k, :nth n, :whys whys}))))))
         (when (.wantsExchanges listener)
           (.exchanged listener connection event response nanos))))))
 
@@ -302,6 +315,16 @@
       (throw (IllegalArgumentException.
                (str "a filter is a map of options or handlers, a var of one, a server, an address or a"
                     " session, not " (keys/shown filter)))))))
+
+(defn check-client
+  "Throws :bad-options if the :client or :hello among options is no client or greeting."
+  [{:keys [client hello]}]
+  (keys/check "the option :client" (or client {}) client-options)
+  (doseq [k [:host-name :address]
+          :when (get client k)]
+    (keys/check-text nil [:client k] :line (get client k)))
+  (when hello
+    (keys/check-text nil :hello :line hello)))
 
 (defn mta
   "Returns which MTA a session plays: :postfix or :sendmail."

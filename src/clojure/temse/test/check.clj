@@ -21,40 +21,42 @@
    [temse.test :as mt]
    [temse.test.generators :as generators])
   (:import
+   (clojure.lang IPersistentMap)
    (java.io ByteArrayOutputStream IOException)
    (java.util.concurrent.locks LockSupport)
    (java.util.function Predicate)
-   (temse.client BriefMap MtaClient MtaOptions MtaSession Script)
+   (temse.client MtaClient MtaOptions MtaSession Script)
+   (temse.client.internal BriefMap)
    (temse.protocol ActionCodec EventType MilterException MilterException$Category Text)
-   (temse.server Connection MilterFactory MilterHandler ServerListener)))
+   (temse.server MilterConnection MilterFactory MilterHandler ServerListener)))
 
 (set! *warn-on-reflection* true)
 
 ;; Loaded after temse.test.generators, which says what to do where it is missing.
 (require '[clojure.test.check.generators :as gen])
 
-(defn- say
-  "Says events as far as an MTA would. Returns false if the filter has gone."
+(defn- play-events
+  "Plays events as far as an MTA would. Returns false if the filter has gone."
   [^Script script events]
   (try
-    (.say script events)
+    (.play script events)
     true
     (catch IOException _
       false)))
 
 (defn- script
-  "Returns a script for a new session. `heard` is called with each exchange, {:event :response}, with
-  :nanos where the filter has heard it; nothing more is said once it returns false."
-  ^Script [^MtaSession session heard]
+  "Returns a script for a new session. `on-exchange` is called with each exchange, {:event :response}, with
+  :nanos where the filter has received it; nothing more is sent once it returns false."
+  ^Script [^MtaSession session on-exchange]
   (Script. session (reify Predicate
-                     (test [_ exchange] (boolean (heard exchange))))))
+                     (test [_ exchange] (boolean (on-exchange exchange))))))
 
 (defn play
   "Plays a conversation of temse.test.generators, a vector of events, to a filter and returns the
   exchanges, {:event :response :nanos}. Left out is what the filter does not want, and what an MTA
   does not say after the filter's replies. Filter and options are those of temse.test/connect-to.
 
-  Throws :unexpected-event where no MTA says so.
+  Throws :unexpected-event where no MTA sends the event.
 
     (play {:handlers handlers} [{:event :connect, :host-name \"localhost\", :family :unknown}
                                 {:event :hello, :greeting \"localhost\"}
@@ -66,7 +68,7 @@
    (let [session (mt/connect-to filter options)
          exchanges (volatile! [])]
      (try
-       (say (script session #(vswap! exchanges conj %)) conversation)
+       (play-events (script session #(vswap! exchanges conj %)) conversation)
        (filterv :nanos @exchanges)
        (finally
          (.drop session))))))
@@ -74,7 +76,7 @@
 ;; ---- what the library reports
 
 (defn- finding
-  "Returns a finding at an event of what was said in a trial, the MTA's offer first."
+  "Returns a finding at an event of what was sent in a trial, the MTA's offer first."
   [trial exchanges kind event explanation]
   (merge {:kind kind
           :event event
@@ -96,14 +98,15 @@
     (failed [_ _connection type _event error]
       (failed (.-keyword ^EventType type) error))))
 
-(deftype ^:private WatchedConnection [^Connection connection owner too-late]
-  Connection
+(deftype ^:private WatchedConnection [^MilterConnection connection owner too-late]
+  MilterConnection
   (id [_] (.id connection))
   (peer [_] (.peer connection))
   (agreement [_] (.agreement connection))
   (macros [_] (.macros connection))
   (settledBy [_] (.settledBy connection))
-  (send [_ action]
+  (transaction [_] (.transaction connection))
+  (^void send [_ ^IPersistentMap action]
     (try
       (.send connection action)
       (catch MilterException e
@@ -111,7 +114,7 @@
           (too-late e))
         (throw e))))
   (progress [_] (.progress connection))
-  (await [_ stage whenDone givenUp] (.await connection stage whenDone givenUp))
+  (awaitMaps [_ stage whenDone givenUp] (.awaitMaps connection stage whenDone givenUp))
   (close [_] (.close connection))
 
   Object
@@ -160,8 +163,8 @@
 
 (defn- observe
   "Makes a connection and calls `talk` with a script on it and the atom of the exchanges so far.
-  Returns {:value :exchanges}, what talk has returned and what was said, and what went wrong first as
-  :finding: nothing is said any more after that, or after the time limit."
+  Returns {:value :exchanges}, what talk has returned and what was sent, and what went wrong first as
+  :finding: nothing is sent after that, or after the time limit."
   [{:keys [factory engine late running] :as check} {:keys [offer] :as trial} talk]
   (let [exchanges (atom [])
         failure (atom nil)
@@ -169,9 +172,9 @@
                    (let [{:keys [event]} (:event (peek @exchanges))]
                      (swap! late conj (error-finding check trial @exchanges event error))))
         failed (fn [& event-and-error] (swap! failure #(or % event-and-error)))
-        heard (fn [exchange]
-                (swap! exchanges conj exchange)
-                (not (or @failure (expired? check))))
+        on-exchange (fn [exchange]
+                      (swap! exchanges conj exchange)
+                      (not (or @failure (expired? check))))
         begun (fn [event]
                 {:event event, :since (System/nanoTime), :trial trial, :exchanges exchanges})
         value (try
@@ -180,8 +183,8 @@
                                                    (reporting failed)
                                                    (mta-options trial))]
                   (try
-                    (heard {:event offer, :response [(.agreement session)]})
-                    (talk (script session heard) exchanges)
+                    (on-exchange {:event offer, :response [(.agreement session)]})
+                    (talk (script session on-exchange) exchanges)
                     (finally
                       (.drop session))))
                 (catch IOException _
@@ -206,16 +209,16 @@
   ([check trial before message meanwhile]
    (observe check trial
             (fn [^Script script exchanges]
-              (say script before)
+              (play-events script before)
               (when (.inMessage (.dialogue script))
-                (say script [{:event :abort}]))
-              (let [told (count @exchanges)
+                (play-events script [{:event :abort}]))
+              (let [before-it (count @exchanges)
                     [one other] (split-at (quot (* 2 (count message)) 3) message)]
                 (when (.may (.dialogue script) EventType/MAIL)
-                  (when (say script one)
+                  (when (play-events script one)
                     (meanwhile)
-                    (say script other))
-                  (subvec @exchanges told)))))))
+                    (play-events script other))
+                  (subvec @exchanges before-it)))))))
 
 (defn- comparable
   "Returns an exchange as a value that is equal to others that say the same."
@@ -398,7 +401,7 @@
 (def ^:private checks
   "What is done with a trial, in turn: functions that return a finding or nil."
   [(fn [check {:keys [conversation] :as trial}]
-     (:finding (observe check trial (fn [script _] (say script conversation)))))
+     (:finding (observe check trial (fn [script _] (play-events script conversation)))))
    comparison-finding])
 
 (def ^:private signature

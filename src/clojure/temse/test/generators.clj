@@ -8,7 +8,7 @@
       (prop/for-all [mail generators/mail]
         (= :accept (:verdict (run-message filter mail)))))
 
-  A conversation is a vector of the events that an MTA says to a filter that wants all of them: one
+  A conversation is a vector of the events that an MTA sends to a filter that wants all of them: one
   SMTP client and its messages, or several clients with a :disconnect between them. It ends with
   :quit; one that does not ends with the loss of the connection. `temse.test.check/play` plays it, and
   leaves out what the filter does not want and what its replies forbid."
@@ -57,7 +57,7 @@
   (gen/fmap #(Text/decode (Text/encode (string/replace % #"[\r\n]" ""))) text))
 
 (defn- repeated
-  "Returns a generator of `piece` said from `least` to `most` times."
+  "Returns a generator of `piece` repeated from `least` to `most` times."
   [piece least most]
   (gen/fmap #(string/join (repeat % piece)) (gen/choose least most)))
 
@@ -177,7 +177,7 @@
                 :headers headers
                 :body body))
 
-;; ---- what an MTA says before it says anything of mails
+;; ---- what an MTA sends before any mail
 
 (def ^:private offered
   "What MTAs offer by version: masks of actions and protocol."
@@ -337,11 +337,11 @@
             (gen/tuple message (gen/choose 1 3))))
 
 (def ^:private between
-  "What an SMTP client says between messages."
+  "What an SMTP client sends between messages."
   (gen/fmap vector (gen/frequency [[3 unknown] [2 hello] [2 abort]])))
 
 (defn- local-submission
-  "What Postfix says of a mail that did not come by SMTP: addresses without angle brackets."
+  "What Postfix sends for a mail that did not come by SMTP: addresses without angle brackets."
   [message]
   (said (gen/return [{:event :connect
                       :host-name "localhost"
@@ -384,7 +384,7 @@
     (said (gen/frequency [[6 client] [1 (clients client 1)] [1 (local-submission message)]]) quit)))
 
 (def conversation
-  "What an MTA says as a rule: an SMTP client says HELO and sends messages, with RSET, unknown
+  "What an MTA sends as a rule: an SMTP client sends HELO and sends messages, with RSET, unknown
   commands and HELO again between them; seldom another client follows on the connection."
   (conversation-of message))
 

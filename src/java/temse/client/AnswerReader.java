@@ -7,7 +7,6 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import temse.protocol.Action;
 import temse.protocol.ActionCodec;
@@ -58,7 +57,7 @@ final class AnswerReader {
     this.agreed = agreed;
   }
 
-  /** Returns the remarks since the last call. */
+  /** {@return the remarks since the last call} */
   List<IPersistentMap> takeRemarks() {
     List<IPersistentMap> taken = List.copyOf(remarks);
     remarks.clear();
@@ -74,7 +73,7 @@ final class AnswerReader {
           null,
           "the milter has sent a reply too many; "
               + options.style().title
-              + " takes it for the answer to what it says next");
+              + " takes it for the answer to what it sends next");
     }
   }
 
@@ -187,7 +186,7 @@ final class AnswerReader {
         + " and does without the milter from then on";
   }
 
-  /** Returns what an action is and which field or address it concerns, in words. */
+  /** {@return what an action is and which field or address it concerns, in words} */
   private static String named(IPersistentMap action) {
     String type = ActionCodec.type(action).keyword.toString();
     if (action.valAt(Keys.NAME) instanceof String name) {
@@ -199,7 +198,7 @@ final class AnswerReader {
     return type;
   }
 
-  /** Returns the packet of a plain reply without what follows its code, which Sendmail ignores. */
+  /** {@return the packet of a plain reply without what follows its code, which Sendmail ignores} */
   private Packet payloadIgnored(EventType event, Packet packet) {
     if (postfix || packet.payload().length == 0 || "cardts".indexOf(packet.code()) < 0) {
       return packet;
@@ -208,14 +207,14 @@ final class AnswerReader {
     return new Packet((char) packet.code());
   }
 
-  /** Returns why no answer to the event may hold an action of the type, or null. */
+  /** {@return why no answer to the event may hold an action of the type, or null} */
   private String problem(EventType event, ActionType type, IPersistentMap action) {
     boolean early = event != EventType.END_OF_MESSAGE;
     boolean tolerated = postfix && (type == ActionType.PROGRESS || type == ActionType.QUARANTINE);
     return early && !tolerated ? "the milter sent " + named(action) + " at " + event.keyword : null;
   }
 
-  /** Returns true if the MTA does what the action says, whether or not that was agreed. */
+  /** {@return true if the MTA does what the action says, whether or not that was agreed} */
   private boolean mayChange(EventType event, ActionType type, IPersistentMap action) {
     if (type == ActionType.QUARANTINE && event != EventType.END_OF_MESSAGE) {
       remark("early-quarantine", event, action, "Postfix holds the message; Sendmail defers it");
@@ -312,18 +311,15 @@ final class AnswerReader {
     return text.replace("%%", "").indexOf('%') >= 0;
   }
 
-  /** Returns what is wrong with a reply text, or null. A last space may be missing. */
+  /** {@return what is wrong with a reply text, or null. A last space may be missing} */
   private static String textProblem(Packet packet, IPersistentMap action) {
-    StringBuilder good = new StringBuilder();
+    Packet good;
     try {
-      ActionCodec.encode(
-          action,
-          (code, bytes, offset, length) ->
-              good.append(withoutLastSpace(Arrays.copyOfRange(bytes, offset, offset + length))));
+      good = ActionCodec.packets(action).get(0);
     } catch (MilterException e) {
       return e.getMessage();
     }
-    return withoutLastSpace(packet.payload()).contentEquals(good)
+    return withoutLastSpace(packet.payload()).equals(withoutLastSpace(good.payload()))
         ? null
         : "the lines of its text do not agree, or a % is not doubled";
   }
@@ -345,7 +341,7 @@ final class AnswerReader {
         event, actions, action, remark, Category.MALFORMED_PACKET, problem, MtaStyle.MISUSED);
   }
 
-  /** Returns the answer in whose place the MTA defers, and does without the milter. */
+  /** {@return the answer in whose place the MTA defers, and does without the milter} */
   private Answer bogus(
       EventType event,
       List<IPersistentMap> actions,

@@ -8,8 +8,6 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Iterator;
 import java.util.List;
 import temse.protocol.Action;
 import temse.protocol.ActionCodec;
@@ -19,12 +17,9 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.MtaDialogue;
-import temse.protocol.ProtocolFlag;
 
 /** Plays the mails of one SMTP client to a milter, and reports what it makes of each. */
 final class Delivery {
-  private static final int BODY_PIECE = 65535;
-
   private final MtaSession session;
   private final Script script;
   private List<IPersistentMap> exchanges = new ArrayList<>();
@@ -82,7 +77,7 @@ final class Delivery {
   /** Says events up to the one at which the connection dies of a fault that was asked for. */
   private void attempt(List<IPersistentMap> events) throws IOException {
     for (IPersistentMap event : events) {
-      if (!isAnswered(event, () -> script.sayNext(event))) {
+      if (!isAnswered(event, () -> script.playNext(event))) {
         return;
       }
     }
@@ -92,7 +87,7 @@ final class Delivery {
   private void sayAhead(List<IPersistentMap> events) throws IOException {
     for (IPersistentMap event : events) {
       try {
-        session.tell(event);
+        session.sendAhead(event);
       } catch (IOException e) {
         if (!isFault(MtaSession.type(event), e)) {
           throw e;
@@ -101,7 +96,7 @@ final class Delivery {
       }
     }
     for (IPersistentMap event : events) {
-      if (!isAnswered(event, () -> script.hear(event))) {
+      if (!isAnswered(event, () -> script.readAnswer(event))) {
         return;
       }
     }
@@ -111,7 +106,7 @@ final class Delivery {
     void run() throws IOException;
   }
 
-  /** Returns false if the connection has died of a fault that was asked for. */
+  /** {@return false if the connection has died of a fault that was asked for} */
   private boolean isAnswered(IPersistentMap event, Exchange exchange) throws IOException {
     try {
       exchange.run();
@@ -125,7 +120,7 @@ final class Delivery {
     }
   }
 
-  /** Returns true if a fault that was asked for has ended the connection, at this event. */
+  /** {@return true if a fault that was asked for has ended the connection, at this event} */
   private boolean isFault(EventType at, Exception e) {
     if (session.options().faults().isEmpty() || session.isOpen()) {
       return false;
@@ -136,49 +131,14 @@ final class Delivery {
   }
 
   private List<IPersistentMap> events(Mail mail) {
-    List<IPersistentMap> events = new ArrayList<>();
-    PersistentVector options = vector(mail.senderParameters());
-    events.add(EventCodec.event(EventType.MAIL, Keys.SENDER, mail.sender(), Keys.OPTIONS, options));
-    Iterator<List<String>> parameters = mail.recipientParameters().iterator();
-    for (String recipient : mail.recipients()) {
-      List<String> given = parameters.hasNext() ? parameters.next() : List.of();
-      events.add(
-          EventCodec.event(
-              EventType.RECIPIENT, Keys.ADDRESS, recipient, Keys.OPTIONS, vector(given)));
+    List<IPersistentMap> events = new ArrayList<>(MailEvents.envelope(mail));
+    if (!mail.recipients().isEmpty()) {
+      events.add(EventCodec.event(EventType.DATA));
+      if (session.options().style().refusal(mail) == null) {
+        events.addAll(MailEvents.content(mail, session));
+      }
     }
-    if (mail.recipients().isEmpty()) {
-      return events;
-    }
-    events.add(EventCodec.event(EventType.DATA));
-    MtaStyle style = session.options().style();
-    if (style.refusal(mail) != null) {
-      return events;
-    }
-    boolean exact = session.agreed(ProtocolFlag.LEADING_SPACE);
-    for (Mail.Field field : mail.headers()) {
-      String raw = style.received(field.name(), field.raw());
-      String value = exact ? raw : new Mail.Field(field.name(), raw).value();
-      events.add(EventCodec.event(EventType.HEADER, Keys.NAME, field.name(), Keys.VALUE, value));
-    }
-    events.add(EventCodec.event(EventType.END_OF_HEADERS));
-    byte[] body = style.received(mail.body());
-    int start = 0;
-    for (int cut : mail.cuts()) {
-      int end = Math.min(cut, body.length);
-      addBody(events, body, start, end);
-      start = end;
-    }
-    addBody(events, body, start, body.length);
-    events.add(EventCodec.event(EventType.END_OF_MESSAGE));
     return events;
-  }
-
-  /** Adds the events of a part of a body, cut where a packet ends. */
-  private static void addBody(List<IPersistentMap> events, byte[] body, int start, int end) {
-    for (int from = start; from < end; from += BODY_PIECE) {
-      byte[] piece = Arrays.copyOfRange(body, from, Math.min(end, from + BODY_PIECE));
-      events.add(EventCodec.event(EventType.BODY, Keys.DATA, piece));
-    }
   }
 
   private IPersistentMap report(MtaDialogue dialogue, boolean decided) throws IOException {
@@ -254,7 +214,7 @@ final class Delivery {
     return PersistentVector.create(items);
   }
 
-  /** Returns the modifications with the pieces of a replaced body in one, and without progress. */
+  /** {@return the modifications with the pieces of a replaced body in one, and without progress} */
   private static List<IPersistentMap> joined(List<IPersistentMap> actions) {
     List<IPersistentMap> result = new ArrayList<>();
     ByteArrayOutputStream body = null;

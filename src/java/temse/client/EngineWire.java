@@ -8,6 +8,7 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import temse.protocol.Output;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
 import temse.server.EngineOptions;
@@ -16,7 +17,6 @@ import temse.server.ServerListener;
 import temse.server.internal.ConnectionEngine;
 import temse.transport.internal.Conversation;
 import temse.transport.internal.Link;
-import temse.transport.internal.Output;
 
 /** A connection engine of our own process: the caller's thread runs the handlers. */
 final class EngineWire implements Wire, Link {

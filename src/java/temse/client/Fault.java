@@ -34,7 +34,12 @@ public sealed interface Fault {
    * @param pause the time between two pieces
    */
   record Split(int size, Duration pause) implements Fault {
-    /** Checks that pieces have a size. */
+    /**
+     * Checks that pieces have a size.
+     *
+     * @param size in bytes, at least 1
+     * @param pause between two pieces
+     */
     public Split {
       if (size < 1) {
         throw new IllegalArgumentException("a piece has at least one byte, not " + size);
@@ -50,32 +55,55 @@ public sealed interface Fault {
    */
   record Early(boolean merged) implements Fault {}
 
-  /** Closes the connection without a word when the event has been sent. */
+  /**
+   * {@return a fault: the connection is closed without a word when the event has been sent}
+   *
+   * @param event the last one
+   */
   static Fault dropAfter(EventType event) {
     return new Drop(event);
   }
 
-  /** Sends the bytes when the event has been sent. */
+  /**
+   * {@return a fault: the bytes are sent when the event has been sent}
+   *
+   * @param event after which they come
+   * @param bytes that are no packet
+   */
   static Fault garbageAfter(EventType event, byte[] bytes) {
     return new Garbage(event, bytes);
   }
 
-  /** Cuts all that is sent into pieces of that many bytes. */
+  /**
+   * {@return a fault: all that is sent is cut into pieces}
+   *
+   * @param size in bytes, at least 1
+   */
   static Fault split(int size) {
     return new Split(size, Duration.ZERO);
   }
 
-  /** Cuts all that is sent into pieces of that many bytes and pauses between them. */
+  /**
+   * {@return a fault: all that is sent is cut into pieces, with pauses between them}
+   *
+   * @param size in bytes, at least 1
+   * @param pause between two pieces
+   */
   static Fault slow(int size, Duration pause) {
     return new Split(size, pause);
   }
 
-  /** Sends all events of a message, each by itself, without waiting for answers. */
+  /**
+   * {@return a fault: all events of a message are sent, each by itself, without waiting for
+   * answers}
+   */
   static Fault early() {
     return new Early(false);
   }
 
-  /** Sends all events of a message in one piece, without waiting for answers. */
+  /**
+   * {@return a fault: all events of a message are sent in one piece, without waiting for answers}
+   */
   static Fault merge() {
     return new Early(true);
   }

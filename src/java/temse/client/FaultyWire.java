@@ -18,7 +18,7 @@ final class FaultyWire implements Wire {
     private static final long serialVersionUID = 1L;
 
     DroppedException(Fault.Drop fault) {
-      super("the connection was dropped on purpose after " + fault.event().keyword);
+      super("the connection was dropped on purpose after " + fault.event().keyword.getName());
     }
   }
 

@@ -19,18 +19,19 @@ final class MacroSource {
   private final MtaOptions options;
   private final Map<MacroStage, List<String>> names;
   private final Map<String, String> values = new HashMap<>();
-  private final Set<Byte> told = new HashSet<>();
+  private final Map<String, String> defined = new HashMap<>();
+  private final Set<Byte> sentByCaller = new HashSet<>();
   private int messages;
   private boolean silent;
 
   MacroSource(MtaOptions options) {
     this.options = options;
     this.names = new HashMap<>(options.style().macroNames);
-    put("j", "mx.example.com");
-    put("daemon_name", options.style() == MtaStyle.POSTFIX ? "mx.example.com" : "MTA");
+    put("j", MtaOptions.HOST_NAME);
+    put("daemon_name", options.style() == MtaStyle.POSTFIX ? MtaOptions.HOST_NAME : "MTA");
     put("daemon_addr", "127.0.0.1");
     put("v", options.style() == MtaStyle.POSTFIX ? "Postfix 3.7.11" : "8.17.1");
-    put("if_name", "mx.example.com");
+    put("if_name", MtaOptions.HOST_NAME);
   }
 
   /** Takes over the macro lists of the milter's answer; an empty list is none to Postfix. */
@@ -44,6 +45,12 @@ final class MacroSource {
         });
   }
 
+  /** Gives a macro a value from now on, and returns false if it is sent at no stage. */
+  boolean define(String name, String value) {
+    defined.put(bareName(name), value);
+    return names.values().stream().anyMatch(list -> lists(list, name));
+  }
+
   /** Sends nothing from now on. */
   void silence() {
     silent = true;
@@ -52,7 +59,7 @@ final class MacroSource {
   /** Learns from an event that is about to be sent. */
   void learn(EventType type, IPersistentMap event) {
     switch (type) {
-      case DEFINE_MACRO -> told.add((byte) (char) event.valAt(Keys.COMMAND));
+      case DEFINE_MACRO -> sentByCaller.add((byte) (char) event.valAt(Keys.COMMAND));
       case CONNECT -> {
         Object address = event.valAt(Keys.ADDRESS);
         put("client_name", event.valAt(Keys.HOST_NAME));
@@ -88,7 +95,7 @@ final class MacroSource {
    * where the caller has just sent one.
    */
   IPersistentMap before(EventType type) {
-    if (told.remove(type.code) || silent) {
+    if (sentByCaller.remove(type.code) || silent) {
       return null;
     }
     MacroStage stage =
@@ -156,6 +163,9 @@ final class MacroSource {
 
   private String value(String name) {
     String bare = bareName(name);
+    if (defined.containsKey(bare)) {
+      return defined.get(bare);
+    }
     for (Map.Entry<String, String> macro : options.macros().entrySet()) {
       if (bareName(macro.getKey()).equals(bare)) {
         return macro.getValue();
@@ -168,7 +178,8 @@ final class MacroSource {
     values.put(name, value == null ? null : value.toString());
   }
 
-  private String queueId() {
+  /** Returns the queue id of the message that was begun last. */
+  String queueId() {
     return String.format(Locale.ROOT, "4TEMSE%04X", messages);
   }
 

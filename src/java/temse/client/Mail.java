@@ -35,7 +35,15 @@ public record Mail(
 
   private static final byte[] BYTE_ORDER_MARK = {(byte) 0xEF, (byte) 0xBB, (byte) 0xBF};
 
-  /** Makes a mail without parameters of recipients, whose body is cut only where a packet ends. */
+  /**
+   * Makes a mail without parameters of recipients, whose body is cut only where a packet ends.
+   *
+   * @param sender with angle brackets
+   * @param senderParameters of ESMTP
+   * @param recipients with angle brackets
+   * @param headers in order
+   * @param body as it is sent
+   */
   public Mail(
       String sender,
       List<String> senderParameters,
@@ -52,7 +60,7 @@ public record Mail(
    * @param raw all that follows the colon, folds kept as LF and white space
    */
   public record Field(String name, String raw) {
-    /** Returns the value without the one space that usually follows the colon. */
+    /** {@return the value without the one space that usually follows the colon} */
     public String value() {
       return raw.startsWith(" ") ? raw.substring(1) : raw;
     }
@@ -65,6 +73,11 @@ public record Mail(
    * <p>A byte order mark is left out, and so are the lines "From " and ">From " that mailboxes and
    * UUCP put before the header. Lines before the first empty one that are not header fields begin
    * the body, as on an MTA.
+   *
+   * @param sender with angle brackets
+   * @param recipients with angle brackets
+   * @param given the whole message
+   * @return the mail
    */
   public static Mail parse(String sender, List<String> recipients, byte[] given) {
     byte[] message = plainLines(given);
@@ -75,8 +88,10 @@ public record Mail(
   }
 
   /**
-   * Returns the bytes of a mail or mailbox without a byte order mark, and with LF in place of each
-   * CR if no LF ends a line.
+   * {@return the bytes of a mail or mailbox without a byte order mark, and with LF in place of each
+   * CR if no LF ends a line}
+   *
+   * @param file all of its bytes
    */
   public static byte[] plainLines(byte[] file) {
     int mark = BYTE_ORDER_MARK.length;
@@ -140,14 +155,14 @@ public record Mail(
     return line.replaceFirst("^>*", "").startsWith("From ");
   }
 
-  /** Returns true for the first line of a header field, whose name is printable ASCII. */
+  /** {@return true for the first line of a header field, whose name is printable ASCII} */
   private static boolean isField(String line) {
     int colon = line.indexOf(':');
     String name = colon < 0 ? "" : line.substring(0, colon).stripTrailing();
     return !name.isEmpty() && name.chars().allMatch(c -> c > ' ' && c < 0x7F);
   }
 
-  /** Returns the line that begins at an offset, without its end. */
+  /** {@return the line that begins at an offset, without its end} */
   private static String line(byte[] message, int start) {
     int end = indexOf(message, start, '\n');
     if (end > start && message[end - 1] == '\r') {
@@ -160,7 +175,7 @@ public record Mail(
     return Math.min(message.length, indexOf(message, start, '\n') + 1);
   }
 
-  /** Returns the offset of the next such byte, or the length if there is none. */
+  /** {@return the offset of the next such byte, or the length if there is none} */
   private static int indexOf(byte[] bytes, int start, char wanted) {
     int i = start;
     while (i < bytes.length && bytes[i] != wanted) {
@@ -169,7 +184,11 @@ public record Mail(
     return i;
   }
 
-  /** Returns the mail with another body, which is sent in these pieces. */
+  /**
+   * {@return the mail with another body, which is sent in these pieces}
+   *
+   * @param pieces none of them larger than a packet may be
+   */
   public Mail withBody(List<byte[]> pieces) {
     List<Integer> ends = new ArrayList<>();
     byte[] whole = wireBody(pieces, ends);
@@ -178,17 +197,27 @@ public record Mail(
         sender, senderParameters, recipients, headers, whole, inside, recipientParameters);
   }
 
-  /** Returns the mail with ESMTP parameters of its recipients. */
+  /**
+   * {@return the mail with ESMTP parameters of its recipients}
+   *
+   * @param parameters one list for each of the first recipients
+   */
   public Mail withRecipientParameters(List<List<String>> parameters) {
     return new Mail(sender, senderParameters, recipients, headers, body, cuts, parameters);
   }
 
-  /** Returns the body as MTAs send it: CR LF line ends, the last line ended. */
+  /**
+   * {@return the body as MTAs send it: CR LF line ends, the last line ended}
+   *
+   * @param body with line ends of any kind
+   */
   public static byte[] wireBody(byte[] body) {
     return wireBody(List.of(body), new ArrayList<>());
   }
 
-  /** Returns the body that the pieces are, and adds to {@code ends} where in it each piece ends. */
+  /**
+   * {@return the body that the pieces are, and adds to {@code ends} where in it each piece ends}
+   */
   private static byte[] wireBody(List<byte[]> pieces, List<Integer> ends) {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     byte previous = '\n';
@@ -210,8 +239,8 @@ public record Mail(
   }
 
   /**
-   * Returns the mail as a map: {@code :sender :options :recipients :headers :body}, and {@code
-   * :recipient-options} where there are some. A field is a vector of name and value; where no space
+   * {@return the mail as a map: {@code :sender :options :recipients :headers :body}, and {@code
+   * :recipient-options} where there are some} A field is a vector of name and value; where no space
    * follows the colon, what does follows as third.
    */
   public IPersistentMap toMap() {

@@ -27,7 +27,11 @@ public record MessageReport(
     List<Action> modifications,
     Map<String, Action> recipients) {
 
-  /** Returns the typed view of what {@link MtaSession#deliver} has returned. */
+  /**
+   * {@return the typed view of what {@link MtaSession#deliver} has returned}
+   *
+   * @param report a map as {@link MtaSession#deliver} returns it
+   */
   public static MessageReport of(IPersistentMap report) {
     Map<String, Action> recipients = new LinkedHashMap<>();
     ((Map<?, ?>) report.valAt(Keys.RECIPIENTS))

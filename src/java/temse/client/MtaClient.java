@@ -10,7 +10,13 @@ import temse.transport.Endpoint;
 public final class MtaClient {
   private MtaClient() {}
 
-  /** Connects to a milter as a current Postfix would, and negotiates. */
+  /**
+   * Connects to a milter as a current Postfix would, and negotiates.
+   *
+   * @param endpoint where the milter listens
+   * @return the session, after the negotiation
+   * @throws IOException if it cannot be reached, or closes instead of answering the offer
+   */
   public static MtaSession connect(Endpoint endpoint) throws IOException {
     return connect(endpoint, MtaOptions.POSTFIX);
   }
@@ -18,6 +24,9 @@ public final class MtaClient {
   /**
    * Connects to a milter and negotiates.
    *
+   * @param endpoint where the milter listens
+   * @param options which MTA it is, and its faults
+   * @return the session, after the negotiation
    * @throws IOException if it cannot be reached, or closes instead of answering the offer
    */
   public static MtaSession connect(Endpoint endpoint, MtaOptions options) throws IOException {
@@ -28,6 +37,11 @@ public final class MtaClient {
    * Talks to a milter of this process without a socket: real packets, the real engine, the caller's
    * thread.
    *
+   * @param factory the milter
+   * @param engineOptions how it is served
+   * @param listener receives reports of the engine
+   * @param options which MTA it is, and its faults
+   * @return the session, after the negotiation
    * @throws IOException if the milter closes instead of answering the offer
    */
   public static MtaSession inProcess(

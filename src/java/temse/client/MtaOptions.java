@@ -25,6 +25,9 @@ public record MtaOptions(
     Map<MacroStage, Map<String, String>> stageMacros,
     Timeouts timeouts,
     List<Fault> faults) {
+  /** The name of the MTA's host, unless the macro {@code j} is given. */
+  public static final String HOST_NAME = "mx.example.com";
+
   /** A current Postfix. */
   public static final MtaOptions POSTFIX = of(MtaStyle.POSTFIX);
 
@@ -36,39 +39,64 @@ public record MtaOptions(
     return new MtaOptions(style, Offer.CURRENT, Map.of(), Map.of(), timeouts, List.of());
   }
 
-  /** Returns the options with another offer. */
+  /**
+   * {@return the options with another offer}
+   *
+   * @param other version and flags
+   */
   public MtaOptions withOffer(Offer other) {
     return new MtaOptions(style, other, macros, stageMacros, timeouts, faults);
   }
 
-  /** Returns the options with values of macros. */
+  /**
+   * {@return the options with values of macros}
+   *
+   * @param values by name, without braces
+   */
   public MtaOptions withMacros(Map<String, String> values) {
     return new MtaOptions(style, offer, Map.copyOf(values), stageMacros, timeouts, faults);
   }
 
-  /** Returns the options with values of macros for one stage. */
+  /**
+   * {@return the options with values of macros for one stage}
+   *
+   * @param stage the event to which they belong
+   * @param values by name, without braces
+   */
   public MtaOptions withMacros(MacroStage stage, Map<String, String> values) {
     Map<MacroStage, Map<String, String>> all = new HashMap<>(stageMacros);
     all.put(stage, Map.copyOf(values));
     return new MtaOptions(style, offer, macros, Map.copyOf(all), timeouts, faults);
   }
 
-  /** Returns the options with another limit on every wait, as {@link Timeouts#of} has it. */
+  /**
+   * {@return the options with another limit on every wait, as {@link Timeouts#of} has it}
+   *
+   * @param limit positive
+   */
   public MtaOptions withTimeout(Duration limit) {
     return withTimeouts(Timeouts.of(limit));
   }
 
-  /** Returns the options with other limits on waits. */
+  /**
+   * {@return the options with other limits on waits}
+   *
+   * @param limits for each kind of wait
+   */
   public MtaOptions withTimeouts(Timeouts limits) {
     return new MtaOptions(style, offer, macros, stageMacros, limits, faults);
   }
 
-  /** Returns the options with faults: a connection that dies of them ends the report. */
+  /**
+   * {@return the options with faults: a connection that dies of them ends the report}
+   *
+   * @param others none is a faultless MTA
+   */
   public MtaOptions withFaults(Fault... others) {
     return new MtaOptions(style, offer, macros, stageMacros, timeouts, List.of(others));
   }
 
-  /** Returns true if the events of a message are sent before the ones before them are answered. */
+  /** {@return true if the events of a message are sent before the ones before them are answered} */
   boolean early() {
     return faults.stream().anyMatch(Fault.Early.class::isInstance);
   }

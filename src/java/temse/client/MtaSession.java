@@ -82,12 +82,12 @@ public final class MtaSession implements AutoCloseable {
     this.reader = new AnswerReader(wire, options, actions, limits);
   }
 
-  /** Returns the milter's answer to the offer, as an {@code :options} map. */
+  /** {@return the milter's answer to the offer, as an {@code :options} map} */
   public IPersistentMap agreement() {
     return answer;
   }
 
-  /** Returns the options. */
+  /** {@return the options} */
   public MtaOptions options() {
     return options;
   }
@@ -97,26 +97,57 @@ public final class MtaSession implements AutoCloseable {
     macros.silence();
   }
 
-  /** Returns true if the milter agreed to the flag. */
+  /**
+   * Gives a macro a value from now on, as when the client has authenticated: it is sent at the
+   * stages whose lists name it.
+   *
+   * @param name bare or in braces
+   * @param value which wins over the one that the options have
+   * @return false if no list names it
+   */
+  public boolean define(String name, String value) {
+    return macros.define(name, value);
+  }
+
+  /** {@return the queue id of the message that was begun last} */
+  public String queueId() {
+    return macros.queueId();
+  }
+
+  /**
+   * {@return true if the milter agreed to the flag}
+   *
+   * @param flag such as {@code NO_BODY}
+   */
   public boolean agreed(ProtocolFlag flag) {
     return (protocol & flag.mask) != 0;
   }
 
-  /** Returns true if the milter wants the event and its version has it. */
+  /**
+   * {@return true if the milter wants the event and its version has it}
+   *
+   * @param type of the event
+   */
   public boolean wanted(EventType type) {
     return version >= type.sinceVersion
         && (type.suppressedBy == null || !agreed(type.suppressedBy));
   }
 
-  /** Returns true if the milter answers the event. */
+  /**
+   * {@return true if the milter answers the event}
+   *
+   * @param type of the event
+   */
   public boolean owesReply(EventType type) {
     return type.owesReply() && (type.noReplyBy == null || !agreed(type.noReplyBy));
   }
 
   /**
-   * Sends an event, its macros before it, and returns what answers it: the reply last; empty if the
-   * milter does not want the event or owes no reply.
+   * Sends an event, its macros before it.
    *
+   * @param event a map as in {@code doc/spec.org}
+   * @return what answers it, the reply last; empty if the milter does not want the event or owes no
+   *     reply
    * @throws IOException if the milter closes the connection or does not answer in time
    * @throws MilterException if the MTA would do without the milter after its answer
    */
@@ -128,9 +159,19 @@ public final class MtaSession implements AutoCloseable {
     return actions;
   }
 
-  /** Sends an event like {@link #send(IPersistentMap)}. */
+  /**
+   * Sends an event like {@link #send(IPersistentMap)}.
+   *
+   * @param event such as {@code new Event.Hello("mail.example.org")}
+   * @return what answers it
+   * @throws IOException if the milter closes the connection or does not answer in time
+   */
   public List<Action> sendEvent(Event event) throws IOException {
-    return send(event.map()).stream().map(Action::view).toList();
+    try {
+      return send(event.map()).stream().map(Action::view).toList();
+    } catch (MilterException e) {
+      throw e.inJava();
+    }
   }
 
   /** Sends an event, its macros before it, and returns what this MTA makes of what answers it. */
@@ -140,25 +181,25 @@ public final class MtaSession implements AutoCloseable {
       if (wanted(type)) {
         checkSurplus(type);
       }
-      tell(event);
+      sendAhead(event);
     }
     return answer(type);
   }
 
-  /** Remarks that the milter has said more than it was asked. */
+  /** Remarks that the milter has sent more than it was asked for. */
   void checkSurplus(EventType next) throws IOException {
     if (open) {
       reader.checkSurplus(next);
     }
   }
 
-  /** Returns what was remarked since the last call, see {@link #deliver}. */
+  /** {@return what was remarked since the last call, see {@link #deliver}} */
   List<IPersistentMap> takeRemarks() {
     return reader.takeRemarks();
   }
 
   /** Sends an event, its macros before it, and does not wait for what answers it. */
-  void tell(IPersistentMap event) throws IOException {
+  void sendAhead(IPersistentMap event) throws IOException {
     EventType type = type(event);
     Packet packet = EventCodec.encode(event);
     macros.learn(type, event);
@@ -187,7 +228,7 @@ public final class MtaSession implements AutoCloseable {
     }
   }
 
-  /** Returns what answers an event that was sent; an answer that is late or wrong is the last. */
+  /** {@return what answers an event that was sent; an answer that is late or wrong is the last} */
   Answer answer(EventType type) throws IOException {
     if (failure != null) {
       return inItsPlace(type);
@@ -208,7 +249,7 @@ public final class MtaSession implements AutoCloseable {
     }
   }
 
-  /** Returns the answer of the MTA to what a milter would be asked that it does without. */
+  /** {@return the answer of the MTA to what a milter would be asked that it does without} */
   private Answer inItsPlace(EventType type) {
     IPersistentMap reply = (IPersistentMap) failure.getData().valAt(Keys.REPLY);
     return type.owesReply() && type != EventType.UNKNOWN
@@ -228,6 +269,7 @@ public final class MtaSession implements AutoCloseable {
    *
    * @param connect a {@code :connect} event
    * @param greeting the argument of HELO, or null for none
+   * @throws IOException if the milter closes the connection or does not answer in time
    */
   public void greet(IPersistentMap connect, @Nullable String greeting) throws IOException {
     introduced = true;
@@ -252,6 +294,10 @@ public final class MtaSession implements AutoCloseable {
    * is nil, {@code :closed-by} is {@code :milter} or {@code :mta}, and {@code :problem} says how.
    *
    * <p>The SMTP connection is opened with a client of 192.0.2.1 unless {@link #greet} has done so.
+   *
+   * @param mail what is sent
+   * @return the report
+   * @throws IOException if the milter closes the connection or does not answer in time
    */
   public IPersistentMap deliver(Mail mail) throws IOException {
     if (!introduced) {
@@ -271,6 +317,8 @@ public final class MtaSession implements AutoCloseable {
    * @param sender as in MAIL FROM, with angle brackets
    * @param recipients as in RCPT TO, with angle brackets
    * @param message header fields, an empty line and the body, with LF or CR LF line ends
+   * @return the report
+   * @throws IOException if the milter closes the connection or does not answer in time
    */
   public MessageReport sendMessage(String sender, List<String> recipients, String message)
       throws IOException {
@@ -298,13 +346,17 @@ public final class MtaSession implements AutoCloseable {
     }
   }
 
-  /** Closes the connection without a word. */
+  /**
+   * Closes the connection without a word.
+   *
+   * @throws IOException if the socket cannot be closed
+   */
   public void drop() throws IOException {
     open = false;
     wire.close();
   }
 
-  /** Returns true until the connection has ended. */
+  /** {@return true until the connection has ended} */
   public boolean isOpen() {
     return open;
   }

@@ -2,6 +2,7 @@ package temse.client;
 
 import clojure.lang.IPersistentMap;
 import java.io.ByteArrayOutputStream;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -11,7 +12,10 @@ import temse.protocol.MacroStage;
 import temse.protocol.MtaDialogue;
 import temse.protocol.Text;
 
-/** The habits of the two MTAs that milters meet, where the protocol leaves them free. */
+/**
+ * The habits of the two MTAs that milters meet, where the protocol leaves them free: the macros
+ * that each sends at which stage, when it aborts, and how it leaves.
+ */
 public enum MtaStyle {
   /** Postfix 3.7: macros before every command, an abort after every message and before quitting. */
   POSTFIX(
@@ -89,7 +93,7 @@ public enum MtaStyle {
   /** The name of the MTA. */
   final String title;
 
-  /** What it may say when its offer was answered. */
+  /** What it may send when its offer was answered. */
   final MtaDialogue dialogue;
 
   /** What its client gets where a milter has failed, as both MTAs are usually configured to do. */
@@ -99,10 +103,19 @@ public enum MtaStyle {
   final Map<MacroStage, List<String>> macroNames;
 
   /**
-   * Returns what follows the colon of a header field as the MTA keeps it. Where there are milters
+   * {@return the macros that the MTA sends at each stage unless its configuration or the milter
+   * says otherwise, as the MTA writes their names}
+   */
+  public Map<MacroStage, List<String>> macroNames() {
+    return Collections.unmodifiableMap(macroNames);
+  }
+
+  /**
+   * {@return what follows the colon of a header field as the MTA keeps it} Where there are milters
    * Postfix cuts a field at 60,000 octets: before the line that would go beyond them, if what stays
    * has more than 54,000, or else in that line.
    *
+   * @param name of the field
    * @param raw what follows the colon, folds as LF and white space
    */
   public String kept(String name, String raw) {
@@ -125,8 +138,11 @@ public enum MtaStyle {
   }
 
   /**
-   * Returns what follows the colon of a client's header field as the MTA takes it in: Postfix ends
-   * a line at a NUL, takes CR at its end away and others for spaces; Sendmail leaves out NULs.
+   * {@return what follows the colon of a client's header field as the MTA takes it in: Postfix ends
+   * a line at a NUL, takes CR at its end away and others for spaces; Sendmail leaves out NULs}
+   *
+   * @param name of the field
+   * @param raw what follows the colon
    */
   public String received(String name, String raw) {
     if (this == SENDMAIL) {
@@ -138,7 +154,11 @@ public enum MtaStyle {
         text.indexOf('\r') < 0 ? text : LINE_END.matcher(text).replaceAll("").replace('\r', ' '));
   }
 
-  /** Returns a client's body as the MTA takes it in: Postfix treats CR as in the header. */
+  /**
+   * {@return a client's body as the MTA takes it in: Postfix treats CR as in the header}
+   *
+   * @param body in any bytes
+   */
   public byte[] received(byte[] body) {
     if (this == SENDMAIL || !hasStrayCr(body)) {
       return body;
@@ -174,7 +194,11 @@ public enum MtaStyle {
         : null;
   }
 
-  /** Returns true if the body holds a CR that no LF follows. */
+  /**
+   * {@return true if the body holds a CR that no LF follows}
+   *
+   * @param body in any bytes
+   */
   public static boolean hasStrayCr(byte[] body) {
     for (int i = 0; i < body.length; i++) {
       if (body[i] == '\r' && (i + 1 == body.length || body[i + 1] != '\n')) {

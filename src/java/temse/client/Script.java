@@ -15,39 +15,40 @@ import temse.protocol.MtaDialogue;
 
 /**
  * Plays events to a milter, those of a mail, a recording or a generator, and leaves out what the
- * MTA does not say after the milter's replies.
+ * MTA does not send after the milter's replies.
  *
  * <pre>{@code
  * Script script = new Script(session, exchange -> true);
- * script.say(List.of(connect, hello, quit));
+ * script.play(List.of(connect, hello, quit));
  * }</pre>
  */
 public final class Script {
 
   private final MtaSession session;
-  private final Predicate<IPersistentMap> heard;
+  private final Predicate<IPersistentMap> onExchange;
   private MtaDialogue dialogue;
   private boolean stopped;
 
   /**
-   * Makes a script for a session on which nothing was said.
+   * Makes a script for a session on which nothing was sent.
    *
-   * @param heard is given each exchange, {@code {:event :response}}, with {@code :nanos} where the
-   *     milter has received the event, and with {@code :remarks} as {@link MtaSession#deliver} has
-   *     them; nothing more is said once it returns false
+   * @param session used by nobody else
+   * @param onExchange is given each exchange, {@code {:event :response}}, with {@code :nanos} where
+   *     the milter has received the event, and with {@code :remarks} as {@link MtaSession#deliver}
+   *     has them; nothing more is sent once it returns false
    */
-  public Script(MtaSession session, Predicate<IPersistentMap> heard) {
+  public Script(MtaSession session, Predicate<IPersistentMap> onExchange) {
     this.session = session;
-    this.heard = heard;
+    this.onExchange = onExchange;
     this.dialogue = session.options().style().dialogue;
   }
 
-  /** Takes MAIL for something that the MTA says though the events do not show it. */
+  /** Takes MAIL for something that the MTA sends though the events do not show it. */
   public void withoutMail() {
     dialogue = dialogue.withoutMail();
   }
 
-  /** Returns where the dialogue stands. */
+  /** {@return where the dialogue stands} */
   public MtaDialogue dialogue() {
     return dialogue;
   }
@@ -58,23 +59,40 @@ public final class Script {
   }
 
   /**
-   * Says events in turn. An event that ends a message and that the milter does not want is preceded
-   * by ABORT.
+   * Plays events in turn. An event that ends a message and that the milter does not want is
+   * preceded by ABORT.
    *
+   * @param events maps as in {@code doc/spec.org}
    * @throws IOException if the milter closes the connection or does not answer in time
-   * @throws MilterException UNEXPECTED_EVENT if no MTA says an event there
+   * @throws MilterException UNEXPECTED_EVENT if no MTA sends an event there
    */
-  public void say(Iterable<IPersistentMap> events) throws IOException {
+  public void play(Iterable<IPersistentMap> events) throws IOException {
     for (IPersistentMap event : events) {
-      sayNext(event);
+      playNext(event);
     }
   }
 
-  /** Says an event, if it is due. */
-  void sayNext(IPersistentMap event) throws IOException {
+  /**
+   * Plays the header, the body and the end of a mail, as the MTA takes them in. Sendmail hangs up
+   * instead on a client that sends a CR which ends no line.
+   *
+   * @param mail whose header and body are played
+   * @throws IOException if the milter closes the connection or does not answer in time
+   */
+  public void playContent(Mail mail) throws IOException {
+    IPersistentMap refusal = session.options().style().refusal(mail);
+    if (refusal == null) {
+      play(MailEvents.content(mail, session));
+    } else if (dialogue.inMessage()) {
+      hangUp(refusal);
+    }
+  }
+
+  /** Plays an event, if it is due. */
+  void playNext(IPersistentMap event) throws IOException {
     EventType type = MtaSession.type(event);
     if (dialogue.aborts(type) && !session.wanted(type)) {
-      sayNext(EventCodec.event(EventType.ABORT));
+      playNext(EventCodec.event(EventType.ABORT));
     }
     EventType about = about(type, event);
     if (stopped || !dialogue.may(about)) {
@@ -97,7 +115,7 @@ public final class Script {
     report(event, type, answer, nanos);
   }
 
-  /** Nothing more is said to a milter that has gone. */
+  /** Nothing more is sent to a milter that has gone. */
   private Answer exchange(IPersistentMap event) throws IOException {
     try {
       return session.exchange(event);
@@ -108,7 +126,7 @@ public final class Script {
   }
 
   /** Reads what answers an event that was sent before its turn. */
-  void hear(IPersistentMap event) throws IOException {
+  void readAnswer(IPersistentMap event) throws IOException {
     if (!dialogue.isOver()) {
       EventType type = MtaSession.type(event);
       long start = System.nanoTime();
@@ -127,7 +145,7 @@ public final class Script {
     dialogue = dialogue.hungUp(EventType.END_OF_MESSAGE, reply);
   }
 
-  /** Returns the type of the event that macros are for, or else that of the event. */
+  /** {@return the type of the event that macros are for, or else that of the event} */
   private static EventType about(EventType type, IPersistentMap event) {
     EventType of =
         type == EventType.DEFINE_MACRO
@@ -155,7 +173,7 @@ public final class Script {
     if (session.wanted(type)) {
       exchange = exchange.assoc(Keys.NANOS, nanos);
     }
-    stopped |= !heard.test(exchange);
+    stopped |= !onExchange.test(exchange);
   }
 
   static IPersistentMap exchange(IPersistentMap event, List<IPersistentMap> response) {

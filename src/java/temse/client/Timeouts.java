@@ -18,14 +18,16 @@ public record Timeouts(
   private static final Duration LEAST_OF_MESSAGE = Duration.ofMinutes(10);
 
   /**
-   * Returns one limit for every wait; those for a message are 10 minutes, or one wait if longer.
+   * {@return one limit for every wait; those for a message are 10 minutes, or one wait if longer}
+   *
+   * @param limit positive
    */
   public static Timeouts of(Duration limit) {
     Duration message = limit.compareTo(LEAST_OF_MESSAGE) > 0 ? limit : LEAST_OF_MESSAGE;
     return new Timeouts(limit, limit, limit, limit, message);
   }
 
-  /** Returns how long the next packet of the answer to an event may take. */
+  /** {@return how long the next packet of the answer to an event may take} */
   Duration answer(EventType event) {
     return event == EventType.END_OF_MESSAGE ? endOfMessage : reply;
   }

@@ -6,8 +6,9 @@
  *       temse.client.Mail}; the verdict on it: {@link temse.client.MessageReport}.
  *   <li>Which MTA it is, and what it does wrong: {@link temse.client.MtaOptions}, {@link
  *       temse.client.MtaStyle}, {@link temse.client.Timeouts}, {@link temse.client.Fault}.
- *   <li>To play events that are no mail, and what temse's Clojure side prints: {@link
- *       temse.client.Script}, {@link temse.client.Overheard}, {@link temse.client.BriefMap}.
+ *   <li>For replays, generated conversations and proxies, which read answers as a session does:
+ *       {@link temse.client.Script} plays events that are no mail, {@link
+ *       temse.client.AnswerRemarks} judges answers that were read elsewhere.
  * </ul>
  *
  * <p>A session belongs to one thread at a time.

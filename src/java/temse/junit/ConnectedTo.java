@@ -11,6 +11,6 @@ import java.lang.annotation.Target;
 @Retention(RetentionPolicy.RUNTIME)
 @Target(ElementType.PARAMETER)
 public @interface ConnectedTo {
-  /** Returns the name that {@link MilterExtension#named} gave to the extension. */
+  /** {@return the name that {@link MilterExtension#named} gave to the extension} */
   String value();
 }

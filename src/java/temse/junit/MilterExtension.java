@@ -73,13 +73,17 @@ public final class MilterExtension
     this.name = name;
   }
 
-  /** Returns an extension for a milter written in Java, to which a current Postfix talks. */
+  /**
+   * {@return an extension for a milter written in Java, to which a current Postfix talks}
+   *
+   * @param milter such as a {@link temse.server.Milter}
+   */
   public static MilterExtension of(MilterFactory milter) {
     return new MilterExtension(milter, EngineOptions.DEFAULTS, MtaOptions.POSTFIX, false, "");
   }
 
   /**
-   * Returns an extension for a filter written in Clojure.
+   * {@return an extension for a filter written in Clojure}
    *
    * <pre>{@code
    * MilterExtension.of((Map<?, ?>) Clojure.var("my.filter", "options").deref())
@@ -94,35 +98,44 @@ public final class MilterExtension
         .withEngine((EngineOptions) function("temse.impl.options", "engine").invoke(checked));
   }
 
-  /** Returns the extension with another MTA: its habits, its offer, its macros, its faults. */
+  /**
+   * {@return the extension with another MTA: its habits, its offer, its macros, its faults}
+   *
+   * @param options as {@link MtaClient} takes them
+   */
   public MilterExtension withMta(MtaOptions options) {
     return new MilterExtension(milter, engine, options, served, name);
   }
 
-  /** Returns the extension with other default replies and time limits. */
+  /**
+   * {@return the extension with other default replies and time limits}
+   *
+   * @param options as {@link MilterServer.Builder#engine} takes them
+   */
   public MilterExtension withEngine(EngineOptions options) {
     return new MilterExtension(milter, options, mta, served, name);
   }
 
-  /** Returns the extension with a real server for each test, on a free port of 127.0.0.1. */
+  /** {@return the extension with a real server for each test, on a free port of 127.0.0.1} */
   public MilterExtension withServer() {
     return new MilterExtension(milter, engine, mta, true, name);
   }
 
   /**
-   * Returns the extension with a name: parameters annotated with it get its connections.
+   * {@return the extension with a name: parameters annotated with it get its connections}
    *
-   * <pre>{@code
-   * @Test
-   * void both(MtaSession first, @ConnectedTo("second") MtaSession second) { ... }
-   * }</pre>
+   * <pre>
+   * {@literal @}Test void both(MtaSession first, {@literal @}ConnectedTo("second") MtaSession second)
+   * </pre>
+   *
+   * @param other unique in the test class
    */
   public MilterExtension named(String other) {
     return new MilterExtension(milter, engine, mta, served, other);
   }
 
   /**
-   * Returns where the server of the test listens; before all tests that of the class.
+   * {@return where the server of the test listens; before all tests that of the class}
    *
    * @throws IllegalStateException if there is none, or no test is running
    */
@@ -134,12 +147,21 @@ public final class MilterExtension
     return scope.server(MilterServer.builder(milter).engine(engine)).endpoint();
   }
 
-  /** Returns a connection to the milter, which is closed after the test at the latest. */
+  /**
+   * {@return a connection to the milter, which is closed after the test at the latest}
+   *
+   * @throws IOException if the milter closes the connection instead of negotiating
+   */
   public MtaSession connect() throws IOException {
     return connect(mta);
   }
 
-  /** Returns a connection of another MTA to the milter, closed after the test at the latest. */
+  /**
+   * {@return a connection of another MTA to the milter, closed after the test at the latest}
+   *
+   * @param options which MTA it is
+   * @throws IOException if the milter closes the connection instead of negotiating
+   */
   public MtaSession connect(MtaOptions options) throws IOException {
     Scope scope = current.get();
     ServerListener listener = scope == null ? ServerListener.SILENT : scope;
@@ -154,7 +176,8 @@ public final class MilterExtension
   }
 
   /**
-   * Returns what handlers have thrown in the test so far, in order. It does not fail the test then.
+   * {@return what handlers have thrown in the test so far, in order} It does not fail the test
+   * then.
    *
    * <pre>{@code
    * assertEquals("no database", milter.takeFailures().get(0).getMessage());
@@ -212,7 +235,7 @@ public final class MilterExtension
     }
   }
 
-  /** Returns true for a parameter of type {@link MtaSession} that is meant for this extension. */
+  /** {@return true for a parameter of type {@link MtaSession} that is meant for this extension} */
   @Override
   public boolean supportsParameter(ParameterContext parameter, ExtensionContext context) {
     return parameter.getParameter().getType() == MtaSession.class
@@ -223,7 +246,7 @@ public final class MilterExtension
             .equals(name);
   }
 
-  /** Returns a new connection, which is closed after the test. */
+  /** {@return a new connection, which is closed after the test} */
   @Override
   public MtaSession resolveParameter(ParameterContext parameter, ExtensionContext context) {
     try {
@@ -235,7 +258,7 @@ public final class MilterExtension
     }
   }
 
-  /** Adds to a failure what handlers have thrown and what was said. */
+  /** Adds to a failure what handlers have thrown and what was sent. */
   @Override
   public void handleTestExecutionException(ExtensionContext context, Throwable failure)
       throws Throwable {

@@ -1,6 +1,5 @@
 package temse.junit;
 
-import clojure.lang.IPersistentMap;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -12,14 +11,14 @@ import org.opentest4j.AssertionFailedError;
 import temse.client.MtaSession;
 import temse.protocol.Action;
 import temse.protocol.Event;
+import temse.protocol.EventCodec;
 import temse.protocol.EventType;
-import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.server.ConnectionInfo;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
 
-/** What belongs to one test, or to a class: connections, a server, what was said and thrown. */
+/** What belongs to one test, or to a class: connections, a server, what was sent and thrown. */
 final class Scope implements ServerListener {
   /** The most lines of a stack trace that a message of a failure has. */
   private static final int FRAMES = 3;
@@ -39,7 +38,7 @@ final class Scope implements ServerListener {
     sessions.add(session);
   }
 
-  /** Returns the server, which is started if there is none yet. */
+  /** {@return the server, which is started if there is none yet} */
   synchronized MilterServer server(MilterServer.Builder builder) {
     if (server == null) {
       server = builder.listenOn("inet:0@127.0.0.1").listener(this).start();
@@ -80,7 +79,7 @@ final class Scope implements ServerListener {
     }
   }
 
-  /** Returns the failure as one whose message also says what went wrong in handlers. */
+  /** {@return the failure as one whose message also says what went wrong in handlers} */
   Throwable explained(Throwable failure) {
     if (problems.isEmpty()) {
       addSuppressed(failure);
@@ -135,23 +134,19 @@ final class Scope implements ServerListener {
   }
 
   @Override
-  public void exchanged(
-      ConnectionInfo connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {
-    conversation.add("  MTA  --> " + text(event));
-    for (IPersistentMap answer : response) {
-      conversation.add("       <-- " + text(answer));
+  public void exchanged(ConnectionInfo connection, Event event, List<Action> response, long nanos) {
+    conversation.add("  MTA  --> " + event);
+    if (event.type() == EventType.OPTIONS) {
+      conversation.add(
+          "       <-- " + Event.of(EventCodec.decode(connection.agreement().packet())));
+    }
+    for (Action answer : response) {
+      conversation.add("       <-- " + answer);
     }
   }
 
-  /** The negotiation is answered by an event. */
-  private static String text(IPersistentMap map) {
-    EventType type = EventType.ofKeyword(map.valAt(Keys.EVENT));
-    return type == null ? Action.view(map).toString() : Event.view(type, map).toString();
-  }
-
   @Override
-  public void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+  public void failed(ConnectionInfo connection, EventType type, Event event, Throwable error) {
     failures.add(error);
     problems.add("!!! the handler of " + type.keyword.getName() + " threw " + error);
     Stream.of(error.getStackTrace())

@@ -75,19 +75,19 @@ public final class Body implements Counted {
 
   // ---- reading it
 
-  /** Returns how many octets it has. */
+  /** {@return how many octets it has} */
   public long size() {
     return size;
   }
 
-  /** Returns the size, or the largest int if it is larger: Clojure's {@code count}. */
+  /** {@return the size, or the largest int if it is larger: Clojure's {@code count}} */
   @Override
   public int count() {
     return (int) Math.min(size, Integer.MAX_VALUE);
   }
 
   /**
-   * Returns a new stream of the body from its beginning. Reading it after the end of the message
+   * {@return a new stream of the body from its beginning} Reading it after the end of the message
    * throws as this does.
    *
    * @throws MilterException STALE_CONTEXT if the message is over
@@ -98,9 +98,10 @@ public final class Body implements Counted {
   }
 
   /**
-   * Returns a stream as {@link #open} does, of the body as an MTA shows it to a filter when another
-   * one has put it in the place of the message's: each line ends in CR LF.
+   * {@return a stream as {@link #open} does, of the body as an MTA shows it to a filter when
+   * another one has put it in the place of the message's: each line ends in CR LF}
    *
+   * @param mta which of them shows it
    * @throws MilterException STALE_CONTEXT if the message is over
    */
   public InputStream openLines(Mta mta) {
@@ -108,7 +109,7 @@ public final class Body implements Counted {
   }
 
   /**
-   * Returns all of the body.
+   * {@return all of the body}
    *
    * @throws MilterException STALE_CONTEXT if the message is over; LIMIT_EXCEEDED if it is too large
    *     for an array

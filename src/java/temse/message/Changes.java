@@ -55,8 +55,8 @@ public final class Changes {
   }
 
   /**
-   * Returns the actions by which the MTA that has sent a message delivers it as wanted; none where
-   * nothing differs.
+   * {@return the actions by which the MTA that has sent a message delivers it as wanted; none where
+   * nothing differs}
    *
    * @param message as it was received
    * @param wanted what was made of it, by {@link Message#withHeaders} and the like
@@ -68,7 +68,14 @@ public final class Changes {
     return actions(message, wanted, connection.agreement(), Mta.of(message.macros()));
   }
 
-  /** Returns the actions as above, for this MTA. */
+  /**
+   * {@return the actions as above, for this MTA}
+   *
+   * @param message as it was received
+   * @param wanted what was made of it
+   * @param agreement with the MTA
+   * @param mta Postfix and Sendmail need different actions
+   */
   public static List<Action> actions(
       Message message, Message wanted, Agreement agreement, Mta mta) {
     Changes changes = new Changes(message, wanted, agreement, mta);
@@ -175,7 +182,7 @@ public final class Changes {
     return (sign < 0 ? parameter : parameter.substring(0, sign)).toUpperCase(Locale.ROOT);
   }
 
-  /** Returns the parameters that have one of these keywords, by keyword. */
+  /** {@return the parameters that have one of these keywords, by keyword} */
   private static Map<String, String> parameters(List<String> parameters, Set<String> keywords) {
     Map<String, String> found = new LinkedHashMap<>();
     for (String parameter : parameters) {
@@ -218,7 +225,7 @@ public final class Changes {
     actions.add(Action.changeBody(sent));
   }
 
-  /** Returns true for text and bytes that are, with the line ends of mail, the body at hand. */
+  /** {@return true for text and bytes that are, with the line ends of mail, the body at hand} */
   private boolean isBodyAsItIs(Object content) {
     byte[] bytes =
         content instanceof String text

@@ -7,13 +7,15 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import temse.protocol.Action;
-import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.ProtocolFlag;
-import temse.server.Connection;
+import temse.server.ConnectionInfo;
+import temse.server.MilterConnection;
+import temse.server.internal.Counts;
+import temse.server.internal.Served;
 
 /**
  * Collects the messages of one MTA connection, one after the other, from their events: envelope,
@@ -32,7 +34,7 @@ public final class Collector {
 
   private final MessageStore store;
   private Client client = Client.UNKNOWN;
-  private @Nullable Connection previous;
+  private @Nullable MilterConnection previous;
   private @Nullable EventType previousType;
 
   private boolean begun;
@@ -45,6 +47,9 @@ public final class Collector {
   private long octets;
   private boolean exceeded;
   private boolean fieldsLeftOut;
+  private @Nullable Counts server;
+  private boolean spills;
+  private long spilled;
   private long taken;
   private long used;
 
@@ -55,15 +60,20 @@ public final class Collector {
   /**
    * Takes an event; those that are no part of a message are passed over.
    *
+   * @param connection as the event's handler sees it: a {@link MilterConnection} if that may answer
+   * @param type of the event
+   * @param event its map
    * @throws IOException if the temporary file cannot be written
    * @throws MilterException LIMIT_EXCEEDED if there is no memory for the header; BAD_HANDLER_RETURN
    *     if another handler has kept something of the message away; UNEXPECTED_EVENT if the message
    *     had begun before this collector was there
    */
-  public void take(Connection connection, EventType type, IPersistentMap event) throws IOException {
+  public void take(ConnectionInfo connection, EventType type, IPersistentMap event)
+      throws IOException {
     if (type == EventType.MAIL) {
       end();
       begun = true;
+      server = connection instanceof Served served ? served.counts() : null;
       sender = (String) event.valAt(Keys.SENDER);
       senderParameters = strings(event.valAt(Keys.OPTIONS));
       use(OBJECT + sender.length() + weight(senderParameters));
@@ -73,14 +83,30 @@ public final class Collector {
       client = client.withGreeting((String) event.valAt(Keys.GREETING));
     } else {
       checkBegun();
-      look(connection, type);
+      look(connection instanceof MilterConnection call ? call : null, type);
       switch (type) {
         case RECIPIENT -> recipient(connection, event);
-        case HEADER -> header(connection, event);
+        case HEADER ->
+            header(connection, (String) event.valAt(Keys.NAME), (String) event.valAt(Keys.VALUE));
         case BODY -> body((byte[]) event.valAt(Keys.DATA));
         default -> {}
       }
     }
+  }
+
+  /**
+   * Takes a header field without an event, which no handler may answer.
+   *
+   * @param connection the connection
+   * @param name of the field
+   * @param value of the field
+   * @throws IOException as {@link #take} does
+   * @throws MilterException as {@link #take} does
+   */
+  public void takeField(ConnectionInfo connection, String name, String value) throws IOException {
+    checkBegun();
+    look(null, EventType.HEADER);
+    header(connection, name, value);
   }
 
   private static Client client(IPersistentMap event) {
@@ -109,10 +135,10 @@ public final class Collector {
    * Looks at how another handler has answered the event before: a recipient that it has refused is
    * none, and what it has skipped will be missing.
    */
-  private void look(@Nullable Connection connection, EventType type) {
+  private void look(@Nullable MilterConnection connection, EventType type) {
     if (previous != null) {
-      IPersistentMap reply = previous.settledBy();
-      ActionType verdict = reply == null ? ActionType.CONTINUE : ActionCodec.verdict(reply);
+      Action.Reply reply = previous.settledBy();
+      ActionType verdict = reply == null ? ActionType.CONTINUE : reply.verdict();
       if (verdict == ActionType.SKIP) {
         throw new MilterException(
             MilterException.Category.BAD_HANDLER_RETURN,
@@ -127,11 +153,13 @@ public final class Collector {
         recipientParameters.remove(recipientParameters.size() - 1);
       }
     }
-    previous = connection;
-    previousType = type;
+    if (connection != previous) {
+      previous = connection;
+      previousType = type;
+    }
   }
 
-  private void recipient(Connection connection, IPersistentMap event) {
+  private void recipient(ConnectionInfo connection, IPersistentMap event) {
     if (connection.agreement().has(ProtocolFlag.REJECTED_RECIPIENTS)
         && REFUSED_BY_MTA.equals(connection.macros().get("rcpt_mailer"))) {
       previous = null;
@@ -144,9 +172,7 @@ public final class Collector {
     recipientParameters.add(parameters);
   }
 
-  private void header(Connection connection, IPersistentMap event) throws IOException {
-    String name = (String) event.valAt(Keys.NAME);
-    String value = (String) event.valAt(Keys.VALUE);
+  private void header(ConnectionInfo connection, String name, String value) throws IOException {
     octets += name.length() + value.length();
     if (octets > store.maximumMessage) {
       fieldsLeftOut = true;
@@ -167,9 +193,15 @@ public final class Collector {
     }
     if (length > 0 && !isDropped()) {
       if (body.isInMemory() && !staysInMemory(length)) {
-        body.moveTo(store.files.open());
+        BodyFile file = store.files.open();
+        countFile();
+        body.moveTo(file);
+        countSpilled(body.size());
       }
       body.add(data, length);
+      if (!body.isInMemory()) {
+        countSpilled(length);
+      }
     }
   }
 
@@ -182,6 +214,7 @@ public final class Collector {
     exceeded = true;
     if (isDropped()) {
       fields = new ArrayList<>();
+      countFileGone();
       body.end();
     }
   }
@@ -204,7 +237,7 @@ public final class Collector {
     if (!tryUse(more)) {
       throw new MilterException(
           MilterException.Category.LIMIT_EXCEEDED,
-          "the messages that are being collected have no more room in "
+          "the messages that the server is collecting have no more room in "
               + store.memory.limit()
               + " octets of memory (:message-memory)",
           "limit",
@@ -216,11 +249,7 @@ public final class Collector {
     long missing = used + more - taken;
     if (missing > 0) {
       long step = Math.max(STEP, missing);
-      if (store.memory.tryTake(step)) {
-        taken += step;
-      } else if (store.memory.tryTake(missing)) {
-        taken += missing;
-      } else {
+      if (!tryTake(step) && !tryTake(missing)) {
         return false;
       }
     }
@@ -228,20 +257,67 @@ public final class Collector {
     return true;
   }
 
+  /** Takes memory of the filter, and of the server, where others take theirs, too. */
+  private boolean tryTake(long octets) {
+    if (!store.memory.tryTake(octets)) {
+      return false;
+    }
+    if (server != null && !server.messages().tryTake(octets, store.memory.limit())) {
+      store.memory.give(octets);
+      return false;
+    }
+    taken += octets;
+    return true;
+  }
+
+  private void giveBack() {
+    store.memory.give(taken);
+    if (server != null) {
+      server.messages().give(taken);
+    }
+    taken = 0;
+    used = 0;
+  }
+
+  // ---- counting what is in a file
+
+  private void countFile() {
+    spills = true;
+    if (server != null) {
+      server.spill(1, 0);
+    }
+  }
+
+  private void countSpilled(long octets) {
+    spilled += octets;
+    if (server != null) {
+      server.spill(0, octets);
+    }
+  }
+
+  private void countFileGone() {
+    if (spills && server != null) {
+      server.spill(-1, -spilled);
+    }
+    spills = false;
+    spilled = 0;
+  }
+
   // ---- the message
 
-  /** Returns the reply in the filter's place if the message has too many octets, or null. */
+  /** {@return the reply in the filter's place if the message has too many octets, or null} */
   public Action.@Nullable Reply replyInstead() {
     return isDropped() ? store.whenExceeded.reply() : null;
   }
 
   /**
-   * Returns what was collected. Its body can be read until the message ends.
+   * {@return what was collected} Its body can be read until the message ends.
    *
+   * @param connection the connection, for its macros and agreement
    * @param at the event that is being handled: END_OF_HEADERS or END_OF_MESSAGE
    * @throws MilterException as {@link #take} does
    */
-  public Message message(Connection connection, EventType at) {
+  public Message message(MilterConnection connection, EventType at) {
     checkBegun();
     look(null, at);
     return new Message(
@@ -258,17 +334,23 @@ public final class Collector {
         fieldsLeftOut);
   }
 
-  /** The SMTP client is over, and with it any message. */
+  /**
+   * Called when the SMTP client has ended, and with it any message.
+   *
+   * @throws IOException if the temporary file cannot be closed
+   */
   public void clientEnds() throws IOException {
     client = Client.UNKNOWN;
     end();
   }
 
-  /** The message is over, if there is one: gives back its memory and its file. */
+  /**
+   * Called when the message has ended, if there is one: gives back its memory and its file.
+   *
+   * @throws IOException if the temporary file cannot be closed
+   */
   public void end() throws IOException {
-    store.memory.give(taken);
-    taken = 0;
-    used = 0;
+    giveBack();
     begun = false;
     previous = null;
     recipients.clear();
@@ -279,6 +361,7 @@ public final class Collector {
     fieldsLeftOut = false;
     Body ended = body;
     body = new Body();
+    countFileGone();
     ended.end();
   }
 }

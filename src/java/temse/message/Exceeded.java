@@ -20,7 +20,7 @@ public enum Exceeded {
     this.reply = reply;
   }
 
-  /** Returns the reply in the filter's place, or null if the filter is asked. */
+  /** {@return the reply in the filter's place, or null if the filter is asked} */
   public Action.@Nullable Reply reply() {
     return reply;
   }

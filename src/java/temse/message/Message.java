@@ -61,60 +61,60 @@ public final class Message {
 
   // ---- what was seen
 
-  /** Returns the SMTP client that sends it. */
+  /** {@return the SMTP client that sends it} */
   public Client client() {
     return client;
   }
 
-  /** Returns the address of MAIL FROM, such as {@code <a@example.org>}. */
+  /** {@return the address of MAIL FROM, such as {@code <a@example.org>}} */
   public String sender() {
     return sender;
   }
 
-  /** Returns the ESMTP parameters of MAIL FROM. */
+  /** {@return the ESMTP parameters of MAIL FROM} */
   public List<String> senderParameters() {
     return senderParameters;
   }
 
-  /** Returns the addresses of RCPT TO that were not refused. */
+  /** {@return the addresses of RCPT TO that were not refused} */
   public List<String> recipients() {
     return recipients;
   }
 
-  /** Returns the ESMTP parameters of each recipient. */
+  /** {@return the ESMTP parameters of each recipient} */
   public List<List<String>> recipientParameters() {
     return recipientParameters;
   }
 
-  /** Returns the header fields in order. */
+  /** {@return the header fields in order} */
   public List<HeaderField> headers() {
     return headers;
   }
 
   /**
-   * Returns the body as it was received; empty at END_OF_HEADERS, and where the filter does not
-   * want it.
+   * {@return the body as it was received; empty at END_OF_HEADERS, and where the filter does not
+   * want it}
    */
   public Body body() {
     return (Body) body;
   }
 
-  /** Returns the macros that held when the message was handed over. */
+  /** {@return the macros that held when the message was handed over} */
   public MacroTable macros() {
     return macros;
   }
 
-  /** Returns the MTA's name for the message, the macro {@code i}, or null. */
+  /** {@return the MTA's name for the message, the macro {@code i}, or null} */
   public @Nullable String queueId() {
     return macros.get("i");
   }
 
-  /** Returns the event at which it was handed over: END_OF_HEADERS or END_OF_MESSAGE. */
+  /** {@return the event at which it was handed over: END_OF_HEADERS or END_OF_MESSAGE} */
   public EventType at() {
     return at;
   }
 
-  /** Returns true if it is longer than the filter takes: then its end is missing. */
+  /** {@return true if it is longer than the filter takes: then its end is missing} */
   public boolean truncated() {
     return truncated;
   }
@@ -125,35 +125,56 @@ public final class Message {
 
   // ---- what is to be delivered
 
-  /** Returns the message with another sender, such as {@code <a@example.org>}, or {@code <>}. */
+  /**
+   * {@return the message with another sender, such as {@code <a@example.org>}, or {@code <>}}
+   *
+   * @param address with angle brackets
+   */
   public Message withSender(String address) {
     return with(address, senderParameters, recipients, recipientParameters, headers, body);
   }
 
-  /** Returns the message with other ESMTP parameters of its sender: RET and ENVID. */
+  /**
+   * {@return the message with other ESMTP parameters of its sender: RET and ENVID}
+   *
+   * @param parameters such as {@code RET=HDRS}
+   */
   public Message withSenderParameters(List<String> parameters) {
     return with(sender, List.copyOf(parameters), recipients, recipientParameters, headers, body);
   }
 
-  /** Returns the message with other recipients, without ESMTP parameters. */
+  /**
+   * {@return the message with other recipients, without ESMTP parameters}
+   *
+   * @param addresses with angle brackets
+   */
   public Message withRecipients(List<String> addresses) {
     return withRecipients(addresses, List.of());
   }
 
-  /** Returns the message with other recipients, and ESMTP parameters of the first of them. */
+  /**
+   * {@return the message with other recipients, and ESMTP parameters of the first of them}
+   *
+   * @param addresses with angle brackets
+   * @param parameters one list for each of the first recipients
+   */
   public Message withRecipients(List<String> addresses, List<List<String>> parameters) {
     return with(
         sender, senderParameters, List.copyOf(addresses), List.copyOf(parameters), headers, body);
   }
 
-  /** Returns the message with other header fields. */
+  /**
+   * {@return the message with other header fields}
+   *
+   * @param fields all of them, in order
+   */
   public Message withHeaders(List<HeaderField> fields) {
     return with(
         sender, senderParameters, recipients, recipientParameters, List.copyOf(fields), body);
   }
 
   /**
-   * Returns the message with another body.
+   * {@return the message with another body}
    *
    * @param content what {@code :change-body} takes: String, byte[], InputStream, Path and more
    */
@@ -193,9 +214,9 @@ public final class Message {
   // ---- as a map
 
   /**
-   * Returns the message as Clojure's filters receive it: {@code :sender :options :recipients
+   * {@return the message as Clojure's filters receive it: {@code :sender :options :recipients
    * :headers :body :client :macros :queue-id :at :truncated?}, and {@code :recipient-options} where
-   * a recipient has some.
+   * a recipient has some}
    */
   public IPersistentMap toMap() {
     boolean plain = recipientParameters.stream().allMatch(List::isEmpty);

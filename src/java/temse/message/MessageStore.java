@@ -5,8 +5,8 @@ import temse.protocol.Budget;
 import temse.protocol.MilterException;
 
 /**
- * What all messages that are being collected share: the memory and the temporary files that they
- * may take, and the limits of each. A server needs one. Thread-safe.
+ * What all messages that a filter is collecting share: the memory and the temporary files that they
+ * may take, and the limits of each. Thread-safe.
  */
 public final class MessageStore {
   final Budget memory;
@@ -23,17 +23,22 @@ public final class MessageStore {
     this.whenExceeded = builder.whenExceeded;
   }
 
-  /** Returns a builder that holds the defaults. */
+  /** {@return a builder that holds the defaults} */
   public static Builder builder() {
     return new Builder();
   }
 
-  /** Returns a collector for the messages of one MTA connection. */
+  /** {@return a collector for the messages of one MTA connection} */
   public Collector collector() {
     return new Collector(this);
   }
 
-  /** Returns how many octets of memory the messages take that are being collected. */
+  /** {@return what it means that a message has more octets than one may have} */
+  public Exceeded whenExceeded() {
+    return whenExceeded;
+  }
+
+  /** {@return how many octets of memory the messages take that the filter is collecting} */
   public long memoryTaken() {
     return memory.taken();
   }
@@ -48,40 +53,64 @@ public final class MessageStore {
 
     private Builder() {}
 
-    /** The octets of a body that stay in memory; default: 64 KiB. A larger one goes to a file. */
+    /**
+     * Sets the octets of a body that stay in memory; default: 64 KiB. A larger one goes to a file.
+     *
+     * @param octets not negative
+     * @return this builder
+     */
     public Builder memoryPerMessage(long octets) {
       memoryPerMessage = notNegative("memory-per-message", octets);
       return this;
     }
 
     /**
-     * The octets of memory that all messages may take together; default: 64 MiB. Where they are
-     * taken a body goes to a file sooner, and a message whose header finds no room is deferred.
+     * Sets the octets of memory that all messages of the server may take together, those of other
+     * message filters included; default: 64 MiB. Where they are taken a body goes to a file sooner,
+     * and a message whose header finds no room is deferred.
+     *
+     * @param octets not negative
+     * @return this builder
      */
     public Builder messageMemory(long octets) {
       messageMemory = notNegative("message-memory", octets);
       return this;
     }
 
-    /** The octets of a message, header and body; default: 256 MiB. */
+    /**
+     * Sets the octets that a message may have, header and body; default: 256 MiB.
+     *
+     * @param octets not negative
+     * @return this builder
+     */
     public Builder maximumMessage(long octets) {
       maximumMessage = notNegative("max-message", octets);
       return this;
     }
 
-    /** What it means that a message has more; default: it is deferred. */
+    /**
+     * Sets what it means that a message has more; default: it is deferred.
+     *
+     * @param outcome what is done then
+     * @return this builder
+     */
     public Builder whenExceeded(Exceeded outcome) {
       whenExceeded = outcome;
       return this;
     }
 
-    /** Where the temporary files are; default: the system property {@code java.io.tmpdir}. */
+    /**
+     * Sets where the temporary files are; default: the system property {@code java.io.tmpdir}.
+     *
+     * @param path a directory that exists
+     * @return this builder
+     */
     public Builder directory(Path path) {
       directory = path;
       return this;
     }
 
-    /** Returns the store. */
+    /** {@return the store} */
     public MessageStore build() {
       return build(new TemporaryFiles(directory));
     }

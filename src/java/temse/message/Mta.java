@@ -11,7 +11,11 @@ public enum Mta {
   /** An MTA that sends none of these macros; what is done for it is right with either. */
   UNKNOWN;
 
-  /** Returns which MTA has sent these macros. */
+  /**
+   * {@return which MTA has sent these macros}
+   *
+   * @param macros that hold at an event
+   */
   public static Mta of(MacroTable macros) {
     String version = macros.get("v");
     if (version != null) {

@@ -10,7 +10,7 @@
  *       temse.message.Mta}.
  *   <li>What messages may take: {@link temse.message.MessageStore}, {@link temse.message.Exceeded}.
  *   <li>To collect messages in another way, as temse's Clojure side does: {@link
- *       temse.message.Collector}, {@link temse.message.Collectors}.
+ *       temse.message.Collector}.
  * </ul>
  *
  * <p>Messages are immutable, and bodies may be read by any thread while the message lasts.

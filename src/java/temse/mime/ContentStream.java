@@ -19,6 +19,8 @@ public final class ContentStream extends InputStream {
   /**
    * Makes the stream of a part. It reads the body from its beginning, and closes it.
    *
+   * @param part as a scanner has found it
+   * @param body of the message, from its beginning
    * @throws IOException if the body cannot be read
    */
   public ContentStream(MimePart part, InputStream body) throws IOException {
@@ -29,6 +31,10 @@ public final class ContentStream extends InputStream {
    * Makes the stream of what stands between two positions of a body, in a transfer encoding in
    * lower case.
    *
+   * @param encoding such as {@code base64}
+   * @param start of the first byte, from 0
+   * @param end after the last byte
+   * @param body from its beginning
    * @throws IOException if the body cannot be read
    */
   public ContentStream(String encoding, long start, long end, InputStream body) throws IOException {

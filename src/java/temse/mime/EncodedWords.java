@@ -16,15 +16,20 @@ public final class EncodedWords {
   private EncodedWords() {}
 
   /**
-   * Returns the text of a header field's value, unfolded. What is no encoded word stays as it is; a
-   * byte that the charset does not know is a lone surrogate U+DC00 + byte.
+   * {@return the text of a header field's value, unfolded} What is no encoded word stays as it is;
+   * a byte that the charset does not know is a lone surrogate U+DC00 + byte.
    *
    * <pre>{@code
    * EncodedWords.decode("=?utf-8?q?Gr=C3?= =?utf-8?q?=BC=C3=9Fe?="); // Grüße
    * }</pre>
+   *
+   * @param value folds included
    */
   public static String decode(String value) {
     String text = value.replaceAll("\\r?\\n(?=[ \\t])", "");
+    if (!text.contains("=?")) {
+      return text;
+    }
     Matcher words = WORD.matcher(text);
     StringBuilder decoded = new StringBuilder();
     Run run = new Run();

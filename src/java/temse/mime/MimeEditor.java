@@ -47,7 +47,13 @@ public final class MimeEditor {
   /** What stands in the place of a part from a position on. */
   private record Edit(long from, long to, byte[] bytes) {}
 
-  /** Finds the parts of a message with these header fields and this body. */
+  /**
+   * Finds the parts of a message with these header fields and this body.
+   *
+   * @param headers in order
+   * @param body as it was received
+   * @param limits of depth, parts and headers
+   */
   public MimeEditor(List<HeaderField> headers, byte[] body, MimeLimits limits) {
     this.headers = List.copyOf(headers);
     this.body = body;
@@ -68,18 +74,26 @@ public final class MimeEditor {
     this.known = new HashSet<>(found);
   }
 
-  /** Returns the parts in the order in which they begin; the first one is the message itself. */
+  /** {@return the parts in the order in which they begin; the first one is the message itself} */
   public List<MimePart> parts() {
     return parts;
   }
 
-  /** Lets signed and encrypted parts be replaced, too, which makes them invalid. */
+  /**
+   * Lets signed and encrypted parts be replaced, too, which makes them invalid.
+   *
+   * @return this editor
+   */
   public MimeEditor force() {
     forced = true;
     return this;
   }
 
-  /** Returns the content of a part, without its transfer encoding. */
+  /**
+   * {@return the content of a part, without its transfer encoding}
+   *
+   * @param part one of {@link #parts}
+   */
   public byte[] content(MimePart part) {
     ByteArrayOutputStream out = new ByteArrayOutputStream();
     TransferDecoder decoder =
@@ -91,8 +105,10 @@ public final class MimeEditor {
   }
 
   /**
-   * Returns the text of a part, or null if it is no text or in a transfer encoding that is not
-   * known. A byte that the charset does not know is a lone surrogate U+DC00 + byte.
+   * {@return the text of a part, or null if it is no text or in a transfer encoding that is not
+   * known} A byte that the charset does not know is a lone surrogate U+DC00 + byte.
+   *
+   * @param part one of {@link #parts}
    */
   public @Nullable String text(MimePart part) {
     boolean readable = part.reason() != null || TransferEncoding.isKnown(part.encoding());
@@ -102,8 +118,11 @@ public final class MimeEditor {
   }
 
   /**
-   * Returns the text of bytes in a charset, which may be null. A byte that the charset does not
+   * {@return the text of bytes in a charset, which may be null} A byte that the charset does not
    * know is a lone surrogate U+DC00 + byte.
+   *
+   * @param bytes after the transfer encoding
+   * @param charset a name, such as {@code iso-8859-1}
    */
   public static String decode(byte[] bytes, @Nullable String charset) {
     return CharsetText.decode(bytes, charset);
@@ -114,6 +133,9 @@ public final class MimeEditor {
    * and its Content-Type says so. LF alone becomes CR LF, unless the part has line ends of LF
    * alone.
    *
+   * @param part one of {@link #parts}
+   * @param text lines end in LF or CR LF
+   * @return this editor
    * @throws IllegalArgumentException as {@link #replace(MimePart, byte[])} does
    */
   public MimeEditor replace(MimePart part, String text) {
@@ -123,6 +145,9 @@ public final class MimeEditor {
   /**
    * Replaces the content of a part, in the transfer encoding that it has if that can carry it.
    *
+   * @param part one of {@link #parts}
+   * @param content before the transfer encoding
+   * @return this editor
    * @throws IllegalArgumentException if the part consists of others, could not be taken apart, or
    *     is signed or encrypted and {@link #force} was not called, or if a header field would be
    *     more than one or none
@@ -131,7 +156,14 @@ public final class MimeEditor {
     return replace(part, part.headers(), content);
   }
 
-  /** Replaces the header fields of a part and its text. */
+  /**
+   * Replaces the header fields of a part and its text.
+   *
+   * @param part one of {@link #parts}
+   * @param fields all of them, in order
+   * @param text lines end in LF or CR LF
+   * @return this editor
+   */
   public MimeEditor replace(MimePart part, List<HeaderField> fields, String text) {
     String old = text(part);
     boolean bare = old != null && BARE_LF.matcher(old).find();
@@ -153,7 +185,14 @@ public final class MimeEditor {
         true);
   }
 
-  /** Replaces the header fields of a part and its content. */
+  /**
+   * Replaces the header fields of a part and its content.
+   *
+   * @param part one of {@link #parts}
+   * @param fields all of them, in order
+   * @param content before the transfer encoding
+   * @return this editor
+   */
   public MimeEditor replace(MimePart part, List<HeaderField> fields, byte[] content) {
     return edit(part, fields, content, part.type().startsWith("text/"));
   }
@@ -180,8 +219,12 @@ public final class MimeEditor {
       edits.put(0L, new Edit(0, body.length, encoded));
     } else {
       ByteArrayOutputStream out = new ByteArrayOutputStream();
+      endHeadersAround(part, out);
       out.writeBytes(header(part, changed));
       out.writeBytes(encoded);
+      if (encoded.length > 0 && touchesBoundary(part)) {
+        out.writeBytes(CR_LF);
+      }
       edits.put(part.start(), new Edit(part.start(), part.end(), out.toByteArray()));
     }
     return this;
@@ -265,6 +308,35 @@ public final class MimeEditor {
     return out.toByteArray();
   }
 
+  /**
+   * Writes the empty line that a message around the part lacks behind its header: what is written
+   * behind it would be part of that header.
+   */
+  private void endHeadersAround(MimePart part, ByteArrayOutputStream out) {
+    MimePart around = part.parent();
+    if (around.parent() == null || around.contentStart() != part.start()) {
+      return;
+    }
+    endHeadersAround(around, out);
+    int start = (int) around.start();
+    int end = (int) around.contentStart();
+    if (!endsWithEmptyLine(start, end)) {
+      if (start < end && body[end - 1] != '\n') {
+        out.writeBytes(CR_LF);
+      }
+      out.writeBytes(CR_LF);
+    }
+  }
+
+  /**
+   * Returns true if the boundary behind a part follows its header at once, so that the line end
+   * that belongs to the boundary is that of the empty line.
+   */
+  private boolean touchesBoundary(MimePart part) {
+    int end = (int) part.end();
+    return end < body.length && body[end] != '\r' && body[end] != '\n';
+  }
+
   private boolean endsWithEmptyLine(int start, int end) {
     int i = end - 1;
     if (i < start || body[i] != '\n') {
@@ -274,7 +346,7 @@ public final class MimeEditor {
     return i < start || body[i] == '\n';
   }
 
-  /** Returns the lines of each header field of a part. */
+  /** {@return the lines of each header field of a part} */
   private List<byte[]> rawFields(int start, int end) {
     List<byte[]> fields = new ArrayList<>();
     int from = start;
@@ -288,12 +360,12 @@ public final class MimeEditor {
     return fields;
   }
 
-  /** Returns the header fields of the message, as they are now. */
+  /** {@return the header fields of the message, as they are now} */
   public List<HeaderField> headers() {
     return headers;
   }
 
-  /** Returns the body of the message, as it is now. */
+  /** {@return the body of the message, as it is now} */
   public byte[] body() {
     ByteArrayOutputStream out = new ByteArrayOutputStream(body.length + 1024);
     int from = 0;

@@ -18,6 +18,9 @@ public record MimeLimits(int maxDepth, int maxParts, int maxHeaderBytes) {
   /**
    * Checks the limits.
    *
+   * @param maxDepth at least 1
+   * @param maxParts at least 1
+   * @param maxHeaderBytes at least 1
    * @throws IllegalArgumentException if one is below 1
    */
   public MimeLimits {
@@ -28,9 +31,9 @@ public record MimeLimits(int maxDepth, int maxParts, int maxHeaderBytes) {
   }
 
   /**
-   * Returns the configuration for those who read mail with mime4j's own parser: the same limit of a
-   * header, lines of any length, and a line that is no header field begins the body. mime4j has no
-   * limits of depth and parts, and its time grows with the product of size and depth.
+   * {@return the configuration for those who read mail with mime4j's own parser: the same limit of
+   * a header, lines of any length, and a line that is no header field begins the body} mime4j has
+   * no limits of depth and parts, and its time grows with the product of size and depth.
    */
   public MimeConfig mimeConfig() {
     return MimeConfig.custom()

@@ -71,7 +71,7 @@ public final class MimePart {
         parent != null && parent.protection != null ? parent.protection : ownProtection();
   }
 
-  /** Returns the transfer encoding that header fields name, in lower case, by default 7bit. */
+  /** {@return the transfer encoding that header fields name, in lower case, by default 7bit} */
   static String encodingOf(List<HeaderField> headers) {
     String value = HeaderFields.first(headers, "Content-Transfer-Encoding");
     String encoding = HeaderFields.keyword(StructuredField.parse(value).value());
@@ -111,91 +111,91 @@ public final class MimePart {
     closed = true;
   }
 
-  /** Returns the part in which this one lies, or null. */
+  /** {@return the part in which this one lies, or null} */
   public @Nullable MimePart parent() {
     return parent;
   }
 
-  /** Returns the numbers, from 1, of the part and those in which it lies, from outside. */
+  /** {@return the numbers, from 1, of the part and those in which it lies, from outside} */
   @SuppressWarnings("unchecked")
   public List<Long> path() {
     return path;
   }
 
-  /** Returns the header fields of the part; those of the message for the message itself. */
+  /** {@return the header fields of the part; those of the message for the message itself} */
   public List<HeaderField> headers() {
     return headers;
   }
 
   /**
-   * Returns the media type in lower case: what Content-Type says, else text/plain, or
-   * message/rfc822 in a multipart/digest.
+   * {@return the media type in lower case: what Content-Type says, else text/plain, or
+   * message/rfc822 in a multipart/digest}
    */
   public String type() {
     return type;
   }
 
-  /** Returns the parameters of Content-Type, decoded (RFC 2231), by their name in lower case. */
+  /** {@return the parameters of Content-Type, decoded (RFC 2231), by their name in lower case} */
   public Map<String, String> parameters() {
     return parameters;
   }
 
-  /** Returns the charset that Content-Type names, or null. */
+  /** {@return the charset that Content-Type names, or null} */
   public @Nullable String charset() {
     return parameters.get("charset");
   }
 
-  /** Returns the transfer encoding in lower case, by default 7bit. */
+  /** {@return the transfer encoding in lower case, by default 7bit} */
   public String encoding() {
     return encoding;
   }
 
-  /** Returns the disposition in lower case, such as attachment, or null. */
+  /** {@return the disposition in lower case, such as attachment, or null} */
   public @Nullable String disposition() {
     return HeaderFields.keyword(disposition.value());
   }
 
-  /** Returns the file name, decoded, that Content-Disposition or Content-Type gives, or null. */
+  /** {@return the file name, decoded, that Content-Disposition or Content-Type gives, or null} */
   public @Nullable String filename() {
     String name = disposition.parameters().get("filename");
     name = name == null ? parameters.get("name") : name;
     return name == null ? null : EncodedWords.decode(name);
   }
 
-  /** Returns what protects the part, or one in which it lies, or null. */
+  /** {@return what protects the part, or one in which it lies, or null} */
   public @Nullable Protection protection() {
     return protection;
   }
 
-  /** Returns where the header of the part begins. */
+  /** {@return where the header of the part begins} */
   public long start() {
     return start;
   }
 
-  /** Returns where the content of the part begins. */
+  /** {@return where the content of the part begins} */
   public long contentStart() {
     return contentStart;
   }
 
   /**
-   * Returns where the part ends, before the line end that belongs to the next boundary; -1 until
-   * the scanner has come to it.
+   * {@return where the part ends, before the line end that belongs to the next boundary; -1 until
+   * the scanner has come to it}
    */
   public long end() {
     return end;
   }
 
-  /** Returns why the part was not taken apart, or null. */
+  /** {@return why the part was not taken apart, or null} */
   public @Nullable Reason reason() {
     return reason;
   }
 
-  /** Returns whether the end of a multipart has been found. */
+  /** {@return whether the end of a multipart has been found} */
   public boolean isClosed() {
     return closed;
   }
 
-  /** Returns whether the part consists of others: a multipart or a message. */
+  /** {@return whether the part consists of others: a multipart or a message} */
   public boolean isContainer() {
     return reason == null && (isMultipart() || isMessage());
   }
@@ -204,13 +204,13 @@ public final class MimePart {
     return type.startsWith("multipart/");
   }
 
-  /** Returns whether the content is a message that stands there as it is. */
+  /** {@return whether the content is a message that stands there as it is} */
   boolean isMessage() {
     return (type.equals("message/rfc822") || type.equals("message/global"))
         && TransferEncoding.isIdentity(encoding);
   }
 
-  /** Returns whether a line that begins with two hyphens would end this part. */
+  /** {@return whether a line that begins with two hyphens would end this part} */
   boolean isEndedBy(String line) {
     for (MimePart outer = parent; outer != null; outer = outer.parent) {
       String boundary = outer.parameters.get("boundary");
@@ -223,12 +223,12 @@ public final class MimePart {
     return false;
   }
 
-  /** Returns a text as one character for each of its bytes. */
+  /** {@return a text as one character for each of its bytes} */
   static String octets(String text) {
     return new String(text.getBytes(StandardCharsets.UTF_8), StandardCharsets.ISO_8859_1);
   }
 
-  /** Returns path, type and position. */
+  /** {@return path, type and position} */
   @Override
   public String toString() {
     return path + " " + type + " " + start + "-" + end + (reason == null ? "" : " " + reason);

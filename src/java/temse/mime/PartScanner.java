@@ -37,16 +37,29 @@ public final class PartScanner {
 
   /** Takes what is found, in the order of the bytes. */
   public interface Sink {
-    /** A part begins: all is known of it but its end. */
+    /**
+     * Called when a part begins: all is known of it but its end.
+     *
+     * @param part the part
+     */
     default void begin(MimePart part) {}
 
     /**
-     * A piece of the content of a part, as it stands in the message. For a multipart, it is what
-     * stands before its first part and behind its last one.
+     * Called with a piece of the content of a part, as it stands in the message. For a multipart,
+     * it is what stands before its first part and behind its last one.
+     *
+     * @param part the part
+     * @param bytes of which some are the piece
+     * @param offset of the first
+     * @param length how many
      */
     default void content(MimePart part, byte[] bytes, int offset, int length) {}
 
-    /** A part has ended. */
+    /**
+     * Called when a part has ended.
+     *
+     * @param part the part
+     */
     default void end(MimePart part) {}
   }
 
@@ -96,7 +109,13 @@ public final class PartScanner {
   /** Whether the current line is known to be no delimiter. */
   private boolean content;
 
-  /** Makes the scanner of a body, whose message has these header fields. */
+  /**
+   * Makes the scanner of a body, whose message has these header fields.
+   *
+   * @param headers of the message
+   * @param limits of depth, parts and headers
+   * @param sink receives the parts
+   */
   public PartScanner(List<HeaderField> headers, MimeLimits limits, Sink sink) {
     this.limits = limits;
     this.sink = sink;
@@ -104,7 +123,13 @@ public final class PartScanner {
     begin(headers, 0, null);
   }
 
-  /** Takes a piece of the body. */
+  /**
+   * Takes a piece of the body.
+   *
+   * @param bytes of which some are the piece
+   * @param offset of the first
+   * @param count how many
+   */
   public void accept(byte[] bytes, int offset, int count) {
     for (int i = 0; i < count; i += PIECE) {
       int piece = Math.min(PIECE, count - i);
@@ -169,7 +194,7 @@ public final class PartScanner {
     }
   }
 
-  /** Returns the position behind the end of the current line, or -1. */
+  /** {@return the position behind the end of the current line, or -1} */
   private int nextLine() {
     for (int i = Math.max(line, searched); i < length; i++) {
       if (buffer[i] == '\n') {
@@ -307,7 +332,7 @@ public final class PartScanner {
     return true;
   }
 
-  /** Returns whether the current line is a delimiter, after having dealt with it. */
+  /** {@return whether the current line is a delimiter, after having dealt with it} */
   private boolean delimiter(int next) {
     if (boundaries.isEmpty()
         || next - line < 2
@@ -389,7 +414,7 @@ public final class PartScanner {
     }
   }
 
-  /** Returns why a part cannot be taken apart, or null, and notes its boundary. */
+  /** {@return why a part cannot be taken apart, or null, and notes its boundary} */
   private MimePart.Reason obstacle(Open inner) {
     MimePart part = inner.part;
     if (!part.isContainer()) {

@@ -31,6 +31,10 @@ public final class TextScanner {
   /**
    * Makes the scanner of a body, whose message has these header fields. The sink receives pieces of
    * text of a few thousand characters, each with its part.
+   *
+   * @param headers of the message
+   * @param limits of depth, parts and headers
+   * @param sink called with a part and a piece of its text
    */
   public TextScanner(
       List<HeaderField> headers, MimeLimits limits, BiConsumer<MimePart, CharSequence> sink) {
@@ -38,7 +42,13 @@ public final class TextScanner {
     this.parts = new PartScanner(headers, limits, new Decoding());
   }
 
-  /** Takes a piece of the body. */
+  /**
+   * Takes a piece of the body.
+   *
+   * @param bytes of which some are the piece
+   * @param offset of the first
+   * @param length how many
+   */
   public void accept(byte[] bytes, int offset, int length) {
     parts.accept(bytes, offset, length);
   }
@@ -48,12 +58,12 @@ public final class TextScanner {
     parts.finish();
   }
 
-  /** Returns the parts that have begun, in this order; the first one is the message itself. */
+  /** {@return the parts that have begun, in this order; the first one is the message itself} */
   public List<MimePart> found() {
     return Collections.unmodifiableList(found);
   }
 
-  /** Returns whether the content of a part is text. */
+  /** {@return whether the content of a part is text} */
   static boolean isText(MimePart part) {
     return part.reason() != null
         || part.type().startsWith("text/")

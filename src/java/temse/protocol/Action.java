@@ -3,6 +3,7 @@ package temse.protocol;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentVector;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -20,13 +21,16 @@ import org.jspecify.annotations.Nullable;
  * be sent; only its size is checked later, when it is sent.
  */
 public abstract sealed class Action extends MapView {
-  private static final Reply CONTINUE = new Reply(ActionType.CONTINUE);
-  private static final Reply ACCEPT = new Reply(ActionType.ACCEPT);
-  private static final Reply REJECT = new Reply(ActionType.REJECT);
-  private static final Reply TEMPORARY_FAILURE = new Reply(ActionType.TEMPORARY_FAILURE);
-  private static final Reply DISCARD = new Reply(ActionType.DISCARD);
-  private static final Reply SKIP = new Reply(ActionType.SKIP);
-  private static final Reply SHUTDOWN = new Reply(ActionType.SHUTDOWN);
+  /** The replies that consist of nothing but their types, by the ordinals of these. */
+  private static final Reply[] PLAIN = new Reply[ActionType.values().length];
+
+  static {
+    for (ActionType type : ActionType.values()) {
+      if (type.kind == ActionType.Kind.REPLY) {
+        PLAIN[type.ordinal()] = new Reply(type, ActionCodec.action(type));
+      }
+    }
+  }
 
   private final ActionType type;
 
@@ -35,37 +39,59 @@ public abstract sealed class Action extends MapView {
     this.type = type;
   }
 
-  /** Returns the type. */
+  /** {@return the type} */
   public ActionType type() {
     return type;
   }
 
+  /**
+   * {@return the action with a reason, which is never sent: it is for logs and exchanges}
+   *
+   * <pre>{@code
+   * Action.reject().because("no record")
+   * }</pre>
+   *
+   * @param reason one line
+   */
+  public Action because(String reason) {
+    return view(map().assoc(Keys.WHY, reason));
+  }
+
+  /**
+   * {@return the reason as logs write it; with the name of the filter if it is one of several:
+   * {@code spf: no record}}
+   */
+  public Optional<String> why() {
+    return Optional.ofNullable(map().valAt(Keys.WHY)).map(Why::text);
+  }
+
   /** Settles an event. */
   public static final class Reply extends Action {
-    private Reply(ActionType type) {
-      super(type, ActionCodec.action(type));
-    }
-
     private Reply(ActionType type, IPersistentMap map) {
       super(type, map);
     }
 
-    /** Returns the plain reply of the same effect: see {@link ActionCodec#verdict}. */
-    public ActionType verdict() {
-      return ActionCodec.verdict(map());
+    @Override
+    public Reply because(String reason) {
+      return (Reply) super.because(reason);
     }
 
-    /** Returns the code of a reply code, from 400 to 599. */
+    /** {@return the plain reply of the same effect: see {@link ActionCodec#verdict}} */
+    public ActionType verdict() {
+      return ActionCodec.verdict(type(), map());
+    }
+
+    /** {@return the code of a reply code, from 400 to 599} */
     public OptionalInt smtpCode() {
       return optionalNumber(Keys.SMTP_CODE);
     }
 
-    /** Returns the enhanced status code of a reply code, such as {@code "5.7.1"}. */
+    /** {@return the enhanced status code of a reply code, such as {@code "5.7.1"}} */
     public Optional<String> enhancedCode() {
       return Optional.ofNullable(string(Keys.ENHANCED_CODE));
     }
 
-    /** Returns the text of a reply code, its lines separated by LF. */
+    /** {@return the text of a reply code, its lines separated by LF} */
     public Optional<String> text() {
       return Optional.ofNullable(string(Keys.TEXT));
     }
@@ -84,17 +110,17 @@ public abstract sealed class Action extends MapView {
       super(ActionType.ADD_HEADER, map);
     }
 
-    /** Returns the name. */
+    /** {@return the name} */
     public String name() {
       return string(Keys.NAME);
     }
 
-    /** Returns the value. */
+    /** {@return the value} */
     public String value() {
       return string(Keys.VALUE);
     }
 
-    /** Returns the position among all fields, 0 being the top; empty below all others. */
+    /** {@return the position among all fields, 0 being the top; empty below all others} */
     public OptionalInt position() {
       return optionalNumber(Keys.POSITION);
     }
@@ -106,17 +132,17 @@ public abstract sealed class Action extends MapView {
       super(ActionType.CHANGE_HEADER, map);
     }
 
-    /** Returns the name. */
+    /** {@return the name} */
     public String name() {
       return string(Keys.NAME);
     }
 
-    /** Returns which field of the name it is, from 1. */
+    /** {@return which field of the name it is, from 1} */
     public int index() {
       return optionalNumber(Keys.INDEX).orElse(1);
     }
 
-    /** Returns the new value, empty where the field is deleted. */
+    /** {@return the new value, empty where the field is deleted} */
     public Optional<String> value() {
       return Optional.ofNullable(string(Keys.VALUE));
     }
@@ -128,7 +154,7 @@ public abstract sealed class Action extends MapView {
       super(ActionType.CHANGE_BODY, map);
     }
 
-    /** Returns the body as it was given; in reports of the MTA's side a byte array. */
+    /** {@return the body as it was given; in reports of the MTA's side a byte array} */
     public Object body() {
       return map().valAt(Keys.BODY);
     }
@@ -140,12 +166,12 @@ public abstract sealed class Action extends MapView {
       super(type, map);
     }
 
-    /** Returns the address. */
+    /** {@return the address} */
     public String address() {
       return string(Keys.ADDRESS);
     }
 
-    /** Returns the ESMTP parameters. */
+    /** {@return the ESMTP parameters} */
     public List<String> parameters() {
       return map().valAt(Keys.PARAMETERS) instanceof String text
           ? EventCodec.words(text)
@@ -159,7 +185,7 @@ public abstract sealed class Action extends MapView {
       super(ActionType.QUARANTINE, map);
     }
 
-    /** Returns why. */
+    /** {@return why} */
     public String reason() {
       return string(Keys.REASON);
     }
@@ -170,8 +196,9 @@ public abstract sealed class Action extends MapView {
   }
 
   /**
-   * Returns the view of an action map.
+   * {@return the view of an action map}
    *
+   * @param map as in {@code doc/spec.org}
    * @throws MilterException BAD_ACTION if it could not be sent, or is progress, which is no part of
    *     a response
    */
@@ -184,7 +211,11 @@ public abstract sealed class Action extends MapView {
     }
   }
 
-  /** Returns the view of a normalised action map that a codec has made. */
+  /**
+   * {@return the view of a normalised action map that a codec has made}
+   *
+   * @param map with the keys and types that the codec makes
+   */
   public static Action view(IPersistentMap map) {
     ActionType type = ActionCodec.type(map);
     return switch (type) {
@@ -196,9 +227,25 @@ public abstract sealed class Action extends MapView {
       case PROGRESS ->
           throw new MilterException(
               MilterException.Category.BAD_ACTION,
-              "progress is no part of a response: see Connection.progress");
-      default -> new Reply(type, map);
+              "progress is no part of a response: see MilterConnection.progress");
+      default -> map.count() == 1 ? PLAIN[type.ordinal()] : new Reply(type, map);
     };
+  }
+
+  /**
+   * {@return the maps of the actions, or null for null}
+   *
+   * @param actions of one response, or null
+   */
+  public static @Nullable List<IPersistentMap> maps(@Nullable List<? extends Action> actions) {
+    if (actions == null || actions.isEmpty()) {
+      return actions == null ? null : List.of();
+    }
+    List<IPersistentMap> maps = new ArrayList<>(actions.size());
+    for (Action action : actions) {
+      maps.add(action.map());
+    }
+    return maps;
   }
 
   /** How much a packet may hold is known after the negotiation only. */
@@ -206,44 +253,44 @@ public abstract sealed class Action extends MapView {
     return (Modification) of(ActionCodec.action(type, keysAndValues));
   }
 
-  /** Go on: {@code SMFIS_CONTINUE}. */
+  /** {@return the reply to go on: {@code SMFIS_CONTINUE}} */
   public static Reply proceed() {
-    return CONTINUE;
+    return PLAIN[ActionType.CONTINUE.ordinal()];
   }
 
-  /** Accept without further filtering: {@code SMFIS_ACCEPT}. */
+  /** {@return the reply to accept without further filtering: {@code SMFIS_ACCEPT}} */
   public static Reply accept() {
-    return ACCEPT;
+    return PLAIN[ActionType.ACCEPT.ordinal()];
   }
 
-  /** Refuse with the MTA's own text: {@code SMFIS_REJECT}. */
+  /** {@return the reply to refuse with the MTA's own text: {@code SMFIS_REJECT}} */
   public static Reply reject() {
-    return REJECT;
+    return PLAIN[ActionType.REJECT.ordinal()];
   }
 
-  /** Defer with the MTA's own text: {@code SMFIS_TEMPFAIL}. */
+  /** {@return the reply to defer with the MTA's own text: {@code SMFIS_TEMPFAIL}} */
   public static Reply temporaryFailure() {
-    return TEMPORARY_FAILURE;
+    return PLAIN[ActionType.TEMPORARY_FAILURE.ordinal()];
   }
 
-  /** Accept and throw away: {@code SMFIS_DISCARD}. */
+  /** {@return the reply to accept and throw away: {@code SMFIS_DISCARD}} */
   public static Reply discard() {
-    return DISCARD;
+    return PLAIN[ActionType.DISCARD.ordinal()];
   }
 
-  /** No more events of this kind in this message: {@code SMFIS_SKIP}. */
+  /** {@return the reply to send no more events of this kind in this message: {@code SMFIS_SKIP}} */
   public static Reply skip() {
-    return SKIP;
+    return PLAIN[ActionType.SKIP.ordinal()];
   }
 
-  /** Refuse and end the SMTP connection: a 421 reply code. */
+  /** {@return the reply to refuse and end the SMTP connection: a 421 reply code} */
   public static Reply shutdown() {
-    return SHUTDOWN;
+    return PLAIN[ActionType.SHUTDOWN.ordinal()];
   }
 
   /**
-   * Refuse (5xx) or defer (4xx) with a text of one's own: {@code smfi_setreply}. At connect
-   * Sendmail replaces the text by one of its own.
+   * {@return the reply to refuse (5xx) or defer (4xx) with a text of one's own: {@code
+   * smfi_setreply}} At connect Sendmail replaces the text by one of its own.
    *
    * @param smtpCode 400 to 599
    * @param enhancedCode like {@code "5.7.1"} and of the same class, or null
@@ -256,20 +303,33 @@ public abstract sealed class Action extends MapView {
         of(enhancedCode == null ? action : action.assoc(Keys.ENHANCED_CODE, enhancedCode));
   }
 
-  /** Add a header field: {@code smfi_addheader}. */
+  /**
+   * {@return the addition of a header field: {@code smfi_addheader}}
+   *
+   * @param name of the field, without the colon
+   * @param value of the field; lines are separated by LF
+   */
   public static Modification addHeader(String name, String value) {
     return modification(ActionType.ADD_HEADER, Keys.NAME, name, Keys.VALUE, value);
   }
 
-  /** Insert a header field at a position among all fields, 0 being the top: smfi_insheader. */
+  /**
+   * {@return the insertion of a header field: {@code smfi_insheader}}
+   *
+   * @param position among all fields, 0 being the top
+   * @param name of the field, without the colon
+   * @param value of the field; lines are separated by LF
+   */
   public static Modification insertHeader(int position, String name, String value) {
     return modification(
         ActionType.ADD_HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.POSITION, (long) position);
   }
 
   /**
-   * Change the index-th header field of the name, from 1: {@code smfi_chgheader}.
+   * {@return the change of a header field: {@code smfi_chgheader}}
    *
+   * @param name of the field, without the colon
+   * @param index 1 for the first field of this name
    * @param value the new value; null or empty deletes the field
    */
   public static Modification changeHeader(String name, int index, @Nullable String value) {
@@ -277,13 +337,18 @@ public abstract sealed class Action extends MapView {
         ActionType.CHANGE_HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, (long) index);
   }
 
-  /** Delete the index-th header field of the name, from 1. */
+  /**
+   * {@return the deletion of a header field}
+   *
+   * @param name of the field, without the colon
+   * @param index 1 for the first field of this name
+   */
   public static Modification deleteHeader(String name, int index) {
     return changeHeader(name, index, null);
   }
 
   /**
-   * Replace the body: {@code smfi_replacebody}.
+   * {@return the replacement of the body: {@code smfi_replacebody}}
    *
    * <p>The body is read while it is sent, in pieces. An InputStream is read once and closed; the
    * others may be used in further actions.
@@ -295,22 +360,40 @@ public abstract sealed class Action extends MapView {
     return modification(ActionType.CHANGE_BODY, Keys.BODY, body);
   }
 
-  /** Add a recipient, with ESMTP parameters or without: {@code smfi_addrcpt_par}. */
+  /**
+   * {@return the addition of a recipient: {@code smfi_addrcpt_par}}
+   *
+   * @param address with angle brackets
+   * @param parameters of ESMTP, such as {@code NOTIFY=NEVER}
+   */
   public static Modification addRecipient(String address, String... parameters) {
     return envelope(ActionType.ADD_RECIPIENT, address, parameters);
   }
 
-  /** Delete a recipient, spelled as it came: {@code smfi_delrcpt}. */
+  /**
+   * {@return the deletion of a recipient: {@code smfi_delrcpt}}
+   *
+   * @param address spelled as it came
+   */
   public static Modification deleteRecipient(String address) {
     return modification(ActionType.DELETE_RECIPIENT, Keys.ADDRESS, address);
   }
 
-  /** Replace the envelope sender, and its ESMTP parameters if some are given: smfi_chgfrom. */
+  /**
+   * {@return the replacement of the envelope sender: {@code smfi_chgfrom}}
+   *
+   * @param address with angle brackets
+   * @param parameters of ESMTP, such as {@code RET=HDRS}; none leaves those of the message
+   */
   public static Modification changeSender(String address, String... parameters) {
     return envelope(ActionType.CHANGE_SENDER, address, parameters);
   }
 
-  /** Hold the message: {@code smfi_quarantine}. */
+  /**
+   * {@return the order to hold the message: {@code smfi_quarantine}}
+   *
+   * @param reason for the postmaster, one line
+   */
   public static Modification quarantine(String reason) {
     return modification(ActionType.QUARANTINE, Keys.REASON, reason);
   }

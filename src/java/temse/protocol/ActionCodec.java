@@ -3,6 +3,9 @@ package temse.protocol;
 import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import clojure.lang.PersistentArrayMap;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,10 +28,11 @@ public final class ActionCodec {
   private ActionCodec() {}
 
   /**
-   * Returns the action with its aliases resolved: {@code :insert-header} is {@code :add-header}
+   * {@return the action with its aliases resolved: {@code :insert-header} is {@code :add-header}
    * with a position, {@code :delete-header} is {@code :change-header} with the value nil, and
-   * {@code :replace-body} is {@code :change-body}.
+   * {@code :replace-body} is {@code :change-body}}
    *
+   * @param action a map as in {@code doc/spec.org}
    * @throws MilterException BAD_ACTION if an alias has a key of another action
    */
   public static IPersistentMap normalise(IPersistentMap action) {
@@ -47,8 +51,9 @@ public final class ActionCodec {
   }
 
   /**
-   * Returns the type of a normalised action.
+   * {@return the type of a normalised action}
    *
+   * @param action as {@link #normalise} returns it
    * @throws MilterException BAD_ACTION if there is no such action
    */
   public static ActionType type(IPersistentMap action) {
@@ -60,17 +65,21 @@ public final class ActionCodec {
   }
 
   /**
-   * Returns the plain reply that has the same effect: reply codes of class 5 reject, those of class
-   * 4 and the two reserved replies are temporary failures.
+   * {@return the plain reply that has the same effect: reply codes of class 5 reject, those of
+   * class 4 and the two reserved replies are temporary failures}
+   *
+   * @param reply a map whose action is a reply
    */
   public static ActionType verdict(IPersistentMap reply) {
-    if (reply == Action.proceed().map()) {
-      return ActionType.CONTINUE;
-    }
     return verdict(type(reply), reply);
   }
 
-  /** Returns the verdict of a reply like {@link #verdict(IPersistentMap)}, its type being known. */
+  /**
+   * {@return the verdict of a reply like {@link #verdict(IPersistentMap)}, its type being known}
+   *
+   * @param type of the reply
+   * @param reply a map whose action is a reply
+   */
   public static ActionType verdict(ActionType type, IPersistentMap reply) {
     return switch (type) {
       case REPLY_CODE ->
@@ -80,7 +89,12 @@ public final class ActionCodec {
     };
   }
 
-  /** Returns the flag that must have been agreed before the action may be sent, or null. */
+  /**
+   * {@return the flag that must have been agreed before the action may be sent, or null}
+   *
+   * @param type of the action
+   * @param action as {@link #normalise} returns it
+   */
   public static @Nullable ActionFlag flag(ActionType type, IPersistentMap action) {
     return type == ActionType.ADD_RECIPIENT && action.valAt(Keys.PARAMETERS) != null
         ? ActionFlag.ADD_RECIPIENT_PARAMETERS
@@ -92,6 +106,7 @@ public final class ActionCodec {
    * type, and neither opened nor read; what a lazy sequence, a Supplier or a function will yield is
    * checked when its turn comes.
    *
+   * @param action a map, aliases included
    * @throws MilterException BAD_ACTION, with what would be right
    */
   public static void check(IPersistentMap action) {
@@ -101,13 +116,15 @@ public final class ActionCodec {
   /**
    * Checks an action like {@link #check(IPersistentMap)}, with another limit on the bytes of a
    * payload: {@link Agreement#maximumPayload}.
+   *
+   * @param given an action map, aliases included
+   * @param maximumPayload in bytes
    */
   public static void check(IPersistentMap given, int maximumPayload) {
     if (isBody(given)) {
       BodyPieces.check(given);
     } else {
-      ActionKeys.check(given);
-      packet(normalise(given), maximumPayload);
+      encode(given, maximumPayload, new Output());
     }
   }
 
@@ -115,6 +132,7 @@ public final class ActionCodec {
    * Checks that there is an action of this name, that the map has no key of another, and that none
    * is missing. Values are not looked at.
    *
+   * @param action a map, aliases included
    * @throws MilterException BAD_ACTION, with what would be right
    */
   public static void checkKeys(IPersistentMap action) {
@@ -122,33 +140,74 @@ public final class ActionCodec {
   }
 
   /**
-   * Encodes an action as one packet, or several for a replaced body. The sink gets whole packets
-   * only, and none if the action cannot be sent.
+   * Appends an action to the output, as one packet or several for a replaced body, all or nothing.
    *
+   * @param given an action map, aliases included
+   * @param output takes the packets
    * @throws MilterException BAD_ACTION if a key is missing, unknown or out of range, or a text
-   *     cannot travel; also between the packets of a body that cannot be read to its end
+   *     cannot travel
    */
-  public static void encode(IPersistentMap action, PacketSink sink) {
-    encode(action, MAXIMUM_PAYLOAD, sink);
+  public static void encode(IPersistentMap given, Output output) {
+    if (isBody(given)) {
+      encodeBody(given, output);
+    } else {
+      encode(given, MAXIMUM_PAYLOAD, output);
+    }
+  }
+
+  private static void encodeBody(IPersistentMap given, Output output) {
+    int start = output.size();
+    try (BodyPieces pieces = BodyPieces.of(given)) {
+      boolean more = pieces.next(output);
+      while (more) {
+        more = pieces.next(output);
+      }
+    } catch (Throwable e) {
+      output.truncate(start);
+      throw e;
+    }
+  }
+
+  private static void encode(IPersistentMap given, int maximumPayload, Output output) {
+    ActionKeys.check(given);
+    IPersistentMap action = normalise(given);
+    write(type(action), action, maximumPayload, output);
   }
 
   /**
-   * Encodes an action like {@link #encode(IPersistentMap, PacketSink)}, with another limit on the
-   * bytes of a payload: {@link Agreement#maximumPayload}. The pieces of a body stay as they are.
+   * Appends a normalised action of the type, which is not a new body, to the output as one packet,
+   * whole or not at all.
+   *
+   * @param type of the action
+   * @param action as {@link #normalise} returns it
+   * @param maximumPayload the limit on its bytes: {@link Agreement#maximumPayload}
+   * @param output takes the packets
+   * @throws MilterException BAD_ACTION if a key is missing, unknown or out of range, or a text
+   *     cannot travel
    */
-  public static void encode(IPersistentMap given, int maximumPayload, PacketSink sink) {
-    if (isBody(given)) {
-      try (BodyPieces pieces = BodyPieces.of(given)) {
-        boolean more = pieces.next(sink);
-        while (more) {
-          more = pieces.next(sink);
-        }
-      }
-      return;
+  public static void encode(
+      ActionType type, IPersistentMap action, int maximumPayload, Output output) {
+    ActionKeys.check(type, action);
+    write(type, action, maximumPayload, output);
+  }
+
+  /**
+   * {@return the packets in which an action travels: see {@link #encode(IPersistentMap, Output)}}
+   *
+   * @param action a map, aliases included
+   */
+  public static List<Packet> packets(IPersistentMap action) {
+    Output output = new Output();
+    encode(action, output);
+    ByteBuffer bytes = ByteBuffer.wrap(output.toByteArray());
+    List<Packet> packets = new ArrayList<>(1);
+    while (bytes.hasRemaining()) {
+      byte[] payload = new byte[bytes.getInt() - 1];
+      byte code = bytes.get();
+      bytes.get(payload);
+      packets.add(new Packet(code, payload));
     }
-    ActionKeys.check(given);
-    Packet packet = packet(normalise(given), maximumPayload);
-    sink.packet(packet.code(), packet.payload(), 0, packet.payload().length);
+    return packets;
   }
 
   private static boolean isBody(IPersistentMap action) {
@@ -156,63 +215,68 @@ public final class ActionCodec {
     return name == ActionType.CHANGE_BODY.keyword || name == REPLACE_BODY_ALIAS;
   }
 
-  private static Packet packet(IPersistentMap action, int maximumPayload) {
-    Packet packet = packet(type(action), action);
-    if (packet.payload().length > maximumPayload) {
-      throw ActionFields.bad(
-          action, "it takes " + packet.payload().length + " bytes, the limit is " + maximumPayload);
+  private static void write(
+      ActionType type, IPersistentMap action, int maximumPayload, Output output) {
+    int start = output.size();
+    try {
+      output.putInt(0).putByte(code(type, action));
+      int payload = output.size();
+      writePayload(type, action, output);
+      int length = output.size() - payload;
+      if (length > maximumPayload) {
+        throw ActionFields.bad(
+            action, "it takes " + length + " bytes, the limit is " + maximumPayload);
+      }
+      output.setInt(start, 1 + length);
+    } catch (Throwable e) {
+      output.truncate(start);
+      throw e;
     }
-    return packet;
   }
 
-  private static Packet packet(ActionType type, IPersistentMap action) {
-    PayloadWriter writer = new PayloadWriter();
-    byte code = type.code;
+  private static byte code(ActionType type, IPersistentMap action) {
+    return switch (type) {
+      case ADD_HEADER -> action.valAt(Keys.POSITION) == null ? type.code : INSERT_HEADER;
+      case ADD_RECIPIENT ->
+          action.valAt(Keys.PARAMETERS) == null ? type.code : ADD_RECIPIENT_WITH_PARAMETERS;
+      default -> type.code;
+    };
+  }
+
+  private static void writePayload(ActionType type, IPersistentMap action, Output output) {
     switch (type) {
-      case REPLY_CODE -> writer.writeString(ActionFields.reply(action));
+      case REPLY_CODE -> output.putString(ActionFields.reply(action));
       case ADD_HEADER -> {
         if (action.valAt(Keys.POSITION) != null) {
-          code = INSERT_HEADER;
-          writer.writeInt(ActionFields.number(action, Keys.POSITION, 0));
+          output.putInt(ActionFields.number(action, Keys.POSITION, 0));
         }
-        writer
-            .writeString(ActionFields.headerName(action))
-            .writeString(ActionFields.headerValue(action));
+        output
+            .putString(ActionFields.headerName(action))
+            .putString(ActionFields.headerValue(action));
       }
       case CHANGE_HEADER ->
-          writer
-              .writeInt(ActionFields.number(action, Keys.INDEX, 1))
-              .writeString(ActionFields.headerName(action))
-              .writeString(
-                  action.valAt(Keys.VALUE) == null ? "" : ActionFields.headerValue(action));
-      case ADD_RECIPIENT -> {
-        if (action.valAt(Keys.PARAMETERS) != null) {
-          code = ADD_RECIPIENT_WITH_PARAMETERS;
+          output
+              .putInt(ActionFields.number(action, Keys.INDEX, 1))
+              .putString(ActionFields.headerName(action))
+              .putString(action.valAt(Keys.VALUE) == null ? "" : ActionFields.headerValue(action));
+      case ADD_RECIPIENT, CHANGE_SENDER -> {
+        output.putString(ActionFields.line(action, Keys.ADDRESS));
+        String parameters = ActionFields.parameters(action);
+        if (parameters != null) {
+          output.putString(parameters);
         }
-        writeAddressAndParameters(action, writer);
       }
-      case CHANGE_SENDER -> writeAddressAndParameters(action, writer);
-      case DELETE_RECIPIENT -> writer.writeString(ActionFields.line(action, Keys.ADDRESS));
-      case QUARANTINE -> writer.writeString(ActionFields.line(action, Keys.REASON));
-      default -> {
-        return new Packet((char) code);
-      }
-    }
-    return new Packet(code, writer.toByteArray());
-  }
-
-  private static void writeAddressAndParameters(IPersistentMap action, PayloadWriter writer) {
-    writer.writeString(ActionFields.line(action, Keys.ADDRESS));
-    String parameters = ActionFields.parameters(action);
-    if (parameters != null) {
-      writer.writeString(parameters);
+      case DELETE_RECIPIENT -> output.putString(ActionFields.line(action, Keys.ADDRESS));
+      case QUARANTINE -> output.putString(ActionFields.line(action, Keys.REASON));
+      default -> {}
     }
   }
 
   /**
-   * Returns the action map of a packet from a milter; a piece of a replaced body is a {@code
-   * :change-body} of its own.
+   * {@return the action map of a packet from a milter; a piece of a replaced body is a {@code
+   * :change-body} of its own}
    *
+   * @param packet as a milter sends it
    * @throws MilterException MALFORMED_PACKET for an unknown reply byte or a payload that does not
    *     fit it
    */
@@ -220,7 +284,7 @@ public final class ActionCodec {
     return ActionDecoder.decode(packet);
   }
 
-  /** Returns an action map of the type with the given keys and values, in turn. */
+  /** {@return an action map of the type with the given keys and values, in turn} */
   static IPersistentMap action(ActionType type, Object... keysAndValues) {
     Object[] entries = new Object[2 + keysAndValues.length];
     entries[0] = Keys.ACTION;

@@ -47,7 +47,11 @@ public enum ActionFlag {
     this.constant = constant;
   }
 
-  /** Returns the flags whose bits are set; unknown bits are passed over. */
+  /**
+   * {@return the flags whose bits are set; unknown bits are passed over}
+   *
+   * @param mask {@code SMFIF_*} bits
+   */
   public static Set<ActionFlag> ofMask(int mask) {
     EnumSet<ActionFlag> flags = EnumSet.noneOf(ActionFlag.class);
     for (ActionFlag flag : values()) {
@@ -58,7 +62,11 @@ public enum ActionFlag {
     return flags;
   }
 
-  /** Returns the bits of the flags. */
+  /**
+   * {@return the {@code SMFIF_*} bits of the flags}
+   *
+   * @param flags may be empty
+   */
   public static int mask(Iterable<ActionFlag> flags) {
     int mask = 0;
     for (ActionFlag flag : flags) {
@@ -67,7 +75,11 @@ public enum ActionFlag {
     return mask;
   }
 
-  /** Returns the flag whose keyword this is, or null. */
+  /**
+   * {@return the flag whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :add-header}
+   */
   public static @Nullable ActionFlag ofKeyword(@Nullable Object keyword) {
     for (ActionFlag flag : values()) {
       if (flag.keyword == keyword) {

@@ -13,6 +13,9 @@ import java.util.stream.Collectors;
 final class ActionKeys {
   private static final Map<Keyword, ActionKeys> TABLE = new LinkedHashMap<>();
 
+  /** Those of {@link #TABLE} without the aliases, by the ordinals of their types. */
+  private static final ActionKeys[] OF_TYPES = new ActionKeys[ActionType.values().length];
+
   /** What the value of a key must be. */
   private static final Map<Keyword, String> RIGHT =
       Map.ofEntries(
@@ -71,6 +74,9 @@ final class ActionKeys {
     define("delete-recipient", List.of(Keys.ADDRESS));
     define("change-sender", List.of(Keys.ADDRESS), Keys.PARAMETERS);
     define("quarantine", List.of(Keys.REASON));
+    for (ActionType type : ActionType.values()) {
+      OF_TYPES[type.ordinal()] = TABLE.get(type.keyword);
+    }
   }
 
   private final List<Keyword> required;
@@ -91,27 +97,27 @@ final class ActionKeys {
     TABLE.put(Keyword.intern(name), new ActionKeys(required, List.of(optional)));
   }
 
-  /** Returns the names of all actions, aliases included. */
+  /** {@return the names of all actions, aliases included} */
   static Iterable<Keyword> actions() {
     return TABLE.keySet();
   }
 
-  /** Returns the keys of the action of this name; it must exist. */
+  /** {@return the keys of the action of this name; it must exist} */
   static ActionKeys of(Keyword name) {
     return TABLE.get(name);
   }
 
-  /** Returns the keys that the action must have, besides {@code :action}. */
+  /** {@return the keys that the action must have, besides {@code :action}} */
   List<Keyword> required() {
     return required;
   }
 
-  /** Returns the keys that the action may have, besides {@code :why}. */
+  /** {@return the keys that the action may have, besides {@code :why}} */
   List<Keyword> optional() {
     return optional;
   }
 
-  /** Returns what the value of the key must be: "a string" for example. */
+  /** {@return what the value of the key must be: "a string" for example} */
   static String right(Keyword key) {
     return RIGHT.get(key);
   }
@@ -122,8 +128,17 @@ final class ActionKeys {
    * @throws MilterException BAD_ACTION, with the nearest right action or key
    */
   static void check(IPersistentMap action) {
-    checkKnown(action);
-    for (Keyword key : TABLE.get(action.valAt(Keys.ACTION)).required) {
+    named(action).checkAll(action);
+  }
+
+  /** Checks a normalised action like {@link #check(IPersistentMap)}, its type being known. */
+  static void check(ActionType type, IPersistentMap action) {
+    OF_TYPES[type.ordinal()].checkAll(action);
+  }
+
+  private void checkAll(IPersistentMap action) {
+    checkNoOther(action);
+    for (Keyword key : required) {
       if (!action.containsKey(key)) {
         throw ActionFields.bad(action, missing(action, key));
       }
@@ -136,28 +151,34 @@ final class ActionKeys {
    * @throws MilterException BAD_ACTION, with the nearest right action or key
    */
   static void checkKnown(IPersistentMap action) {
-    Object name = action.valAt(Keys.ACTION);
-    ActionKeys keys = name instanceof Keyword ? TABLE.get(name) : null;
+    named(action).checkNoOther(action);
+  }
+
+  private static ActionKeys named(IPersistentMap action) {
+    ActionKeys keys = action.valAt(Keys.ACTION) instanceof Keyword name ? TABLE.get(name) : null;
     if (keys == null) {
       throw unknown(action);
     }
+    return keys;
+  }
+
+  private void checkNoOther(IPersistentMap action) {
     for (Object entry : action) {
       Object key = ((IMapEntry) entry).key();
-      if (!(key instanceof Keyword keyword && keys.known.keys().contains(keyword))) {
-        throw ActionFields.bad(action, keys.problem(key, ((IMapEntry) entry).val()));
+      if (!(key instanceof Keyword keyword && known.keys().contains(keyword))) {
+        throw ActionFields.bad(action, problem(key, ((IMapEntry) entry).val()));
       }
     }
   }
 
-  /** Returns the error of an action that does not exist. */
+  /** {@return the error of an action that does not exist} */
   static MilterException unknown(IPersistentMap action) {
     Object name = action.valAt(Keys.ACTION);
-    Object closest = KnownKeys.closest(name, TABLE.keySet());
     String problem =
         action.containsKey(Keys.ACTION)
             ? "there is no action "
                 + Shown.of(name)
-                + (closest == null ? "" : "; did you mean " + closest + "?")
+                + KnownKeys.didYouMean(KnownKeys.closest(name, TABLE.keySet()))
             : "there is no action in a map without :action; one would be {:action :accept}";
     return new MilterException(
         MilterException.Category.BAD_ACTION, problem, Keys.ACTION, action, Keys.PROBLEM, problem);
@@ -189,7 +210,7 @@ final class ActionKeys {
     if (key instanceof Keyword keyword) {
       for (Keyword meant : MEANT.getOrDefault(keyword.getName(), List.of())) {
         if (required.contains(meant) || optional.contains(meant)) {
-          return "; did you mean " + meant + "?";
+          return KnownKeys.didYouMean(meant);
         }
       }
     }

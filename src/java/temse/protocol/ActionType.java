@@ -69,7 +69,11 @@ public enum ActionType {
     this.flag = flag;
   }
 
-  /** Returns the type whose keyword this is, or null. */
+  /**
+   * {@return the type whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :add-header}
+   */
   public static @Nullable ActionType ofKeyword(@Nullable Object keyword) {
     for (ActionType type : VALUES) {
       if (type.keyword == keyword) {

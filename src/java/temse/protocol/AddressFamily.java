@@ -27,7 +27,7 @@ public enum AddressFamily {
 
   private static final AddressFamily[] VALUES = values();
 
-  /** Returns the family of a byte, or null if there is none. */
+  /** {@return the family of a byte, or null if there is none} */
   static @Nullable AddressFamily ofCode(int code) {
     for (AddressFamily family : VALUES) {
       if (family.code == code) {
@@ -37,7 +37,11 @@ public enum AddressFamily {
     return null;
   }
 
-  /** Returns the family whose keyword this is, or null. */
+  /**
+   * {@return the family whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :inet6}
+   */
   public static @Nullable AddressFamily ofKeyword(@Nullable Object keyword) {
     for (AddressFamily family : VALUES) {
       if (family.keyword == keyword) {

@@ -37,42 +37,42 @@ public final class Agreement {
     this.handled = handled;
   }
 
-  /** Returns what the MTA offered. */
+  /** {@return what the MTA offered} */
   public Offer offer() {
     return offer;
   }
 
-  /** Returns what the milter wanted. */
+  /** {@return what the milter wanted} */
   public Request request() {
     return request;
   }
 
-  /** Returns the protocol version: the lower of the MTA's and 6. */
+  /** {@return the protocol version: the lower of the MTA's and 6} */
   public int version() {
     return version;
   }
 
-  /** Returns the agreed {@code SMFIF_*} bits. */
+  /** {@return the agreed {@code SMFIF_*} bits} */
   public int actionMask() {
     return actions;
   }
 
-  /** Returns the agreed {@code SMFIP_*} bits. */
+  /** {@return the agreed {@code SMFIP_*} bits} */
   public int protocolMask() {
     return protocol;
   }
 
-  /** Returns the agreed actions. */
+  /** {@return the agreed actions} */
   public Set<ActionFlag> actions() {
     return ActionFlag.ofMask(actions);
   }
 
-  /** Returns the agreed protocol flags. */
+  /** {@return the agreed protocol flags} */
   public Set<ProtocolFlag> protocol() {
     return ProtocolFlag.ofMask(protocol);
   }
 
-  /** Returns the events that reach a handler or may reach one: those always sent included. */
+  /** {@return the events that reach a handler or may reach one: those always sent included} */
   public Set<EventType> events() {
     EnumSet<EventType> events = EnumSet.copyOf(handled);
     events.add(EventType.END_OF_MESSAGE);
@@ -82,47 +82,71 @@ public final class Agreement {
     return events;
   }
 
-  /** Returns true if the event has a handler. */
+  /**
+   * {@return true if the event has a handler}
+   *
+   * @param type of the event
+   */
   public boolean handles(EventType type) {
     return handled.contains(type);
   }
 
-  /** Returns true if the action may be sent. */
+  /**
+   * {@return true if the action may be sent}
+   *
+   * @param flag such as {@code ADD_HEADER}
+   */
   public boolean allows(ActionFlag flag) {
     return (actions & flag.mask) != 0;
   }
 
-  /** Returns true if the flag was agreed. */
+  /**
+   * {@return true if the flag was agreed}
+   *
+   * @param flag such as {@code HEADER_LEADING_SPACE}
+   */
   public boolean has(ProtocolFlag flag) {
     return (protocol & flag.mask) != 0;
   }
 
-  /** Returns true if the MTA was asked not to send the event. */
+  /**
+   * {@return true if the MTA was asked not to send the event}
+   *
+   * @param type of the event
+   */
   public boolean suppresses(EventType type) {
     return type.suppressedBy != null && has(type.suppressedBy);
   }
 
-  /** Returns true if the MTA waits for a reply to the event. */
+  /**
+   * {@return true if the MTA waits for a reply to the event}
+   *
+   * @param type of the event
+   */
   public boolean owesReply(EventType type) {
     return type.owesReply() && (type.noReplyBy == null || !has(type.noReplyBy));
   }
 
-  /** Returns true if a handler may answer the event. */
+  /**
+   * {@return true if a handler may answer the event}
+   *
+   * @param type of the event
+   */
   public boolean mayAnswer(EventType type) {
     return type.owesReply() && !request.noReplyEvents().contains(type);
   }
 
   /**
-   * Returns true if the milter wanted leading spaces and the MTA cannot keep them, so that one
-   * space is added to each incoming value and taken off each outgoing one.
+   * {@return true if the milter wanted leading spaces and the MTA cannot keep them, so that one
+   * space is added to each incoming value and taken off each outgoing one}
    */
   public boolean emulatesLeadingSpace() {
     return request.leadingSpace() && !has(ProtocolFlag.LEADING_SPACE);
   }
 
   /**
-   * Returns the bytes that a payload to the MTA may have: 65535, or 262143 or 1048575 if {@code
-   * SMFIP_MDS_256K} or {@code SMFIP_MDS_1M} was agreed.
+   * {@return the bytes that a payload to the MTA may have: 65535, or 262143 or 1048575 if {@code
+   * SMFIP_MDS_256K} or {@code SMFIP_MDS_1M} was agreed}
    */
   public int maximumPayload() {
     return has(ProtocolFlag.PAYLOAD_1M)
@@ -130,15 +154,14 @@ public final class Agreement {
         : has(ProtocolFlag.PAYLOAD_256K) ? MAXIMUM_PAYLOAD_256K : ActionCodec.MAXIMUM_PAYLOAD;
   }
 
-  /** Returns the packet that answers the offer. */
+  /** {@return the packet that answers the offer} */
   public Packet packet() {
-    PayloadWriter writer =
-        new PayloadWriter().writeInt(version).writeInt(actions).writeInt(protocol);
+    Output output = new Output().putInt(version).putInt(actions).putInt(protocol);
     if (allows(ActionFlag.REQUEST_MACROS)) {
       for (Map.Entry<MacroStage, List<String>> list : request.macros().entrySet()) {
-        writer.writeInt(list.getKey().id).writeString(EventCodec.wireNames(list.getValue()));
+        output.putInt(list.getKey().id).putString(EventCodec.wireNames(list.getValue()));
       }
     }
-    return new Packet(EventType.OPTIONS.code, writer.toByteArray());
+    return new Packet(EventType.OPTIONS.code, output.toByteArray());
   }
 }

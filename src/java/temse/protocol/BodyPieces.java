@@ -31,15 +31,14 @@ import java.util.function.Supplier;
  *
  * <pre>{@code
  * try (BodyPieces pieces = BodyPieces.of(action)) {
- *   while (pieces.next(sink)) {
+ *   while (pieces.next(output)) {
  *     // wait until the peer has taken the packet
  *   }
  * }
  * }</pre>
  *
- * <p>Not thread-safe. What runs in {@link #next} and {@link #close} is the user's, unless {@link
- * #isImmediate}. A lazy sequence is not kept: it can be larger than memory, provided that nobody
- * else keeps the action.
+ * <p>Not thread-safe. What runs in {@link #next} and {@link #close} may be the user's. A lazy
+ * sequence is not kept: it can be larger than memory, provided that nobody else keeps the action.
  */
 public final class BodyPieces implements AutoCloseable {
   private static final int MOST_EMPTY = 1_000_000;
@@ -51,7 +50,6 @@ public final class BodyPieces implements AutoCloseable {
   private InputStream current;
   private byte[] chunk;
   private long octetsAtMost;
-  private boolean immediate = true;
   private boolean sent;
   private boolean closed;
 
@@ -63,6 +61,8 @@ public final class BodyPieces implements AutoCloseable {
    * Accepts the body of a {@code :change-body} or {@code :replace-body}. If that fails all of its
    * streams are closed, except those in use for another message.
    *
+   * @param action a map with a {@code :body}
+   * @return the body in pieces
    * @throws MilterException BAD_ACTION if the action has a wrong key, its body is none, or a stream
    *     was read for another message
    */
@@ -103,6 +103,8 @@ public final class BodyPieces implements AutoCloseable {
   /**
    * Closes the streams of an action that will not be sent and was not accepted here, whatever its
    * type; those in use for another message are left alone. Never throws.
+   *
+   * @param action a map of any type
    */
   public static void discard(IPersistentMap action) {
     if (action.valAt(Keys.BODY) != null) {
@@ -132,22 +134,15 @@ public final class BodyPieces implements AutoCloseable {
   }
 
   /**
-   * Returns true if the body is text and bytes in memory, so that no code of a user's runs and
-   * nothing is read from outside.
-   */
-  public boolean isImmediate() {
-    return immediate;
-  }
-
-  /**
-   * Gives the sink the next packet, of at most 65535 bytes; an empty body is one empty packet.
-   * Everything is closed after the last packet, and after an error.
+   * Appends the next packet, of at most 65535 bytes, to the output; an empty body is one empty
+   * packet. Everything is closed after the last packet, and after an error.
    *
+   * @param output takes the packet
    * @return true if there was one
    * @throws MilterException BAD_ACTION if the body cannot be read, or a lazy sequence, Supplier or
    *     function has yielded what is no body; what else these throw is thrown on
    */
-  public boolean next(PacketSink sink) {
+  public boolean next(Output output) {
     if (closed) {
       return false;
     }
@@ -155,7 +150,7 @@ public final class BodyPieces implements AutoCloseable {
     try {
       int size = fill();
       if (size > 0 || !sent) {
-        sink.packet(ActionType.CHANGE_BODY.code, chunk, 0, size);
+        Packet.write(ActionType.CHANGE_BODY.code, chunk, size, output);
         handed = true;
         sent = true;
       }
@@ -207,7 +202,6 @@ public final class BodyPieces implements AutoCloseable {
       parts.add(text);
       octetsAtMost += 3L * text.length();
     } else {
-      immediate = false;
       octetsAtMost = ActionCodec.MAXIMUM_PAYLOAD;
       claim(given, part);
       parts.add(part);

@@ -15,12 +15,18 @@ public enum DisconnectReason {
   /** The connection was closed for an error. */
   ERROR,
   /** The server stops. */
-  STOPPING;
+  STOPPING,
+  /** Another milter serves the client from now on: that of a changed filter. */
+  REPLACED;
 
   /** Value of {@code :reason} in event maps. */
   public final Keyword keyword = Keyword.intern(name().toLowerCase(Locale.ROOT).replace('_', '-'));
 
-  /** Returns the reason whose keyword this is, or null. */
+  /**
+   * {@return the reason whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :quit}
+   */
   public static @Nullable DisconnectReason ofKeyword(@Nullable Object keyword) {
     for (DisconnectReason reason : values()) {
       if (reason.keyword == keyword) {

@@ -39,20 +39,26 @@ public abstract sealed class Event extends MapView {
   }
 
   /**
-   * Returns the view of an event map.
+   * {@return the view of an event map}
    *
+   * @param map as in {@code doc/spec.org}
    * @throws MilterException BAD_ACTION if it is none, or lacks a key
    */
   public static Event of(IPersistentMap map) {
     EventType type = EventType.ofKeyword(map.valAt(Keys.EVENT));
     if (type == null) {
       throw new MilterException(
-          MilterException.Category.BAD_ACTION, "the map is no event: its :event names none");
+          MilterException.Category.BAD_ACTION, "the map is no event: its key event names none");
     }
     return view(type, checked(type, map));
   }
 
-  /** Returns the view of an event map that a codec has made. */
+  /**
+   * {@return the view of an event map that a codec has made}
+   *
+   * @param type of the event
+   * @param map with the keys and types that the codec makes
+   */
   public static Event view(EventType type, IPersistentMap map) {
     return switch (type) {
       case OPTIONS -> new Options(map);
@@ -75,8 +81,9 @@ public abstract sealed class Event extends MapView {
   }
 
   /**
-   * Returns the type of the events of a class.
+   * {@return the type of the events of a class}
    *
+   * @param events such as {@code Event.Header.class}
    * @throws IllegalArgumentException for Event itself
    */
   public static EventType type(Class<? extends Event> events) {
@@ -92,11 +99,15 @@ public abstract sealed class Event extends MapView {
   }
 
   private static IPersistentMap checked(EventType type, IPersistentMap map) {
-    EventCodec.check(type, map);
-    return map;
+    try {
+      EventCodec.check(type, map);
+      return map;
+    } catch (MilterException e) {
+      throw e.inJava();
+    }
   }
 
-  /** Returns the type. */
+  /** {@return the type} */
   public EventType type() {
     return type;
   }
@@ -107,17 +118,17 @@ public abstract sealed class Event extends MapView {
       super(EventType.OPTIONS, map);
     }
 
-    /** Returns the protocol version. */
+    /** {@return the protocol version} */
     public int version() {
       return number(Keys.VERSION);
     }
 
-    /** Returns the actions that are offered. */
+    /** {@return the actions that are offered} */
     public Set<ActionFlag> actions() {
       return ActionFlag.ofMask(number(Keys.ACTION_MASK));
     }
 
-    /** Returns the flags that are offered. */
+    /** {@return the flags that are offered} */
     public Set<ProtocolFlag> protocol() {
       return ProtocolFlag.ofMask(number(Keys.PROTOCOL_MASK));
     }
@@ -129,12 +140,12 @@ public abstract sealed class Event extends MapView {
       super(EventType.DEFINE_MACRO, map);
     }
 
-    /** Returns the event that the macros are for, empty if it is none that temse knows. */
+    /** {@return the event that the macros are for, empty if it is none that temse knows} */
     public Optional<EventType> stage() {
       return Optional.ofNullable(EventType.ofKeyword(map().valAt(Keys.STAGE)));
     }
 
-    /** Returns the macros by name, without braces. */
+    /** {@return the macros by name, without braces} */
     @SuppressWarnings("unchecked")
     public Map<String, String> definitions() {
       return (Map<String, String>) map().valAt(Keys.DEFINITIONS);
@@ -147,7 +158,14 @@ public abstract sealed class Event extends MapView {
       super(EventType.CONNECT, map);
     }
 
-    /** Makes one of a client whose family is not {@link AddressFamily#UNKNOWN}. */
+    /**
+     * Makes one of a client whose family is not {@link AddressFamily#UNKNOWN}.
+     *
+     * @param hostName a name of DNS, or the address in brackets
+     * @param family inet, inet6 or unix
+     * @param port of the client, 0 for none
+     * @param address in numbers, or the path of a socket
+     */
     public Connect(String hostName, AddressFamily family, int port, String address) {
       this(
           made(
@@ -162,7 +180,11 @@ public abstract sealed class Event extends MapView {
               address));
     }
 
-    /** Makes one of a client whose address the MTA does not know. */
+    /**
+     * Makes one of a client whose address the MTA does not know.
+     *
+     * @param hostName a name, such as {@code localhost}
+     */
     public Connect(String hostName) {
       this(
           made(
@@ -173,24 +195,24 @@ public abstract sealed class Event extends MapView {
               AddressFamily.UNKNOWN.keyword));
     }
 
-    /** Returns the client's name, or its address in brackets. */
+    /** {@return the client's name, or its address in brackets} */
     public String hostName() {
       return string(Keys.HOST_NAME);
     }
 
-    /** Returns the client's address family. */
+    /** {@return the client's address family} */
     public AddressFamily family() {
       return AddressFamily.ofKeyword(map().valAt(Keys.FAMILY));
     }
 
-    /** Returns the client's port, empty where its family is unknown. */
+    /** {@return the client's port, empty where its family is unknown} */
     public OptionalInt port() {
       return map().valAt(Keys.PORT) == null
           ? OptionalInt.empty()
           : OptionalInt.of(number(Keys.PORT));
     }
 
-    /** Returns the client's address, empty where its family is unknown. */
+    /** {@return the client's address, empty where its family is unknown} */
     public Optional<String> address() {
       return Optional.ofNullable(string(Keys.ADDRESS));
     }
@@ -202,12 +224,16 @@ public abstract sealed class Event extends MapView {
       super(EventType.HELLO, map);
     }
 
-    /** Makes one with the argument of HELO or EHLO. */
+    /**
+     * Makes one with the argument of HELO or EHLO.
+     *
+     * @param greeting usually a host name
+     */
     public Hello(String greeting) {
       this(made(EventType.HELLO, Keys.GREETING, greeting));
     }
 
-    /** Returns the argument of HELO or EHLO. */
+    /** {@return the argument of HELO or EHLO} */
     public String greeting() {
       return string(Keys.GREETING);
     }
@@ -219,7 +245,12 @@ public abstract sealed class Event extends MapView {
       super(EventType.MAIL, map);
     }
 
-    /** Makes one of a sender with angle brackets. */
+    /**
+     * Makes one of a sender with angle brackets.
+     *
+     * @param sender such as {@code <ann@example.org>} or {@code <>}
+     * @param parameters of ESMTP, such as {@code SIZE=1000}
+     */
     public Mail(String sender, String... parameters) {
       this(
           made(
@@ -230,12 +261,12 @@ public abstract sealed class Event extends MapView {
               PersistentVector.create((Object[]) parameters)));
     }
 
-    /** Returns the sender, with angle brackets as it came. */
+    /** {@return the sender, with angle brackets as it came} */
     public String sender() {
       return string(Keys.SENDER);
     }
 
-    /** Returns the ESMTP parameters. */
+    /** {@return the ESMTP parameters} */
     public List<String> parameters() {
       return strings(Keys.OPTIONS);
     }
@@ -247,7 +278,12 @@ public abstract sealed class Event extends MapView {
       super(EventType.RECIPIENT, map);
     }
 
-    /** Makes one of an address with angle brackets. */
+    /**
+     * Makes one of an address with angle brackets.
+     *
+     * @param address such as {@code <bob@example.com>}
+     * @param parameters of ESMTP, such as {@code NOTIFY=NEVER}
+     */
     public Recipient(String address, String... parameters) {
       this(
           made(
@@ -258,12 +294,12 @@ public abstract sealed class Event extends MapView {
               PersistentVector.create((Object[]) parameters)));
     }
 
-    /** Returns the address, with angle brackets as it came. */
+    /** {@return the address, with angle brackets as it came} */
     public String address() {
       return string(Keys.ADDRESS);
     }
 
-    /** Returns the ESMTP parameters. */
+    /** {@return the ESMTP parameters} */
     public List<String> parameters() {
       return strings(Keys.OPTIONS);
     }
@@ -290,23 +326,25 @@ public abstract sealed class Event extends MapView {
     /**
      * Makes one.
      *
+     * @param name without the colon
+     * @param value folds kept, lines separated by LF
      * @param index which field of its name it is, from 1
      */
     public Header(String name, String value, int index) {
       this(made(EventType.HEADER, Keys.NAME, name, Keys.VALUE, value, Keys.INDEX, (long) index));
     }
 
-    /** Returns the name, without the colon. */
+    /** {@return the name, without the colon} */
     public String name() {
       return string(Keys.NAME);
     }
 
-    /** Returns the value; folds are kept, lines are separated by LF. */
+    /** {@return the value; folds are kept, lines are separated by LF} */
     public String value() {
       return string(Keys.VALUE);
     }
 
-    /** Returns which field of its name it is, from 1. */
+    /** {@return which field of its name it is, from 1} */
     public int index() {
       return number(Keys.INDEX);
     }
@@ -330,12 +368,16 @@ public abstract sealed class Event extends MapView {
       super(EventType.BODY, map);
     }
 
-    /** Makes one of bytes that are not changed afterwards. */
+    /**
+     * Makes one of bytes that are not changed afterwards.
+     *
+     * @param data a piece of the body
+     */
     public Body(byte[] data) {
       this(made(EventType.BODY, Keys.DATA, data));
     }
 
-    /** Returns the bytes; not to be changed. */
+    /** {@return the bytes; not to be changed} */
     public byte[] data() {
       return (byte[]) map().valAt(Keys.DATA);
     }
@@ -359,12 +401,16 @@ public abstract sealed class Event extends MapView {
       super(EventType.ABORT, map);
     }
 
-    /** Makes one of a message that has reached an event. */
+    /**
+     * Makes one of a message that has reached an event.
+     *
+     * @param at the last event of the message
+     */
     public Abort(EventType at) {
       this(made(EventType.ABORT, Keys.AT, at.keyword));
     }
 
-    /** Returns the event that the message had reached. */
+    /** {@return the event that the message had reached} */
     public EventType at() {
       return EventType.ofKeyword(map().valAt(Keys.AT));
     }
@@ -376,12 +422,16 @@ public abstract sealed class Event extends MapView {
       super(EventType.UNKNOWN, map);
     }
 
-    /** Makes one of a command line. */
+    /**
+     * Makes one of a command line.
+     *
+     * @param command a line without its end
+     */
     public Unknown(String command) {
       this(made(EventType.UNKNOWN, Keys.COMMAND, command));
     }
 
-    /** Returns the command line. */
+    /** {@return the command line} */
     public String command() {
       return string(Keys.COMMAND);
     }
@@ -405,12 +455,16 @@ public abstract sealed class Event extends MapView {
       super(EventType.DISCONNECT, map);
     }
 
-    /** Makes one. */
+    /**
+     * Makes one.
+     *
+     * @param reason why the client is gone
+     */
     public Disconnect(DisconnectReason reason) {
       this(made(EventType.DISCONNECT, Keys.REASON, reason.keyword));
     }
 
-    /** Returns why it is gone. */
+    /** {@return why it is gone} */
     public DisconnectReason reason() {
       return DisconnectReason.ofKeyword(map().valAt(Keys.REASON));
     }
@@ -422,17 +476,22 @@ public abstract sealed class Event extends MapView {
       super(EventType.MESSAGE_END, map);
     }
 
-    /** Makes one of a message that has reached an event. */
+    /**
+     * Makes one of a message that has reached an event.
+     *
+     * @param reason why it has ended
+     * @param at the last event of the message
+     */
     public MessageEnd(MessageEndReason reason, EventType at) {
       this(made(EventType.MESSAGE_END, Keys.REASON, reason.keyword, Keys.AT, at.keyword));
     }
 
-    /** Returns why it has ended. */
+    /** {@return why it has ended} */
     public MessageEndReason reason() {
       return MessageEndReason.ofKeyword(map().valAt(Keys.REASON));
     }
 
-    /** Returns the event that it had reached. */
+    /** {@return the event that it had reached} */
     public EventType at() {
       return EventType.ofKeyword(map().valAt(Keys.AT));
     }

@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.function.Function;
 import java.util.function.IntFunction;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Event maps and the packets that carry them, in both directions.
@@ -28,8 +29,9 @@ public final class EventCodec {
   private EventCodec() {}
 
   /**
-   * Returns the type of the packet.
+   * {@return the type of the packet}
    *
+   * @param packet as an MTA sends it
    * @throws MilterException MALFORMED_PACKET for a command byte that the protocol does not have
    */
   public static EventType type(Packet packet) {
@@ -41,8 +43,9 @@ public final class EventCodec {
   }
 
   /**
-   * Returns the event map of a packet from an MTA.
+   * {@return the event map of a packet from an MTA}
    *
+   * @param packet as an MTA sends it
    * @throws MilterException MALFORMED_PACKET, with the command and the offset
    */
   public static IPersistentMap decode(Packet packet) {
@@ -71,8 +74,9 @@ public final class EventCodec {
   }
 
   /**
-   * Returns the packet of an event map, as an MTA would send it.
+   * {@return the packet of an event map, as an MTA would send it}
    *
+   * @param event a map as in {@code doc/spec.org}
    * @throws MilterException BAD_ACTION if a key is missing or out of range, or a text cannot travel
    */
   public static Packet encode(IPersistentMap event) {
@@ -82,53 +86,78 @@ public final class EventCodec {
           MilterException.Category.BAD_ACTION,
           "there is no event " + event.valAt(Keys.EVENT) + " on the wire");
     }
-    PayloadWriter writer = new PayloadWriter();
+    Output output = new Output();
     switch (type) {
-      case OPTIONS -> encodeOptions(event, writer);
-      case DEFINE_MACRO -> encodeMacros(event, writer);
-      case CONNECT -> encodeConnect(event, writer);
-      case HELLO -> writer.writeString(string(event, Keys.GREETING));
-      case MAIL -> encodeAddress(event, Keys.SENDER, writer);
-      case RECIPIENT -> encodeAddress(event, Keys.ADDRESS, writer);
+      case OPTIONS -> encodeOptions(event, output);
+      case DEFINE_MACRO -> encodeMacros(event, output);
+      case CONNECT -> encodeConnect(event, output);
+      case HELLO -> output.putString(string(event, Keys.GREETING));
+      case MAIL -> encodeAddress(event, Keys.SENDER, output);
+      case RECIPIENT -> encodeAddress(event, Keys.ADDRESS, output);
       case HEADER ->
-          writer.writeString(string(event, Keys.NAME)).writeString(string(event, Keys.VALUE));
-      case BODY -> writer.writeBytes(bytes(event));
+          output.putString(string(event, Keys.NAME)).putString(string(event, Keys.VALUE));
+      case BODY -> output.put(bytes(event));
       case END_OF_MESSAGE -> {
         if (event.valAt(Keys.DATA) != null) {
-          writer.writeBytes(bytes(event));
+          output.put(bytes(event));
         }
       }
-      case UNKNOWN -> writer.writeString(string(event, Keys.COMMAND));
+      case UNKNOWN -> output.putString(string(event, Keys.COMMAND));
       default -> {}
     }
-    return new Packet(type.code, writer.toByteArray());
+    return new Packet(type.code, output.toByteArray());
   }
 
   /**
-   * Returns the event map of a header packet, with {@code :index}.
+   * {@return the event map of a header packet}
    *
+   * @param packet as an MTA sends it
    * @param prefix put before the value: a space, where the MTA has taken one off against our wish
-   * @param index returns, given the name, which field of that name it is, from 1
+   * @param index returns, given the name, which field of that name it is, from 1: the {@code
+   *     :index}, which is left out if this is null
    */
   public static IPersistentMap decodeHeader(
-      Packet packet, String prefix, Function<String, Long> index) {
-    PayloadReader reader = new PayloadReader(packet);
-    String name = reader.readName("the header name");
-    String value = reader.readLastString("the header value");
-    return new PersistentArrayMap(
-        new Object[] {
-          Keys.EVENT,
-          EventType.HEADER.keyword,
-          Keys.NAME,
-          name,
-          Keys.VALUE,
-          prefix.isEmpty() ? value : prefix + value,
-          Keys.INDEX,
-          index.apply(name)
-        });
+      Packet packet, String prefix, @Nullable Function<String, Long> index) {
+    Field field = decodeField(packet, prefix);
+    return index == null
+        ? event(EventType.HEADER, Keys.NAME, field.name, Keys.VALUE, field.value)
+        : event(
+            EventType.HEADER,
+            Keys.NAME,
+            field.name,
+            Keys.VALUE,
+            field.value,
+            Keys.INDEX,
+            index.apply(field.name));
   }
 
-  /** Returns an event map of the type with the given keys and values, in turn. */
+  /**
+   * What a header packet holds.
+   *
+   * @param name of the field
+   * @param value of the field
+   */
+  public record Field(String name, String value) {}
+
+  /**
+   * {@return what a header packet holds, without an event map}
+   *
+   * @param packet as an MTA sends it
+   * @param prefix put before the value, as for {@link #decodeHeader}
+   */
+  public static Field decodeField(Packet packet, String prefix) {
+    PayloadReader reader = new PayloadReader(packet);
+    String name = reader.readName("the header name");
+    String received = reader.readLastString("the header value");
+    return new Field(name, prefix.isEmpty() ? received : prefix + received);
+  }
+
+  /**
+   * {@return an event map of the type with the given keys and values, in turn}
+   *
+   * @param type becomes the {@code :event}
+   * @param keysAndValues keywords and their values
+   */
   public static IPersistentMap event(EventType type, Object... keysAndValues) {
     Object[] entries = new Object[2 + keysAndValues.length];
     entries[0] = Keys.EVENT;
@@ -198,15 +227,15 @@ public final class EventCodec {
     return lists;
   }
 
-  private static void encodeOptions(IPersistentMap event, PayloadWriter writer) {
-    writer
-        .writeInt((int) number(event, Keys.VERSION, MAXIMUM_INT))
-        .writeInt((int) number(event, Keys.ACTION_MASK, MAXIMUM_INT))
-        .writeInt((int) number(event, Keys.PROTOCOL_MASK, MAXIMUM_INT));
+  private static void encodeOptions(IPersistentMap event, Output output) {
+    output
+        .putInt((int) number(event, Keys.VERSION, MAXIMUM_INT))
+        .putInt((int) number(event, Keys.ACTION_MASK, MAXIMUM_INT))
+        .putInt((int) number(event, Keys.PROTOCOL_MASK, MAXIMUM_INT));
     if (event.valAt(Keys.MACROS) instanceof Map<?, ?> lists) {
       for (MacroStage stage : MacroStage.values()) {
         if (lists.get(stage.keyword) instanceof List<?> names) {
-          writer.writeInt(stage.id).writeString(wireNames(names));
+          output.putInt(stage.id).putString(wireNames(names));
         }
       }
     }
@@ -220,7 +249,7 @@ public final class EventCodec {
     return PersistentVector.create((Iterable<?>) names);
   }
 
-  /** Returns the parts of the text between spaces. */
+  /** {@return the parts of the text between spaces} */
   static List<String> words(String text) {
     List<String> words = new ArrayList<>();
     for (String word : text.split(" ")) {
@@ -250,24 +279,24 @@ public final class EventCodec {
         stringMap(definitions));
   }
 
-  private static void encodeMacros(IPersistentMap event, PayloadWriter writer) {
+  private static void encodeMacros(IPersistentMap event, Output output) {
     if (!(event.valAt(Keys.COMMAND) instanceof Character letter && letter <= 0xFF)) {
       throw missing(event, Keys.COMMAND, "the letter of a command");
     }
     if (!(event.valAt(Keys.DEFINITIONS) instanceof Map<?, ?> definitions)) {
       throw missing(event, Keys.DEFINITIONS, "a map of strings");
     }
-    writer.writeByte(letter);
+    output.putByte(letter);
     for (Map.Entry<?, ?> definition : definitions.entrySet()) {
       if (!(definition.getKey() instanceof String name
           && definition.getValue() instanceof String value)) {
         throw missing(event, Keys.DEFINITIONS, "a map of strings");
       }
-      writer.writeString(wireName(name)).writeString(value);
+      output.putString(wireName(name)).putString(value);
     }
   }
 
-  /** Returns the keyword of the event that the letter stands for, or null. */
+  /** {@return the keyword of the event that the letter stands for, or null} */
   private static Keyword stageKeyword(byte letter) {
     EventType type = EventType.ofCode(letter);
     return type == null ? null : type.keyword;
@@ -283,19 +312,23 @@ public final class EventCodec {
     return new PersistentArrayMap(entries);
   }
 
-  /** Returns the name of a macro without braces. */
-  static String bareName(String name) {
+  /**
+   * {@return the name of a macro without braces}
+   *
+   * @param name such as {@code {auth_authen}} or {@code i}
+   */
+  public static String bareName(String name) {
     return name.length() > 2 && name.startsWith("{") && name.endsWith("}")
         ? name.substring(1, name.length() - 1)
         : name;
   }
 
-  /** Returns the name of a macro as it travels: one character bare, longer names in braces. */
+  /** {@return the name of a macro as it travels: one character bare, longer names in braces} */
   private static String wireName(String name) {
     return name.length() == 1 || name.startsWith("{") ? name : "{" + name + "}";
   }
 
-  /** Returns the macro names as a list of the negotiation. */
+  /** {@return the macro names as a list of the negotiation} */
   static String wireNames(List<?> names) {
     List<String> wireNames = new ArrayList<>();
     for (Object name : names) {
@@ -334,20 +367,19 @@ public final class EventCodec {
         : address;
   }
 
-  private static void encodeConnect(IPersistentMap event, PayloadWriter writer) {
-    writer.writeString(string(event, Keys.HOST_NAME));
+  private static void encodeConnect(IPersistentMap event, Output output) {
+    output.putString(string(event, Keys.HOST_NAME));
     AddressFamily family = AddressFamily.ofKeyword(event.valAt(Keys.FAMILY));
     if (family == null) {
       throw missing(event, Keys.FAMILY, ":inet, :inet6, :unix or :unknown");
     }
-    writer.writeByte(family.code);
+    output.putByte(family.code);
     if (family == AddressFamily.UNKNOWN) {
       return;
     }
-    writer
-        .writeShort(
-            event.valAt(Keys.PORT) == null ? 0 : (int) number(event, Keys.PORT, MAXIMUM_PORT))
-        .writeString(string(event, Keys.ADDRESS));
+    output
+        .putShort(event.valAt(Keys.PORT) == null ? 0 : (int) number(event, Keys.PORT, MAXIMUM_PORT))
+        .putString(string(event, Keys.ADDRESS));
   }
 
   private static IPersistentMap decodeAddress(EventType type, Keyword key, PayloadReader reader) {
@@ -396,8 +428,8 @@ public final class EventCodec {
     return -1;
   }
 
-  private static void encodeAddress(IPersistentMap event, Keyword key, PayloadWriter writer) {
-    writer.writeString(string(event, key));
+  private static void encodeAddress(IPersistentMap event, Keyword key, Output output) {
+    output.putString(string(event, key));
     if (event.valAt(Keys.OPTIONS) == null) {
       return;
     }
@@ -408,7 +440,7 @@ public final class EventCodec {
       if (!(option instanceof String string)) {
         throw missing(event, Keys.OPTIONS, "strings");
       }
-      writer.writeString(string);
+      output.putString(string);
     }
   }
 

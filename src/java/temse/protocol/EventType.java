@@ -88,12 +88,20 @@ public enum EventType {
     this.sinceVersion = sinceVersion;
   }
 
-  /** Returns the type of a command byte, or null if there is none. */
+  /**
+   * {@return the type of a command byte, or null if there is none}
+   *
+   * @param code such as {@code 'C'}
+   */
   public static @Nullable EventType ofCode(byte code) {
     return code > 0 ? BY_CODE[code] : null;
   }
 
-  /** Returns the type whose keyword this is, or null. */
+  /**
+   * {@return the type whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :header}
+   */
   public static @Nullable EventType ofKeyword(@Nullable Object keyword) {
     for (EventType type : VALUES) {
       if (type.keyword == keyword) {
@@ -103,12 +111,12 @@ public enum EventType {
     return null;
   }
 
-  /** Returns true if the MTA waits for a reply, unless a no-reply flag was agreed. */
+  /** {@return true if the MTA waits for a reply, unless a no-reply flag was agreed} */
   public boolean owesReply() {
     return noReplyBy != null || this == END_OF_MESSAGE;
   }
 
-  /** Returns true for the events of a message's envelope and content, MAIL to end of message. */
+  /** {@return true for the events of a message's envelope and content, MAIL to end of message} */
   public boolean inMessage() {
     return compareTo(MAIL) >= 0 && compareTo(END_OF_MESSAGE) <= 0;
   }

@@ -107,6 +107,12 @@ public final class Keys {
   /** Why a filter acts like this: data of any kind for logs and reports, never sent. */
   public static final Keyword WHY = Keyword.intern("why");
 
+  /** The facts that a milter asks for: an option. */
+  static final Keyword WANTS = Keyword.intern("wants");
+
+  /** Which of several filters acts, in a reason: a string. */
+  public static final Keyword FILTER = Keyword.intern("filter");
+
   /** The action that settles a message, or that an MTA gives in a milter's place. */
   public static final Keyword REPLY = Keyword.intern("reply");
 

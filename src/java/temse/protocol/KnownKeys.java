@@ -5,7 +5,6 @@ import clojure.lang.Named;
 import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -13,8 +12,8 @@ import org.jspecify.annotations.Nullable;
  * written gets an error with the nearest right one.
  *
  * <pre>{@code
- * KnownKeys.of(Keys.NAME, Keys.VALUE).unknownIn(Map.of(...)); // the key that is neither, or null
- * KnownKeys.closest(":vlaue", List.of(Keys.VALUE));           // :value
+ * KnownKeys.of(Keys.NAME, Keys.VALUE).suggestion(":vlaue"); // "; did you mean :value?"
+ * KnownKeys.closest(":vlaue", List.of(Keys.VALUE));         // :value
  * }</pre>
  */
 public final class KnownKeys {
@@ -28,35 +27,42 @@ public final class KnownKeys {
     this.keys = keys;
   }
 
-  /** Returns the keys as a set to check maps against. */
+  /**
+   * {@return the keys as a set to check maps against}
+   *
+   * @param keys in the order in which errors list them
+   */
   public static KnownKeys of(Keyword... keys) {
     return new KnownKeys(List.of(keys));
   }
 
-  /** Returns the keys, in the order in which they were given. */
+  /** {@return the keys, in the order in which they were given} */
   public List<Keyword> keys() {
     return keys;
   }
 
-  /** Returns a key of the map that is not among these, or null. */
-  public @Nullable Object unknownIn(Map<?, ?> map) {
-    for (Object key : map.keySet()) {
-      if (!(key instanceof Keyword) || !keys.contains(key)) {
-        return key == null ? "nil" : key;
-      }
-    }
-    return null;
-  }
-
-  /** Returns "; did you mean :value?" where one of the keys was probably meant, or "". */
+  /**
+   * {@return "; did you mean :value?" where one of the keys was probably meant, or ""}
+   *
+   * @param given anything
+   */
   public String suggestion(Object given) {
-    Object closest = closest(given, keys);
-    return closest == null ? "" : "; did you mean " + closest + "?";
+    return didYouMean(closest(given, keys));
   }
 
   /**
-   * Returns the one of the names that was probably meant, or null if none is near.
+   * {@return the end of an error: "; did you mean :value?", or "" for null}
    *
+   * @param meant what was probably meant, as it is to be printed, or null
+   */
+  public static String didYouMean(@Nullable Object meant) {
+    return meant == null ? "" : "; did you mean " + meant + "?";
+  }
+
+  /**
+   * {@return the one of the names that was probably meant, or null if none is near}
+   *
+   * @param <T> what the names are
    * @param given a keyword, symbol or string; anything else is near to nothing
    * @param names keywords, symbols or strings
    */
@@ -88,7 +94,7 @@ public final class KnownKeys {
     return null;
   }
 
-  /** Returns the first name that begins with the word, or null. */
+  /** {@return the first name that begins with the word, or null} */
   private static <T> T completed(String word, Collection<T> names) {
     if (word.length() >= SHORTEST_CUT) {
       for (T name : names) {
@@ -101,7 +107,7 @@ public final class KnownKeys {
     return null;
   }
 
-  /** Returns how many letters must be inserted, deleted, replaced or swapped with the next one. */
+  /** {@return how many letters must be inserted, deleted, replaced or swapped with the next one} */
   private static int distance(String a, String b) {
     int[][] edits = new int[a.length() + 1][b.length() + 1];
     for (int i = 0; i <= a.length(); i++) {

@@ -38,7 +38,11 @@ public final class Legality {
 
   private Legality() {}
 
-  /** Returns the replies that may answer the event; none for an event that owes no reply. */
+  /**
+   * {@return the replies that may answer the event; none for an event that owes no reply}
+   *
+   * @param type of the event
+   */
   public static Set<ActionType> replies(EventType type) {
     return Collections.unmodifiableSet(
         REPLIES.getOrDefault(type, EnumSet.noneOf(ActionType.class)));
@@ -47,6 +51,10 @@ public final class Legality {
   /**
    * Checks that a normalised action may be sent in answer to the event under the agreement.
    *
+   * @param event which is answered
+   * @param type of the action
+   * @param action as {@link ActionCodec#normalise} returns it
+   * @param agreement with the MTA
    * @throws MilterException REPLY_NOT_ALLOWED or ACTION_NOT_NEGOTIATED, with what would be right
    */
   public static void check(

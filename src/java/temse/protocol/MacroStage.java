@@ -1,6 +1,7 @@
 package temse.protocol;
 
 import clojure.lang.Keyword;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -11,19 +12,39 @@ import org.jspecify.annotations.Nullable;
  */
 public enum MacroStage {
   /** {@code SMFIM_CONNECT}. */
-  CONNECT(0, 'C', "connect"),
+  CONNECT(
+      0, 'C', "connect", "j", "_", "v", "{daemon_name}", "{daemon_addr}", "{if_name}", "{if_addr}"),
   /** {@code SMFIM_HELO}. */
-  HELLO(1, 'H', "hello"),
+  HELLO(
+      1,
+      'H',
+      "hello",
+      "{tls_version}",
+      "{cipher}",
+      "{cipher_bits}",
+      "{cert_subject}",
+      "{cert_issuer}"),
   /** {@code SMFIM_ENVFROM}. */
-  MAIL(2, 'M', "mail"),
+  MAIL(
+      2,
+      'M',
+      "mail",
+      "i",
+      "{auth_type}",
+      "{auth_authen}",
+      "{auth_ssf}",
+      "{auth_author}",
+      "{mail_mailer}",
+      "{mail_host}",
+      "{mail_addr}"),
   /** {@code SMFIM_ENVRCPT}. */
-  RECIPIENT(3, 'R', "recipient"),
+  RECIPIENT(3, 'R', "recipient", "i", "{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}"),
   /** {@code SMFIM_DATA}. */
-  DATA(4, 'T', "data"),
+  DATA(4, 'T', "data", "i"),
   /** {@code SMFIM_EOH}. */
-  END_OF_HEADERS(6, 'N', "end-of-headers"),
+  END_OF_HEADERS(6, 'N', "end-of-headers", "i"),
   /** {@code SMFIM_EOM}. */
-  END_OF_MESSAGE(5, 'E', "end-of-message");
+  END_OF_MESSAGE(5, 'E', "end-of-message", "i", "{msg_id}");
 
   /** The number in macro lists of the negotiation. */
   public final int id;
@@ -34,13 +55,24 @@ public enum MacroStage {
   /** The name in maps of macros. */
   public final Keyword keyword;
 
-  MacroStage(int id, char letter, String name) {
+  /**
+   * The macros that MTAs send of themselves: the lists that Postfix and Sendmail are configured
+   * with.
+   */
+  public final List<String> usual;
+
+  MacroStage(int id, char letter, String name, String... usual) {
     this.id = id;
     this.letter = (byte) letter;
     this.keyword = Keyword.intern(name);
+    this.usual = List.of(usual);
   }
 
-  /** Returns the stage of a macro packet's letter, or null for one that keeps no macros. */
+  /**
+   * {@return the stage of a macro packet's letter, or null for one that keeps no macros}
+   *
+   * @param letter the command that follows, such as {@code C} for connect
+   */
   public static @Nullable MacroStage ofLetter(byte letter) {
     return switch (letter) {
       case 'C' -> CONNECT;
@@ -54,7 +86,11 @@ public enum MacroStage {
     };
   }
 
-  /** Returns the stage of a number in a macro list, or null. */
+  /**
+   * {@return the stage of a number in a macro list, or null}
+   *
+   * @param id as in {@code smfi_setsymlist}, from 0
+   */
   public static @Nullable MacroStage ofId(int id) {
     for (MacroStage stage : values()) {
       if (stage.id == id) {
@@ -64,7 +100,11 @@ public enum MacroStage {
     return null;
   }
 
-  /** Returns the stage whose keyword this is, or null. */
+  /**
+   * {@return the stage whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :connect}
+   */
   public static @Nullable MacroStage ofKeyword(@Nullable Object keyword) {
     for (MacroStage stage : values()) {
       if (stage.keyword == keyword) {

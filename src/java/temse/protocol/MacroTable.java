@@ -63,12 +63,16 @@ public final class MacroTable {
     }
   }
 
-  /** Returns how many octets the payloads of the macro packets have that are held. */
+  /** {@return how many octets the payloads of the macro packets have that are held} */
   public long octets() {
     return octets;
   }
 
-  /** Returns the table after a macro packet; stages that keep no macros change nothing. */
+  /**
+   * {@return the table after a macro packet; stages that keep no macros change nothing}
+   *
+   * @param packet the command {@code D}
+   */
   public MacroTable with(Packet packet) {
     MacroStage stage =
         packet.payload().length == 0 ? null : MacroStage.ofLetter(packet.payload()[0]);
@@ -84,7 +88,11 @@ public final class MacroTable {
     return new MacroTable(changed, octets - octets(known) + packet.payload().length);
   }
 
-  /** Returns the table after the command: the macros of later stages are gone. */
+  /**
+   * {@return the table after the command: the macros of later stages are gone}
+   *
+   * @param type of the command
+   */
   public MacroTable after(EventType type) {
     return switch (type) {
       case OPTIONS, QUIT, DISCONNECT -> EMPTY;
@@ -114,8 +122,18 @@ public final class MacroTable {
   }
 
   /**
-   * Returns the value of the macro at the latest stage that has it, or null: libmilter's {@code
-   * smfi_getsymval}.
+   * {@return the packet that has brought the macros of the stage, or null}
+   *
+   * @param stage at which they were sent
+   */
+  public @Nullable Packet packet(MacroStage stage) {
+    Macros macros = slots[stage.ordinal()];
+    return macros == null ? null : macros.packet;
+  }
+
+  /**
+   * {@return the value of the macro at the latest stage that has it, or null: libmilter's {@code
+   * smfi_getsymval}}
    *
    * @param name with or without braces
    */
@@ -130,7 +148,7 @@ public final class MacroTable {
     return null;
   }
 
-  /** Returns the macros as a map of stage keyword to map of name to value. */
+  /** {@return the macros as a map of stage keyword to map of name to value} */
   public IPersistentMap toMap() {
     IPersistentMap map = PersistentArrayMap.EMPTY;
     for (int i = 0; i < slots.length; i++) {

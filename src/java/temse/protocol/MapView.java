@@ -22,7 +22,7 @@ abstract class MapView {
     this.map = map;
   }
 
-  /** Returns the map itself, as Clojure has it. */
+  /** {@return the map itself, as Clojure has it} */
   public IPersistentMap map() {
     return map;
   }
@@ -35,7 +35,7 @@ abstract class MapView {
     return ((Number) map.valAt(key)).intValue();
   }
 
-  /** Returns the strings under the key, none if there is no such key. */
+  /** {@return the strings under the key, none if there is no such key} */
   List<String> strings(Keyword key) {
     return map.valAt(key) instanceof List<?> list
         ? list.stream().map(String.class::cast).toList()
@@ -52,7 +52,7 @@ abstract class MapView {
     return map.hashCode();
   }
 
-  /** Returns the type and the values in one line; of bytes their number. */
+  /** {@return the type and the values in one line; of bytes their number} */
   @Override
   public String toString() {
     StringBuilder text = new StringBuilder(((Keyword) map.valAt(name)).getName());
@@ -60,7 +60,7 @@ abstract class MapView {
         .forEach(
             (key, value) -> {
               if (key != name) {
-                text.append(' ').append(key).append(' ').append(text(value));
+                text.append(' ').append(text(key)).append('=').append(text(value));
               }
             });
     return text.toString();
@@ -71,9 +71,12 @@ abstract class MapView {
     if (value instanceof byte[] bytes) {
       return bytes.length + " bytes";
     }
+    if (value instanceof Keyword keyword) {
+      return keyword.getName();
+    }
     if (value instanceof Map<?, ?> entries) {
       return entries.entrySet().stream()
-          .map(entry -> text(entry.getKey()) + " " + text(entry.getValue()))
+          .map(entry -> text(entry.getKey()) + "=" + text(entry.getValue()))
           .collect(Collectors.joining(", ", "{", "}"));
     }
     if (value instanceof Collection<?> values) {

@@ -22,7 +22,11 @@ public enum MessageEndReason {
   /** Value of {@code :reason} in event maps. */
   public final Keyword keyword = Keyword.intern(name().toLowerCase(Locale.ROOT));
 
-  /** Returns how a message ends by a verdict: see {@link ActionCodec#verdict}. */
+  /**
+   * {@return how a message ends by a verdict: see {@link ActionCodec#verdict}}
+   *
+   * @param verdict accept, reject, temporary failure or discard
+   */
   public static MessageEndReason of(ActionType verdict) {
     return switch (verdict) {
       case REJECT -> REJECTED;
@@ -32,7 +36,11 @@ public enum MessageEndReason {
     };
   }
 
-  /** Returns the reason whose keyword this is, or null. */
+  /**
+   * {@return the reason whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :accepted}
+   */
   public static @Nullable MessageEndReason ofKeyword(@Nullable Object keyword) {
     for (MessageEndReason reason : values()) {
       if (reason.keyword == keyword) {

@@ -63,17 +63,32 @@ public final class MilterException extends RuntimeException implements IExceptio
   }
 
   private static final Pattern KEYWORD =
-      Pattern.compile("\"(?:[^\"\\\\]|\\\\.)*\"|(?<!\\w):([a-z][a-z-]*)");
+      Pattern.compile("\"(?:[^\"\\\\]|\\\\.)*\"|(?<!\\w):([a-z][a-z-]*)\\??");
 
+  /** What kind of error it is. */
   private final Category category;
+
   private final transient IPersistentMap data;
 
-  /** Makes an exception whose data are the given keys and values, in turn. */
+  /**
+   * Makes an exception whose data are the given keys and values, in turn.
+   *
+   * @param category what kind of error it is
+   * @param message what is wrong, and what would be right
+   * @param keysAndValues keys as keywords, or as strings without a colon
+   */
   public MilterException(Category category, String message, Object... keysAndValues) {
     this(category, message, (Throwable) null, keysAndValues);
   }
 
-  /** Makes an exception with a cause, whose data are the given keys and values, in turn. */
+  /**
+   * Makes an exception with a cause, whose data are the given keys and values, in turn.
+   *
+   * @param category what kind of error it is
+   * @param message what is wrong, and what would be right
+   * @param cause or null
+   * @param keysAndValues keys as keywords, or as strings without a colon
+   */
   public MilterException(
       Category category, String message, @Nullable Throwable cause, Object... keysAndValues) {
     super(message, cause);
@@ -90,40 +105,43 @@ public final class MilterException extends RuntimeException implements IExceptio
   }
 
   private MilterException(MilterException original, String message) {
-    super(message, original);
+    super(message, original.getCause());
     this.category = original.category;
     this.data = original.data;
+    setStackTrace(original.getStackTrace());
+    for (Throwable suppressed : original.getSuppressed()) {
+      addSuppressed(suppressed);
+    }
   }
 
   /**
-   * Returns the same for those who write Java: {@code addHeader} in place of {@code :add-header}.
+   * {@return the same for those who write Java: messages are made with Clojure's keywords, which
+   * become names as Java spells them, {@code addHeader} in place of {@code :add-header}} What is
+   * quoted stays as it is.
    */
-  MilterException inJava() {
-    return new MilterException(this, inJava(getMessage()));
-  }
-
-  /** Returns a message of the library with the keywords outside of quotes as Java spells them. */
-  public static String inJava(String message) {
-    return KEYWORD
-        .matcher(message)
-        .replaceAll(
-            found ->
-                Matcher.quoteReplacement(
-                    found.group(1) == null ? found.group() : camelCase(found.group(1))));
+  public MilterException inJava() {
+    String message =
+        KEYWORD
+            .matcher(getMessage())
+            .replaceAll(
+                found ->
+                    Matcher.quoteReplacement(
+                        found.group(1) == null ? found.group() : camelCase(found.group(1))));
+    return message.equals(getMessage()) ? this : new MilterException(this, message);
   }
 
   private static String camelCase(String name) {
     return Pattern.compile("-(.)")
-        .matcher(name)
+        .matcher(name.replaceFirst("^max-", "maximum-"))
         .replaceAll(next -> next.group(1).toUpperCase(Locale.ROOT));
   }
 
-  /** Returns the category. */
+  /** {@return the category} */
   public Category category() {
     return category;
   }
 
-  /** Returns the data, with the category's keyword under {@code :milter/error}. */
+  /** {@return the data, with the category's keyword under {@code :milter/error}} */
   @Override
   public IPersistentMap getData() {
     return data;

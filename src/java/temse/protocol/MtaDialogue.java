@@ -4,7 +4,7 @@ import clojure.lang.IPersistentMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What an MTA may still say to a milter after the replies it got, and which reply settled the
+ * What an MTA may still send to a milter after the replies it got, and which reply settled the
  * message: an immutable value and its successors.
  *
  * <pre>{@code
@@ -37,14 +37,18 @@ public final class MtaDialogue implements Cloneable {
     this.postfix = postfix;
   }
 
-  /** Returns a dialogue without MAIL: any event of a message may begin one. */
+  /** {@return a dialogue without MAIL: any event of a message may begin one} */
   public MtaDialogue withoutMail() {
     MtaDialogue next = copy();
     next.mailSuppressed = true;
     return next;
   }
 
-  /** Returns true if the MTA says the event. */
+  /**
+   * {@return true if the MTA may send the event now}
+   *
+   * @param type of the event
+   */
   public boolean may(EventType type) {
     boolean content =
         type.compareTo(EventType.DATA) >= 0 && type.compareTo(EventType.END_OF_MESSAGE) <= 0;
@@ -60,30 +64,34 @@ public final class MtaDialogue implements Cloneable {
     return state.inMessage() && recipientTold && !recipientTaken;
   }
 
-  /** Returns true if a message is in progress. */
+  /** {@return true if a message is in progress} */
   public boolean inMessage() {
     return state.inMessage();
   }
 
-  /** Returns true if the event ends the message in progress by aborting it. */
+  /**
+   * {@return true if the event ends the message in progress by aborting it}
+   *
+   * @param type of the event
+   */
   public boolean aborts(EventType type) {
     return state.aborts(type);
   }
 
-  /** Returns true if a reply has settled all that the SMTP client may still send. */
+  /** {@return true if a reply has settled all that the SMTP client may still send} */
   public boolean isSettled() {
     return state == Phase.CONNECTION_SETTLED || state == Phase.CLOSED;
   }
 
   /**
-   * Returns true if nothing more is said: Postfix closes without a word after a verdict on the SMTP
-   * connection or on its greeting.
+   * {@return true if nothing more is sent: Postfix closes without a word after a verdict on the
+   * SMTP connection or on its greeting}
    */
   public boolean isOver() {
     return state == Phase.CLOSED;
   }
 
-  /** Returns true if the MTA says ABORT when its client has nothing to add to the message. */
+  /** {@return true if the MTA sends ABORT when its client has nothing to add to the message} */
   public boolean endsWithAbort() {
     return !isSettled() && (postfix || state.inMessage() || keptWaiting());
   }
@@ -95,13 +103,17 @@ public final class MtaDialogue implements Cloneable {
         && verdict() != ActionType.ACCEPT;
   }
 
-  /** Returns true if the reply, null for none, refuses or defers what the client has said. */
+  /**
+   * {@return true if the reply, null for none, refuses or defers what the client has said}
+   *
+   * @param reply an action map, or null
+   */
   public static boolean refuses(IPersistentMap reply) {
     ActionType verdict = reply == null ? ActionType.CONTINUE : ActionCodec.verdict(reply);
     return verdict == ActionType.REJECT || verdict == ActionType.TEMPORARY_FAILURE;
   }
 
-  /** Returns the verdict on the message, or on the connection; null while there is none. */
+  /** {@return the verdict on the message, or on the connection; null while there is none} */
   public @Nullable ActionType verdict() {
     if (decided() == null) {
       return null;
@@ -110,12 +122,12 @@ public final class MtaDialogue implements Cloneable {
     return verdict == ActionType.CONTINUE ? ActionType.ACCEPT : verdict;
   }
 
-  /** Returns the event at which the verdict was given, or null. */
+  /** {@return the event at which the verdict was given, or null} */
   public @Nullable EventType at() {
     return decided() == null ? null : decided().at;
   }
 
-  /** Returns the action that is the verdict, or null. */
+  /** {@return the action that is the verdict, or null} */
   public @Nullable IPersistentMap reply() {
     return decided() == null ? null : decided().reply;
   }
@@ -125,56 +137,77 @@ public final class MtaDialogue implements Cloneable {
   }
 
   /**
-   * Returns the dialogue after an event and its reply.
+   * {@return the dialogue after an event and its reply}
    *
+   * @param type of the event
    * @param reply an action, or null where none was owed
-   * @throws MilterException UNEXPECTED_EVENT if no MTA says the event here
+   * @throws MilterException UNEXPECTED_EVENT if no MTA sends the event here
    */
   public MtaDialogue after(EventType type, @Nullable IPersistentMap reply) {
     MtaDialogue next = copy();
-    next.said(type);
+    next.sent(type);
     next.answered(type, reply == null ? Action.proceed().map() : reply);
     return next;
   }
 
-  /** Returns the dialogue after the MTA has hung up on its client for a reason of its own. */
+  /**
+   * {@return the dialogue after the MTA has hung up on its client for a reason of its own}
+   *
+   * @param at the event at hand
+   * @param reply what the client gets
+   */
   public MtaDialogue hungUp(EventType at, IPersistentMap reply) {
     MtaDialogue next = closed();
     next.decision = new Decision(at, reply);
     return next;
   }
 
-  /** Returns the dialogue after macros for MAIL, where they are all that is seen of it. */
+  /** {@return the dialogue after macros for MAIL, where they are all that is seen of it} */
   public MtaDialogue macrosOfMail() {
     return mailSuppressed && !isSettled() ? after(EventType.MAIL, null) : this;
   }
 
-  /** Returns the dialogue after an event that was not due: the end of a message stays its end. */
+  /**
+   * {@return the dialogue after an event that was not due: the end of a message stays its end}
+   *
+   * @param type of the event
+   */
   public MtaDialogue leftOut(EventType type) {
     boolean ends = type == EventType.END_OF_MESSAGE && mailSuppressed && !isSettled();
     return ends ? after(EventType.ABORT, null) : this;
   }
 
-  /** Returns true if the MTA hangs up on its client, as at a 421. */
+  /** {@return true if the MTA hangs up on its client, as at a 421} */
   public boolean hangsUp() {
     return state == Phase.CONNECTION_SETTLED && hangsUp(decision.at, decision.reply);
   }
 
-  /** Returns the dialogue without the verdict on the message before, if that was all it settled. */
+  /**
+   * {@return true if the MTA hangs up on its client after a reply of this code}
+   *
+   * @param code of SMTP, such as 421
+   */
+  public boolean hangsUpAt(long code) {
+    return code == 421 || postfix && code == 521;
+  }
+
+  /**
+   * {@return the dialogue without the verdict on the message before, if that was all it settled}
+   */
   public MtaDialogue between() {
     MtaDialogue next = copy();
     next.forget();
     return next;
   }
 
-  /** Returns the dialogue after the connection has ended. */
+  /** {@return the dialogue after the connection has ended} */
   public MtaDialogue closed() {
     MtaDialogue next = copy();
     next.state = Phase.CLOSED;
     return next;
   }
 
-  private void said(EventType type) {
+  private void sent(EventType type) {
     boolean message = state.inMessage();
     state = state.after(type, mailSuppressed);
     if (type == EventType.MAIL || state.inMessage() && !message) {
@@ -255,9 +288,7 @@ public final class MtaDialogue implements Cloneable {
     }
     boolean lines = String.valueOf(reply.valAt(Keys.TEXT)).indexOf('\n') >= 0;
     long code = ActionFields.smtpCode(reply);
-    return postfix
-        ? code == 421 || code == 521
-        : code == 421 && (type != EventType.CONNECT || !lines);
+    return hangsUpAt(code) && (postfix || type != EventType.CONNECT || !lines);
   }
 
   private MtaDialogue copy() {

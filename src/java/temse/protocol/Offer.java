@@ -13,7 +13,11 @@ public record Offer(int version, int actions, int protocol) {
   /** What Sendmail 8.14 and later and Postfix 2.6 and later offer. */
   public static final Offer CURRENT = new Offer(6, ActionFlag.ALL, ProtocolFlag.ALL);
 
-  /** Returns the offer that an {@code :options} event describes. */
+  /**
+   * {@return the offer that an {@code :options} event describes}
+   *
+   * @param event a map with {@code :version :actions :protocol}
+   */
   public static Offer of(IPersistentMap event) {
     return new Offer(
         ((Number) event.valAt(Keys.VERSION)).intValue(),
@@ -21,24 +25,24 @@ public record Offer(int version, int actions, int protocol) {
         ((Number) event.valAt(Keys.PROTOCOL_MASK)).intValue());
   }
 
-  /** Returns the {@code :options} event that carries the offer. */
+  /** {@return the {@code :options} event that carries the offer} */
   public IPersistentMap event() {
     return EventCodec.decode(packet());
   }
 
-  /** Returns the packet that carries the offer. */
+  /** {@return the packet that carries the offer} */
   public Packet packet() {
     return new Packet(
         EventType.OPTIONS.code,
-        new PayloadWriter().writeInt(version).writeInt(actions).writeInt(protocol).toByteArray());
+        new Output().putInt(version).putInt(actions).putInt(protocol).toByteArray());
   }
 
-  /** Returns the action bits that count: none at all stands for those of version 1. */
+  /** {@return the action bits that count: none at all stands for those of version 1} */
   public int effectiveActions() {
     return actions == 0 ? ActionFlag.VERSION_1 : actions;
   }
 
-  /** Returns the protocol bits that count: none at all stands for those of version 1. */
+  /** {@return the protocol bits that count: none at all stands for those of version 1} */
   public int effectiveProtocol() {
     return protocol == 0 ? ProtocolFlag.VERSION_1 : protocol;
   }

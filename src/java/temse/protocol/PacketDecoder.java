@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
 public final class PacketDecoder {
   private static final int PREFIX = 5;
 
-  /** Macros that are said again and again are small; larger ones are not kept. */
+  /** Macros that are sent again and again are small; larger ones are not kept. */
   private static final int LARGEST_KEPT = 4096;
 
   private static final byte[] EMPTY = {};
@@ -34,8 +34,13 @@ public final class PacketDecoder {
   private long held;
   private Packet macros;
   private long macroPrefix;
+  private ByteBuffer macroPayload;
 
-  /** Makes a decoder that refuses payloads of more than this many bytes. */
+  /**
+   * Makes a decoder that refuses payloads of more than this many bytes.
+   *
+   * @param maximumPayload in bytes
+   */
   public PacketDecoder(int maximumPayload) {
     this(maximumPayload, new Budget(Long.MAX_VALUE));
   }
@@ -43,6 +48,9 @@ public final class PacketDecoder {
   /**
    * Makes a decoder that refuses payloads of more than this many bytes, and takes the memory of an
    * unfinished packet from the budget until the packet is complete or released.
+   *
+   * @param maximumPayload in bytes
+   * @param unfinished shared with other decoders
    */
   public PacketDecoder(int maximumPayload, Budget unfinished) {
     this.maximumPayload = maximumPayload;
@@ -50,14 +58,20 @@ public final class PacketDecoder {
   }
 
   /**
-   * Returns the next packet, or null when {@code input} is used up; what belongs to an unfinished
-   * packet is kept.
+   * {@return the next packet, or null when {@code input} is used up; what belongs to an unfinished
+   * packet is kept}
    *
+   * @param input bytes as they came, in pieces of any size
    * @throws MilterException MALFORMED_PACKET for a length of 0, PACKET_TOO_LARGE for one over the
    *     limit, LIMIT_EXCEEDED if the budget lacks the memory for an unfinished packet, whose memory
    *     is given back; the stream cannot be read on after that
    */
   public @Nullable Packet next(ByteBuffer input) {
+    if (prefixBytes == 0 && input.remaining() >= PREFIX) {
+      prefix = (input.getInt() & 0xFFFFFFFFL) << 8 | input.get() & 0xFF;
+      prefixBytes = PREFIX;
+      payloadLength = checkedPayloadLength(prefix >>> 8);
+    }
     while (prefixBytes < PREFIX) {
       if (!input.hasRemaining()) {
         return null;
@@ -86,7 +100,7 @@ public final class PacketDecoder {
     forget();
   }
 
-  /** Returns true if part of a packet has arrived and the rest is missing. */
+  /** {@return true if part of a packet has arrived and the rest is missing} */
   public boolean midPacket() {
     return prefixBytes > 0;
   }
@@ -143,13 +157,11 @@ public final class PacketDecoder {
   }
 
   private boolean repeatsMacros(ByteBuffer input) {
-    byte[] known = macros.payload();
-    for (int i = 0; i < known.length; i++) {
-      if (input.get(input.position() + i) != known[i]) {
-        return false;
-      }
-    }
-    return true;
+    int limit = input.limit();
+    input.limit(input.position() + payloadLength);
+    boolean repeats = input.equals(macroPayload);
+    input.limit(limit);
+    return repeats;
   }
 
   private Packet packet(byte[] whole) {
@@ -157,6 +169,7 @@ public final class PacketDecoder {
     if (packet.code() == EventType.DEFINE_MACRO.code && whole.length <= LARGEST_KEPT) {
       macros = packet;
       macroPrefix = prefix;
+      macroPayload = ByteBuffer.wrap(whole);
     }
     forget();
     return packet;

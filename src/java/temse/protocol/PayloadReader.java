@@ -1,5 +1,7 @@
 package temse.protocol;
 
+import java.util.Locale;
+
 /** Reads the fields of a payload and never past its end. */
 final class PayloadReader {
   private final byte[] bytes;
@@ -52,11 +54,16 @@ final class PayloadReader {
 
   /** Reads a string that the payload's last byte must terminate; it may hold no other NUL. */
   String readLastString(String what) {
-    String string = readString(what);
-    if (hasRemaining()) {
-      throw malformed("there are bytes after " + what);
+    int last = bytes.length - 1;
+    if (last >= position && bytes[last] == 0) {
+      String string = Text.decode(bytes, position, last);
+      if (string.indexOf(0) < 0) {
+        position = bytes.length;
+        return string;
+      }
     }
-    return string;
+    readString(what);
+    throw malformed("there are bytes after " + what);
   }
 
   /** Reads a string up to its NUL or the end of the payload. */
@@ -93,9 +100,12 @@ final class PayloadReader {
 
   MilterException malformed(String problem) {
     char character = (char) (code & 0xFF);
+    boolean shown = character > ' ' && character < 0x7F;
+    String command =
+        shown ? "'" + character + "'" : String.format(Locale.ROOT, "0x%02x", (int) character);
     return new MilterException(
         MilterException.Category.MALFORMED_PACKET,
-        "malformed packet '" + character + "': " + problem + " (at byte " + position + ")",
+        "malformed packet " + command + ": " + problem + " (at byte " + position + ")",
         "command",
         character,
         "offset",

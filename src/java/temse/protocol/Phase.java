@@ -7,7 +7,7 @@ package temse.protocol;
  * either tolerated or an error here, so that no MTA waits for a reply that never comes.
  */
 public enum Phase {
-  /** Nothing was said. */
+  /** Nothing was sent. */
   START,
   /** The options are agreed; no SMTP client has connected. */
   NEGOTIATED,
@@ -26,12 +26,16 @@ public enum Phase {
   /** Over. */
   CLOSED;
 
-  /** Returns true if a message is in progress. */
+  /** {@return true if a message is in progress} */
   public boolean inMessage() {
     return this == ENVELOPE || this == HEADERS || this == BODY;
   }
 
-  /** Returns true if the event ends the message in progress by aborting it. */
+  /**
+   * {@return true if the event ends the message in progress by aborting it}
+   *
+   * @param type of the event
+   */
   public boolean aborts(EventType type) {
     return inMessage()
         && switch (type) {
@@ -41,8 +45,9 @@ public enum Phase {
   }
 
   /**
-   * Returns the state after the event has arrived.
+   * {@return the state after the event has arrived}
    *
+   * @param type of the event
    * @param mailSuppressed true if the MTA was asked not to send MAIL, so that any event of a
    *     message may begin one
    * @throws MilterException UNEXPECTED_EVENT if the event is not legal here
@@ -95,8 +100,9 @@ public enum Phase {
   }
 
   /**
-   * Returns the state after the reply to the event has been given.
+   * {@return the state after the reply to the event has been given}
    *
+   * @param type of the event
    * @param reply the class of the reply: continue, accept, reject, temporary failure (which stand
    *     for reply codes of their class, too), discard or skip
    */

@@ -14,9 +14,12 @@ public final class Printable {
   private Printable() {}
 
   /**
-   * Returns the printable text of a value, of at most {@code most} characters; {@code ...} ends one
-   * that is cut. Of a value whose {@code toString} throws, the name of its class is returned. Never
-   * throws unless {@code most} is less than 3.
+   * {@return the printable text of a value, of at most {@code most} characters; {@code ...} ends
+   * one that is cut} Of a value whose {@code toString} throws, the name of its class is returned.
+   * Never throws unless {@code most} is less than 3.
+   *
+   * @param value of anybody
+   * @param most characters, at least 3
    */
   public static String of(Object value, int most) {
     String text;
@@ -29,7 +32,12 @@ public final class Printable {
     return of(text, most);
   }
 
-  /** Returns the printable text, of at most {@code most} characters; takes linear time. */
+  /**
+   * {@return the printable text, of at most {@code most} characters; takes linear time}
+   *
+   * @param text of anybody
+   * @param most characters, at least 3
+   */
   public static String of(String text, int most) {
     int length = text.length();
     int plain = 0;
@@ -40,8 +48,11 @@ public final class Printable {
   }
 
   /**
-   * Returns the printable text in quotes, with those in it and backslashes escaped, of at most
-   * {@code most} characters between them.
+   * {@return the printable text in quotes, with those in it and backslashes escaped, of at most
+   * {@code most} characters between them}
+   *
+   * @param text of anybody
+   * @param most characters, at least 3
    */
   public static String quoted(String text, int most) {
     String beginning = text.substring(0, Math.min(text.length(), most + 1));
@@ -49,9 +60,11 @@ public final class Printable {
   }
 
   /**
-   * Returns an exception to be logged in place of one with foreign texts: itself if its messages
+   * {@return an exception to be logged in place of one with foreign texts: itself if its messages
    * and those of its causes are printable lines, else a copy of which that is true, with the same
-   * stack trace, or with its text alone if its own methods fail.
+   * stack trace, or with its text alone if its own methods fail}
+   *
+   * @param problem whatever was thrown
    */
   public static Throwable throwable(Throwable problem) {
     return PrintableException.of(problem);

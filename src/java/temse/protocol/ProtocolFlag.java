@@ -75,7 +75,11 @@ public enum ProtocolFlag {
     this.constant = constant;
   }
 
-  /** Returns the flags whose bits are set; unknown bits are passed over. */
+  /**
+   * {@return the flags whose bits are set; unknown bits are passed over}
+   *
+   * @param mask {@code SMFIP_*} bits
+   */
   public static Set<ProtocolFlag> ofMask(int mask) {
     EnumSet<ProtocolFlag> flags = EnumSet.noneOf(ProtocolFlag.class);
     for (ProtocolFlag flag : values()) {
@@ -86,7 +90,11 @@ public enum ProtocolFlag {
     return flags;
   }
 
-  /** Returns the bits of the flags. */
+  /**
+   * {@return the {@code SMFIP_*} bits of the flags}
+   *
+   * @param flags may be empty
+   */
   public static int mask(Iterable<ProtocolFlag> flags) {
     int mask = 0;
     for (ProtocolFlag flag : flags) {
@@ -95,7 +103,11 @@ public enum ProtocolFlag {
     return mask;
   }
 
-  /** Returns the flag whose keyword this is, or null. */
+  /**
+   * {@return the flag whose keyword this is, or null}
+   *
+   * @param keyword such as {@code :no-body}
+   */
   public static @Nullable ProtocolFlag ofKeyword(@Nullable Object keyword) {
     for (ProtocolFlag flag : values()) {
       if (flag.keyword == keyword) {

@@ -7,7 +7,7 @@ package temse.protocol;
  * sends many names on purpose gains nothing but fresh strings.
  */
 final class RecurringNames {
-  private static final int PLACES = 512;
+  private static final int PLACES = 2048;
   private static final int LONGEST = 32;
   private static final String[] NAMES = new String[PLACES];
 

@@ -8,8 +8,8 @@ import java.util.Locale;
  * Lossless text: UTF-8 where bytes are valid UTF-8, and the lone surrogate U+DC00+byte for every
  * other byte, so that any byte string makes the round trip.
  *
- * <p>The method is known from Python as {@code surrogateescape} (PEP 383). Pure ASCII takes a fast
- * path in both directions.
+ * <p>The method is known from Python as {@code surrogateescape} (PEP 383). The JDK decodes what is
+ * UTF-8 throughout; the rest is decoded here.
  */
 public final class Text {
   /** What a text of a packet must not hold, in words. */
@@ -17,26 +17,36 @@ public final class Text {
 
   private static final int ESCAPE = 0xDC00;
 
+  /** What the JDK puts in the place of bytes that are no UTF-8. */
+  private static final char REPLACEMENT = 0xFFFD;
+
   private Text() {}
 
-  /** Returns the text of all bytes. */
+  /**
+   * {@return the text of all bytes}
+   *
+   * @param bytes in UTF-8, or not
+   */
   public static String decode(byte[] bytes) {
     return decode(bytes, 0, bytes.length);
   }
 
-  /** Returns the text of the bytes from {@code from} to before {@code to}. */
+  /**
+   * {@return the text of the bytes from {@code from} to before {@code to}}
+   *
+   * @param bytes in UTF-8, or not
+   * @param from index of the first
+   * @param to index after the last
+   */
   public static String decode(byte[] bytes, int from, int to) {
-    for (int i = from; i < to; i++) {
-      if (bytes[i] < 0) {
-        return decodeSlowly(bytes, from, to);
-      }
-    }
-    return new String(bytes, from, to - from, StandardCharsets.ISO_8859_1);
+    String text = new String(bytes, from, to - from, StandardCharsets.UTF_8);
+    return text.indexOf(REPLACEMENT) < 0 ? text : decodeSlowly(bytes, from, to);
   }
 
   /**
-   * Returns the bytes of the text.
+   * {@return the bytes of the text}
    *
+   * @param text as {@link #decode} makes them
    * @throws MilterException BAD_ACTION if it holds NUL, or a lone surrogate that stands for no byte
    */
   public static byte[] encode(String text) {
@@ -49,7 +59,11 @@ public final class Text {
     return bytes;
   }
 
-  /** Returns the bytes of the text, in which NUL is a character like any other. */
+  /**
+   * {@return the bytes of the text, in which NUL is a character like any other}
+   *
+   * @param text as {@link #decode} makes them
+   */
   public static byte[] encodeBytes(String text) {
     for (int i = 0; i < text.length(); i++) {
       if (text.charAt(i) >= 0x80) {
@@ -59,7 +73,7 @@ public final class Text {
     return text.getBytes(StandardCharsets.ISO_8859_1);
   }
 
-  /** Returns what keeps the text from having bytes, in words, or null. */
+  /** {@return what keeps the text from having bytes, in words, or null} */
   static String problem(String text) {
     for (int i = 0; i < text.length(); i++) {
       char c = text.charAt(i);
@@ -101,7 +115,7 @@ public final class Text {
     return text.toString();
   }
 
-  /** Returns the length of the valid UTF-8 sequence that begins at i, or 0 if none does. */
+  /** {@return the length of the valid UTF-8 sequence that begins at i, or 0 if none does} */
   private static int sequenceLength(byte[] bytes, int i, int to) {
     int first = bytes[i] & 0xFF;
     if (first < 0x80) {

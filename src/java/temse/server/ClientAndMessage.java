@@ -12,12 +12,20 @@ import org.jspecify.annotations.Nullable;
  * @param message the state of the message; null between messages
  */
 public record ClientAndMessage<C, M>(C client, @Nullable M message) {
-  /** Returns the states with another one of the client. */
+  /**
+   * {@return the states with another one of the client}
+   *
+   * @param other takes its place
+   */
   public ClientAndMessage<C, M> withClient(C other) {
     return new ClientAndMessage<>(other, message);
   }
 
-  /** Returns the states with another one of the message. */
+  /**
+   * {@return the states with another one of the message}
+   *
+   * @param other takes its place
+   */
   public ClientAndMessage<C, M> withMessage(M other) {
     return new ClientAndMessage<>(client, other);
   }

@@ -1,6 +1,5 @@
 package temse.server;
 
-import clojure.lang.IPersistentMap;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.Collections;
@@ -9,9 +8,7 @@ import java.util.EnumSet;
 import java.util.Map;
 import java.util.Set;
 import temse.protocol.Action;
-import temse.protocol.ActionType;
 import temse.protocol.EventType;
-import temse.protocol.Keys;
 import temse.protocol.Legality;
 import temse.protocol.MilterException;
 import temse.transport.internal.Nanos;
@@ -49,9 +46,11 @@ import temse.transport.internal.Nanos;
  * @param maximumMacroBytes the bytes of the macros that hold at one time; a connection that has
  *     more is closed (default: 1 MiB)
  * @param keepPayload whether events carry their exact payload as metadata (default: false)
+ * @param keywords whether messages of errors name actions, events and keys by Clojure's keywords,
+ *     {@code :add-header}, in place of {@code addHeader} (default: false)
  */
 public record EngineOptions(
-    Map<EventType, IPersistentMap> defaultReplies,
+    Map<EventType, Action.Reply> defaultReplies,
     Map<EventType, Long> handlerTimeouts,
     Set<EventType> progressEvents,
     long progressInterval,
@@ -64,17 +63,33 @@ public record EngineOptions(
     long maximumHeaderBytes,
     int maximumRecipients,
     long maximumMacroBytes,
-    boolean keepPayload) {
+    boolean keepPayload,
+    boolean keywords) {
   /** The options that nobody has changed. */
   public static final EngineOptions DEFAULTS = builder().build();
 
   /**
    * Checks the values.
    *
+   * @param defaultReplies each may answer its event
+   * @param handlerTimeouts nanoseconds, positive, for every event
+   * @param progressEvents any events
+   * @param progressInterval nanoseconds, positive
+   * @param idleTimeout nanoseconds, positive
+   * @param packetTimeout nanoseconds, positive
+   * @param negotiationTimeout nanoseconds, positive
+   * @param maximumPacketSize positive
+   * @param maximumUnfinishedBytes positive
+   * @param maximumHeaderFields positive
+   * @param maximumHeaderBytes positive
+   * @param maximumRecipients positive
+   * @param maximumMacroBytes positive
+   * @param keepPayload whether events carry their exact payload
+   * @param keywords whether errors name Clojure's keywords
    * @throws MilterException BAD_OPTIONS that names the one that is wrong
    */
   public EngineOptions {
-    defaultReplies.forEach(EngineOptions::checkDefaultReply);
+    defaultReplies.forEach((type, reply) -> checkDefaultReply(type, reply, keywords));
     if (!handlerTimeouts.keySet().containsAll(Arrays.asList(EventType.values()))) {
       throw bad("handlerTimeouts", "must hold each event");
     }
@@ -108,14 +123,15 @@ public record EngineOptions(
     }
   }
 
-  private static void checkDefaultReply(EventType type, IPersistentMap reply) {
-    ActionType action = ActionType.ofKeyword(reply.valAt(Keys.ACTION));
-    if (!Legality.replies(type).contains(action)) {
-      throw new MilterException(
-          MilterException.Category.BAD_OPTIONS,
-          reply.valAt(Keys.ACTION) + " cannot be the default reply to " + type.keyword,
-          "option",
-          "default-reply");
+  private static void checkDefaultReply(EventType type, Action.Reply reply, boolean keywords) {
+    if (!Legality.replies(type).contains(reply.type())) {
+      MilterException error =
+          new MilterException(
+              MilterException.Category.BAD_OPTIONS,
+              reply.type().keyword + " cannot be the default reply to " + type.keyword,
+              "option",
+              "default-reply");
+      throw keywords ? error : error.inJava();
     }
   }
 
@@ -124,24 +140,32 @@ public record EngineOptions(
         MilterException.Category.BAD_OPTIONS, option + " " + problem, "option", option);
   }
 
-  /** Returns the reply to the event where nobody gave one. */
-  public IPersistentMap defaultReply(EventType type) {
-    return defaultReplies.getOrDefault(type, Action.proceed().map());
+  /**
+   * {@return the reply to the event where nobody gave one}
+   *
+   * @param type of the event
+   */
+  public Action.Reply defaultReply(EventType type) {
+    return defaultReplies.getOrDefault(type, Action.proceed());
   }
 
-  /** Returns how long a pending value may take at the event, in nanoseconds. */
+  /**
+   * {@return how long a pending value may take at the event, in nanoseconds}
+   *
+   * @param type of the event
+   */
   public long handlerTimeout(EventType type) {
     return handlerTimeouts.get(type);
   }
 
-  /** Returns a builder that holds the defaults. */
+  /** {@return a builder that holds the defaults} */
   public static Builder builder() {
     return new Builder();
   }
 
   /** Collects options; see {@link EngineOptions}. */
   public static final class Builder {
-    private final Map<EventType, IPersistentMap> defaultReplies = new EnumMap<>(EventType.class);
+    private final Map<EventType, Action.Reply> defaultReplies = new EnumMap<>(EventType.class);
     private final Map<EventType, Long> handlerTimeouts = new EnumMap<>(EventType.class);
     private Set<EventType> progressEvents = Set.of(EventType.END_OF_MESSAGE);
     private long progressInterval = Duration.ofSeconds(5).toNanos();
@@ -155,6 +179,7 @@ public record EngineOptions(
     private int maximumRecipients = 50_000;
     private long maximumMacroBytes = 1024L * 1024;
     private boolean keepPayload;
+    private boolean keywords;
 
     private Builder() {
       handlerTimeout(Duration.ofSeconds(25));
@@ -164,20 +189,23 @@ public record EngineOptions(
     /**
      * Sets the reply where nobody gave one.
      *
+     * @param type of the event
+     * @param reply one that may answer the event
+     * @return this builder
      * @throws MilterException BAD_OPTIONS if the reply may not answer the event
      */
     public Builder defaultReply(EventType type, Action.Reply reply) {
-      return defaultReply(type, reply.map());
-    }
-
-    /** Sets the reply where nobody gave one, as above. */
-    public Builder defaultReply(EventType type, IPersistentMap reply) {
-      checkDefaultReply(type, reply);
+      checkDefaultReply(type, reply, keywords);
       defaultReplies.put(type, reply);
       return this;
     }
 
-    /** Sets how long a pending value may take at any event. */
+    /**
+     * Sets how long a pending value may take at any event.
+     *
+     * @param timeout positive; default: 25 s, 270 s at end of message
+     * @return this builder
+     */
     public Builder handlerTimeout(Duration timeout) {
       for (EventType type : EventType.values()) {
         handlerTimeout(type, timeout);
@@ -185,86 +213,163 @@ public record EngineOptions(
       return this;
     }
 
-    /** Sets how long a pending value may take at the event. */
+    /**
+     * Sets how long a pending value may take at the event.
+     *
+     * @param type of the event
+     * @param timeout positive
+     * @return this builder
+     */
     public Builder handlerTimeout(EventType type, Duration timeout) {
       handlerTimeouts.put(type, nanos("handlerTimeout", timeout));
       return this;
     }
 
-    /** Sets how often progress is sent while a value is pending. */
+    /**
+     * Sets how often progress is sent while a value is pending.
+     *
+     * @param interval positive; default: 5 s
+     * @return this builder
+     */
     public Builder progressInterval(Duration interval) {
       progressInterval = nanos("progressInterval", interval);
       return this;
     }
 
-    /** Sets the events at which progress may be sent. */
+    /**
+     * Sets the events at which progress may be sent.
+     *
+     * @param events default: end of message
+     * @return this builder
+     */
     public Builder progressEvents(Set<EventType> events) {
       progressEvents = events;
       return this;
     }
 
-    /** Sets how long the MTA may be silent. */
+    /**
+     * Sets how long the MTA may be silent.
+     *
+     * @param timeout positive; default: 7210 s
+     * @return this builder
+     */
     public Builder idleTimeout(Duration timeout) {
       idleTimeout = nanos("idleTimeout", timeout);
       return this;
     }
 
-    /** Sets how long the MTA may take for a packet. */
+    /**
+     * Sets how long the MTA may take for a packet.
+     *
+     * @param timeout positive, from the first byte to the last; default: 60 s
+     * @return this builder
+     */
     public Builder packetTimeout(Duration timeout) {
       packetTimeout = nanos("packetTimeout", timeout);
       return this;
     }
 
-    /** Sets how long the MTA may take to negotiate. */
+    /**
+     * Sets how long the MTA may take to negotiate.
+     *
+     * @param timeout positive; default: 30 s
+     * @return this builder
+     */
     public Builder negotiationTimeout(Duration timeout) {
       negotiationTimeout = nanos("negotiationTimeout", timeout);
       return this;
     }
 
-    /** Sets the largest payload in bytes. */
+    /**
+     * Sets the largest payload in bytes.
+     *
+     * @param bytes positive; default: 2 MiB
+     * @return this builder
+     */
     public Builder maximumPacketSize(int bytes) {
       maximumPacketSize = bytes;
       return this;
     }
 
-    /** Sets the bytes of all unfinished packets of a server. */
+    /**
+     * Sets the bytes of all unfinished packets of a server.
+     *
+     * @param bytes positive; default: 64 MiB
+     * @return this builder
+     */
     public Builder maximumUnfinishedBytes(long bytes) {
       maximumUnfinishedBytes = bytes;
       return this;
     }
 
-    /** Sets the header fields of a message. */
+    /**
+     * Sets the header fields of a message.
+     *
+     * @param fields positive; default: 10,000
+     * @return this builder
+     */
     public Builder maximumHeaderFields(int fields) {
       maximumHeaderFields = fields;
       return this;
     }
 
-    /** Sets the bytes of a message's header. */
+    /**
+     * Sets the bytes of a message's header.
+     *
+     * @param bytes positive; default: 4 MiB
+     * @return this builder
+     */
     public Builder maximumHeaderBytes(long bytes) {
       maximumHeaderBytes = bytes;
       return this;
     }
 
-    /** Sets the recipients of a message. */
+    /**
+     * Sets the recipients of a message.
+     *
+     * @param recipients positive; default: 50,000
+     * @return this builder
+     */
     public Builder maximumRecipients(int recipients) {
       maximumRecipients = recipients;
       return this;
     }
 
-    /** Sets the bytes of the macros that hold at one time. */
+    /**
+     * Sets the bytes of the macros that hold at one time.
+     *
+     * @param bytes positive; default: 1 MiB
+     * @return this builder
+     */
     public Builder maximumMacroBytes(long bytes) {
       maximumMacroBytes = bytes;
       return this;
     }
 
-    /** Sets whether events carry their exact payload. */
+    /**
+     * Sets whether events carry their exact payload.
+     *
+     * @param keep default: false
+     * @return this builder
+     */
     public Builder keepPayload(boolean keep) {
       keepPayload = keep;
       return this;
     }
 
     /**
-     * Returns the options.
+     * Sets whether messages of errors hold Clojure's keywords.
+     *
+     * @param clojure default: false, names as Java spells them
+     * @return this builder
+     */
+    public Builder keywords(boolean clojure) {
+      keywords = clojure;
+      return this;
+    }
+
+    /**
+     * {@return the options}
      *
      * @throws MilterException BAD_OPTIONS that names the one that is wrong
      */
@@ -283,7 +388,8 @@ public record EngineOptions(
           maximumHeaderBytes,
           maximumRecipients,
           maximumMacroBytes,
-          keepPayload);
+          keepPayload,
+          keywords);
     }
 
     private static long nanos(String option, Duration duration) {

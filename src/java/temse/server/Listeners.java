@@ -1,9 +1,10 @@
 package temse.server;
 
-import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
@@ -37,6 +38,11 @@ record Listeners(List<ServerListener> all) implements ServerListener {
   }
 
   @Override
+  public void probed(ConnectionInfo connection, String what) {
+    each(listener -> listener.probed(connection, what));
+  }
+
+  @Override
   public void closed(ConnectionInfo connection, @Nullable Throwable error) {
     each(listener -> listener.closed(connection, error));
   }
@@ -45,7 +51,7 @@ record Listeners(List<ServerListener> all) implements ServerListener {
   public void verdict(
       ConnectionInfo connection,
       @Nullable EventType event,
-      @Nullable IPersistentMap reply,
+      Action.@Nullable Reply reply,
       @Nullable MessageEndReason ended) {
     each(listener -> listener.verdict(connection, event, reply, ended));
   }
@@ -57,8 +63,13 @@ record Listeners(List<ServerListener> all) implements ServerListener {
 
   @Override
   public void failed(
-      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {
+      ConnectionInfo connection, EventType type, @Nullable Event event, Throwable error) {
     each(listener -> listener.failed(connection, type, event, error));
+  }
+
+  @Override
+  public void outdated(OutdatedConnection connection) {
+    each(listener -> listener.outdated(connection));
   }
 
   @Override
@@ -79,8 +90,7 @@ record Listeners(List<ServerListener> all) implements ServerListener {
   }
 
   @Override
-  public void exchanged(
-      ConnectionInfo connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {
+  public void exchanged(ConnectionInfo connection, Event event, List<Action> response, long nanos) {
     each(
         listener -> {
           if (listener.wantsExchanges()) {

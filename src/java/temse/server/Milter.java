@@ -1,12 +1,12 @@
 package temse.server;
 
 import clojure.lang.IPersistentMap;
-import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.BiFunction;
 import java.util.function.Function;
@@ -17,6 +17,7 @@ import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Event;
 import temse.protocol.EventType;
+import temse.protocol.Fact;
 import temse.protocol.MacroStage;
 import temse.protocol.MilterException;
 import temse.protocol.Request;
@@ -42,18 +43,41 @@ import temse.protocol.Request;
  * @param <S> the state that is kept
  */
 public final class Milter<S extends @Nullable Object> implements MilterFactory {
-  /** Handles an event. */
+  /**
+   * Handles an event.
+   *
+   * @param <E> the class of the event
+   * @param <S> the state that is kept
+   */
   @FunctionalInterface
   public interface Handler<E extends Event, S extends @Nullable Object> {
-    /** Returns the next state and the response. What it throws is answered by the error policy. */
+    /**
+     * {@return the next state and the response}
+     *
+     * @param event the event
+     * @param state the state that the handler of the event before has returned
+     * @throws Exception anything: the event is answered by the error policy
+     */
     Step<? extends S> handle(E event, S state) throws Exception;
   }
 
-  /** Handles an event and asks the connection for macros and more. */
+  /**
+   * Handles an event and asks the connection for macros and more.
+   *
+   * @param <E> the class of the event
+   * @param <S> the state that is kept
+   */
   @FunctionalInterface
   public interface ConnectionHandler<E extends Event, S extends @Nullable Object> {
-    /** Returns the next state and the response. What it throws is answered by the error policy. */
-    Step<? extends S> handle(E event, S state, Connection connection) throws Exception;
+    /**
+     * {@return the next state and the response}
+     *
+     * @param event the event
+     * @param state the state that the handler of the event before has returned
+     * @param connection the connection, for this event only
+     * @throws Exception anything: the event is answered by the error policy
+     */
+    Step<? extends S> handle(E event, S state, MilterConnection connection) throws Exception;
   }
 
   private final Scope<S> scope;
@@ -81,8 +105,11 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
   }
 
   /**
-   * Returns a builder of a milter whose state begins anew with each message. Handlers of events
+   * {@return a builder of a milter whose state begins anew with each message} Handlers of events
    * outside of messages get a state of their own, which no message receives.
+   *
+   * @param <S> the state that is kept
+   * @param initial makes the state to begin with
    */
   public static <S extends @Nullable Object> Builder<S> perMessage(Supplier<? extends S> initial) {
     Builder.given(initial, "initial state");
@@ -90,8 +117,11 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
   }
 
   /**
-   * Returns a builder of a milter whose state begins anew with each SMTP client, and lives over all
-   * its messages.
+   * {@return a builder of a milter whose state begins anew with each SMTP client, and lives over
+   * all its messages}
+   *
+   * @param <S> the state that is kept
+   * @param initial makes the state to begin with
    */
   public static <S extends @Nullable Object> Builder<S> perClient(Supplier<? extends S> initial) {
     Builder.given(initial, "initial state");
@@ -99,8 +129,10 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
   }
 
   /**
-   * Returns a builder of a milter that keeps two states.
+   * {@return a builder of a milter that keeps two states}
    *
+   * @param <C> the state of an SMTP client
+   * @param <M> the state of a message
    * @param client makes the state of an SMTP client
    * @param message makes the state of a message from that of its client, as the message begins
    */
@@ -117,23 +149,29 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
   }
 
   @Override
+  public Optional<Request> knownRequest() {
+    return Optional.of(request);
+  }
+
+  @Override
   public MilterHandler open(ConnectionInfo connection) {
     return new Client();
   }
 
   private final class Client implements MilterHandler {
     private S state;
+    private S before;
     private boolean started;
     private boolean inMessage;
 
     @Override
-    public Request request(Connection connection, IPersistentMap offer) {
+    public Request request(MilterConnection connection, IPersistentMap offer) {
       return request;
     }
 
     @Override
-    public List<IPersistentMap> onEvent(Connection connection, EventType type, IPersistentMap event)
-        throws Exception {
+    public List<IPersistentMap> onEvent(
+        MilterConnection connection, EventType type, IPersistentMap event) throws Exception {
       if (!started) {
         state = scope.client.get();
         started = true;
@@ -142,38 +180,52 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
         state = scope.begun.apply(state);
         inMessage = true;
       }
-      return take(
-          handlers.get(type).handle(Event.view(type, event), state, connection), connection);
+      before = state;
+      ConnectionHandler<Event, S> handler = handlers.get(type);
+      return handler == null
+          ? null
+          : take(handler.handle(Event.view(type, event), state, connection), connection);
     }
 
     private static boolean belongsToMessage(EventType type) {
       return type.inMessage() || type == EventType.ABORT || type == EventType.MESSAGE_END;
     }
 
-    private List<IPersistentMap> take(Step<? extends S> step, Connection connection) {
+    private List<IPersistentMap> take(Step<? extends S> step, MilterConnection connection) {
       if (step == null) {
         throw new MilterException(
             MilterException.Category.BAD_HANDLER_RETURN,
             "the handler returned null; return a Step, Step.next(state) at least");
       }
       if (step.later() != null) {
-        connection.await(step.later(), yielded -> take(yielded, connection));
+        connection.awaitMaps(step.later(), yielded -> take(yielded, connection), () -> {});
         return null;
       }
       state = step.state();
-      return maps(step.actions());
+      return Action.maps(step.actions());
     }
 
     @Override
     public List<IPersistentMap> onError(
-        Connection connection, Throwable error, EventType type, IPersistentMap event) {
-      return maps(
+        MilterConnection connection, Throwable error, EventType type, IPersistentMap event) {
+      return Action.maps(
           Objects.requireNonNull(
               onError.apply(error, Event.view(type, event)), "the error policy returned null"));
     }
 
     @Override
+    public @Nullable Object state() {
+      return state;
+    }
+
+    @Override
+    public @Nullable Object stateBefore() {
+      return before;
+    }
+
+    @Override
     public void scopeEnded(EventType type) {
+      before = null;
       if (type == EventType.DISCONNECT) {
         state = null;
         started = false;
@@ -184,18 +236,11 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
     }
   }
 
-  private static List<IPersistentMap> maps(List<? extends Action> actions) {
-    if (actions.isEmpty()) {
-      return List.of();
-    }
-    List<IPersistentMap> maps = new ArrayList<>(actions.size());
-    for (Action action : actions) {
-      maps.add(action.map());
-    }
-    return maps;
-  }
-
-  /** Collects handlers and what is wanted of the MTA. Not thread-safe. */
+  /**
+   * Collects handlers and what is wanted of the MTA. Not thread-safe.
+   *
+   * @param <S> the state that is kept
+   */
   public static final class Builder<S extends @Nullable Object> {
     private final Scope<S> scope;
     private final Map<EventType, ConnectionHandler<Event, S>> handlers =
@@ -214,6 +259,10 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
     /**
      * Handles the events of a class.
      *
+     * @param <E> the class of the events
+     * @param events the class of the events, such as {@code Event.Header.class}
+     * @param handler returns the next state and the response
+     * @return this builder
      * @throws MilterException BAD_OPTIONS if they have a handler already, or take none
      */
     public <E extends Event> Builder<S> on(Class<E> events, Handler<? super E, S> handler) {
@@ -224,6 +273,10 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
     /**
      * Handles the events of a class, with the connection at hand.
      *
+     * @param <E> the class of the events
+     * @param events the class of the events, such as {@code Event.Header.class}
+     * @param handler returns the next state and the response
+     * @return this builder
      * @throws MilterException BAD_OPTIONS if they have a handler already, or take none
      */
     public <E extends Event> Builder<S> on(
@@ -246,6 +299,10 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
      * If it fails, or answers all the same, the message is deferred at the next event that can be
      * answered.
      *
+     * @param <E> the class of the events
+     * @param events the class of the events, such as {@code Event.Header.class}
+     * @param handler returns the next state, and no response
+     * @return this builder
      * @throws MilterException BAD_OPTIONS if they have a handler already, or cannot be watched: the
      *     MTA always waits for an answer to the end of a message
      */
@@ -266,45 +323,87 @@ public final class Milter<S extends @Nullable Object> implements MilterFactory {
       return Event.type(events);
     }
 
-    /** Names actions without which the milter is of no use. */
+    /**
+     * Names actions without which the milter is of no use.
+     *
+     * @param flags needed of the MTA; one that does not offer them is refused
+     * @return this builder
+     */
     public Builder<S> requires(ActionFlag... flags) {
       request.actions(flags);
       return this;
     }
 
-    /** Names actions that the milter uses where the MTA offers them. */
+    /**
+     * Names actions that the milter uses where the MTA offers them.
+     *
+     * @param flags used if offered
+     * @return this builder
+     */
     public Builder<S> wants(ActionFlag... flags) {
       request.optionalActions(List.of(flags));
       return this;
     }
 
-    /** Asks for macros at a stage ({@code smfi_setsymlist}). */
+    /**
+     * Names facts that the milter wants to know: {@link MilterConnection#transaction}. The MTA is
+     * asked for the events and macros that they need; the events need no handler.
+     *
+     * @param facts such as {@code Fact.CLIENT_NAME}
+     * @return this builder
+     */
+    public Builder<S> wants(Fact... facts) {
+      request.facts(List.of(facts));
+      return this;
+    }
+
+    /**
+     * Asks for macros at a stage ({@code smfi_setsymlist}).
+     *
+     * @param stage the event to which the macros belong
+     * @param names such as {@code j} or {@code {auth_authen}}; they replace the MTA's own list for
+     *     the stage
+     * @return this builder
+     */
     public Builder<S> macros(MacroStage stage, String... names) {
       request.macros(stage, List.of(names));
       return this;
     }
 
-    /** Also asks for recipients that the MTA has rejected. */
+    /**
+     * Also asks for recipients that the MTA has rejected.
+     *
+     * @return this builder
+     */
     public Builder<S> rejectedRecipients() {
       wantsRejected = true;
       request.rejectedRecipients(true);
       return this;
     }
 
-    /** Asks for header values with their leading space, and gives them so. */
+    /**
+     * Asks for header values with their leading space, and gives them so.
+     *
+     * @return this builder
+     */
     public Builder<S> leadingSpace() {
       request.leadingSpace(true);
       return this;
     }
 
-    /** Says what answers an event whose handler has failed; default: a temporary failure. */
+    /**
+     * Says what answers an event whose handler has failed; default: a temporary failure.
+     *
+     * @param policy given the failure and the event, returns the response
+     * @return this builder
+     */
     public Builder<S> onError(BiFunction<Throwable, Event, List<? extends Action>> policy) {
       onError = given(policy, "error policy");
       return this;
     }
 
     /**
-     * Returns the milter.
+     * {@return the milter}
      *
      * @throws MilterException BAD_OPTIONS if it could not work: it handles no event, or asks for
      *     rejected recipients and handles none

@@ -1,8 +1,9 @@
 package temse.server;
 
-import clojure.lang.IPersistentMap;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
@@ -17,26 +18,48 @@ public interface ServerListener {
   ServerListener SILENT = new ServerListener() {};
 
   /**
-   * Returns a listener that reports to this one, then to the other. What one of them throws keeps
+   * {@return a listener that reports to this one, then to the other} What one of them throws keeps
    * nothing from the other.
    *
    * <pre>{@code
    * new SystemLoggerListener().and(metrics)
    * }</pre>
+   *
+   * @param other called second
    */
   default ServerListener and(ServerListener other) {
     return new Listeners(List.of(this, other));
   }
 
-  /** An MTA has negotiated. */
+  /**
+   * Called when an MTA has negotiated.
+   *
+   * @param connection the connection that is reported
+   */
   default void negotiated(ConnectionInfo connection) {}
 
-  /** A connection is over. The error is null where it ended as connections do. */
+  /**
+   * Called when a connection was no MTA's: a health check, a browser, a scanner. It is over; {@link
+   * #closed} is not called for it.
+   *
+   * @param connection the connection that is reported
+   * @param what what has come, in a few words: {@code no byte}, {@code an HTTP request: GET /
+   *     HTTP/1.1}, {@code a TLS handshake}; it may hold any character
+   */
+  default void probed(ConnectionInfo connection, String what) {}
+
+  /**
+   * Called when a connection has ended.
+   *
+   * @param connection the connection that is reported
+   * @param error why it was lost; null where it ended as connections do
+   */
   default void closed(ConnectionInfo connection, @Nullable Throwable error) {}
 
   /**
-   * A reply other than continue was given, or a message has ended.
+   * Called when a reply other than continue was given, or a message has ended.
    *
+   * @param connection the connection that is reported
    * @param event what the reply answered; null where no reply ended the message
    * @param reply the reply, or null
    * @param ended how the message ended by it, or null if none has
@@ -44,38 +67,67 @@ public interface ServerListener {
   default void verdict(
       ConnectionInfo connection,
       @Nullable EventType event,
-      @Nullable IPersistentMap reply,
+      Action.@Nullable Reply reply,
       @Nullable MessageEndReason ended) {}
 
   /**
-   * A connection was closed because the peer broke the protocol or wanted what is not to be had.
+   * Called when a connection was closed because the peer broke the protocol, or does not offer what
+   * the filter requires.
+   *
+   * @param connection the connection that is reported
+   * @param error says what was wrong
    */
   default void violated(ConnectionInfo connection, MilterException error) {}
 
-  /** A handler has failed, or returned a response that could not be sent. */
+  /**
+   * Called when a handler has failed, or returned a response that could not be sent.
+   *
+   * @param connection the connection that is reported
+   * @param type of the event
+   * @param event the event, or null if it could not be decoded
+   * @param error what was thrown
+   */
   default void failed(
-      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {}
+      ConnectionInfo connection, EventType type, @Nullable Event event, Throwable error) {}
 
-  /** A connection was refused. */
+  /**
+   * Called when a connection begins a message with the milter that it had, although the server has
+   * another one; once for each other one.
+   *
+   * @param connection with what it lacks
+   */
+  default void outdated(OutdatedConnection connection) {}
+
+  /**
+   * Called when a connection was refused.
+   *
+   * @param peer address of the MTA, as in {@link ConnectionInfo#peer}
+   * @param why a printable line
+   */
   default void refused(String peer, String why) {}
 
   /**
-   * Something is wrong that concerns no connection: none can be accepted, or handlers still run
-   * although the server has stopped.
+   * Called when something is wrong that concerns no connection: none can be accepted, or handlers
+   * still run although the server has stopped.
+   *
+   * @param what a printable line
    */
   default void troubled(String what) {}
 
-  /** Returns true if {@link #exchanged} wants to be called. */
+  /** {@return true if {@link #exchanged} wants to be called} */
   default boolean wantsExchanges() {
     return false;
   }
 
   /**
-   * An event is settled.
+   * Called when an event is settled.
    *
-   * @param response what was sent for it, the reply last
+   * @param connection the connection that is reported
+   * @param event what the MTA has sent
+   * @param response what was sent for it, the reply last; nothing for the offer of an MTA, which
+   *     {@link ConnectionInfo#agreement} answers
    * @param nanos from the handler's start to the settling
    */
   default void exchanged(
-      ConnectionInfo connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {}
+      ConnectionInfo connection, Event event, List<Action> response, long nanos) {}
 }

@@ -28,15 +28,25 @@ public final class Step<S extends @Nullable Object> {
     this.later = later;
   }
 
-  /** Goes on with a state, and gives the default reply. */
+  /**
+   * Makes a step that goes on with a state, and gives the default reply.
+   *
+   * @param <S> the state that is kept
+   * @param state for the next handler
+   * @return the step
+   */
   public static <S extends @Nullable Object> Step<S> next(S state) {
     return new Step<>(state, List.of(), null);
   }
 
   /**
-   * Leaves the event open until the stage yields the step; no thread is held meanwhile. That step
-   * may leave it open again. The stage is not cancelled if it does not complete in time: others may
-   * wait for it.
+   * Makes a step that leaves the event open until the stage yields the step; no thread is held
+   * meanwhile. That step may leave it open again. The stage is not cancelled if it does not
+   * complete in time: others may wait for it.
+   *
+   * @param <S> the state that is kept
+   * @param stage yields the step; failing, it is a failure of the handler
+   * @return the step
    */
   public static <S extends @Nullable Object> Step<S> later(
       CompletionStage<? extends Step<? extends S>> stage) {
@@ -44,8 +54,9 @@ public final class Step<S extends @Nullable Object> {
   }
 
   /**
-   * Returns the step with a response: modifications first, at most one reply last.
+   * {@return the step with a response: modifications first, at most one reply last}
    *
+   * @param response the actions, in the order in which they are sent
    * @throws MilterException DOUBLE_REPLY or LATE_ACTION if an action comes after a reply
    * @throws IllegalStateException if the step has a response already, or is one that comes later
    */
@@ -76,17 +87,17 @@ public final class Step<S extends @Nullable Object> {
         action.map());
   }
 
-  /** Returns the next state. */
+  /** {@return the next state} */
   public S state() {
     return state;
   }
 
-  /** Returns the response, empty for the default reply. */
+  /** {@return the response, empty for the default reply} */
   public List<Action> actions() {
     return actions;
   }
 
-  /** Returns the stage that yields the step, or null if this is the step. */
+  /** {@return the stage that yields the step, or null if this is the step} */
   @Nullable CompletionStage<? extends Step<? extends S>> later() {
     return later;
   }

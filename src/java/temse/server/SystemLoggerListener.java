@@ -1,26 +1,29 @@
 package temse.server;
 
-import clojure.lang.IPersistentMap;
-import clojure.lang.Keyword;
 import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Objects;
+import java.util.OptionalInt;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import temse.protocol.Action;
 import temse.protocol.Event;
 import temse.protocol.EventType;
-import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.protocol.Printable;
 import temse.server.internal.LastResort;
+import temse.server.internal.LogFields;
 
 /**
  * Writes what happens in a server to a {@link System.Logger}: negotiations, ends and verdicts as
- * DEBUG, lost connections as INFO, broken protocol and refused connections as WARNING, failed
- * handlers as ERROR with their exception. A verdict comes with {@link ConnectionInfo#mail}. The
- * body of a mail is never written.
+ * DEBUG, lost connections as INFO, broken protocol, refused connections, and those that keep a
+ * milter which was replaced as WARNING, failed handlers as ERROR with their exception. A verdict
+ * comes with {@link ConnectionInfo#mail}. The body of a mail is never written.
  *
  * <pre>{@code
  * MilterServer.builder(milter)
@@ -44,6 +47,7 @@ public final class SystemLoggerListener implements ServerListener {
   /**
    * Makes a listener that writes to the logger.
    *
+   * @param logger such as {@code System.getLogger("my.filter")}
    * @throws NullPointerException if the logger is null
    */
   public SystemLoggerListener(Logger logger) {
@@ -52,15 +56,24 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void negotiated(ConnectionInfo connection) {
-    log(Level.DEBUG, null, () -> who(connection) + " negotiated");
+    log(Level.DEBUG, null, about(connection), () -> who(connection) + " negotiated");
+  }
+
+  @Override
+  public void probed(ConnectionInfo connection, String what) {
+    log(Level.DEBUG, null, about(connection), () -> who(connection) + " was no MTA's: " + what);
   }
 
   @Override
   public void closed(ConnectionInfo connection, @Nullable Throwable error) {
     if (isLoss(error)) {
-      log(Level.INFO, null, () -> who(connection) + " closed: " + message(error));
+      log(
+          Level.INFO,
+          null,
+          about(connection),
+          () -> who(connection) + " closed: " + message(error));
     } else {
-      log(Level.DEBUG, null, () -> who(connection) + " closed");
+      log(Level.DEBUG, null, about(connection), () -> who(connection) + " closed");
     }
   }
 
@@ -68,11 +81,15 @@ public final class SystemLoggerListener implements ServerListener {
   public void verdict(
       ConnectionInfo connection,
       @Nullable EventType event,
-      @Nullable IPersistentMap reply,
+      Action.@Nullable Reply reply,
       @Nullable MessageEndReason ended) {
     log(
         Level.DEBUG,
         null,
+        fields -> {
+          LogFields.addConnection(fields, connection);
+          LogFields.addVerdict(fields, event, reply, ended);
+        },
         () ->
             mail(connection)
                 + (ended == null ? "" : " message " + ended.keyword.getName())
@@ -85,6 +102,7 @@ public final class SystemLoggerListener implements ServerListener {
     log(
         Level.WARNING,
         null,
+        about(connection),
         () ->
             who(connection)
                 + " closed after a protocol error"
@@ -93,27 +111,66 @@ public final class SystemLoggerListener implements ServerListener {
 
   @Override
   public void failed(
-      ConnectionInfo connection, EventType type, @Nullable IPersistentMap event, Throwable error) {
+      ConnectionInfo connection, EventType type, @Nullable Event event, Throwable error) {
     log(
         Level.ERROR,
         error,
+        fields -> {
+          LogFields.addConnection(fields, connection);
+          LogFields.addEvent(fields, type);
+        },
         () -> mail(connection) + " handler failed at " + description(type, event));
   }
 
   @Override
+  public void outdated(OutdatedConnection connection) {
+    log(
+        Level.WARNING,
+        connection == null ? null : connection.failure(),
+        fields -> {
+          fields.put("connection", connection.id());
+          fields.put("peer", connection.peer());
+        },
+        () ->
+            "connection "
+                + connection.id()
+                + " of "
+                + connection.peer()
+                + " keeps its milter: "
+                + (connection.failure() == null
+                    ? "it lacks " + connection.missing()
+                    : "the new one has failed"));
+  }
+
+  @Override
   public void refused(String peer, String why) {
-    log(Level.WARNING, null, () -> "connection of " + peer + " refused: " + why);
+    log(
+        Level.WARNING,
+        null,
+        fields -> fields.put("peer", peer),
+        () -> "connection of " + peer + " refused: " + why);
   }
 
   @Override
   public void troubled(String what) {
-    log(Level.WARNING, null, () -> what);
+    log(Level.WARNING, null, fields -> {}, () -> what);
   }
 
-  private void log(Level level, Throwable error, Supplier<String> text) {
+  private static Consumer<Map<String, Object>> about(ConnectionInfo connection) {
+    return fields -> LogFields.addConnection(fields, connection);
+  }
+
+  private void log(
+      Level level, Throwable error, Consumer<Map<String, Object>> fields, Supplier<String> text) {
     try {
       if (logger.isLoggable(level)) {
-        logger.log(level, line(text), Printable.throwable(error));
+        LogFields.during(
+            () -> {
+              Map<String, Object> all = new LinkedHashMap<>();
+              fields.accept(all);
+              return all;
+            },
+            () -> logger.log(level, line(text), Printable.throwable(error)));
       }
     } catch (Throwable problem) {
       LastResort.report("writing to the log", problem);
@@ -146,37 +203,30 @@ public final class SystemLoggerListener implements ServerListener {
     return who(connection) + (mail.isEmpty() ? "" : " " + mail);
   }
 
-  private static String replyText(IPersistentMap reply) {
-    Object code = reply.valAt(Keys.SMTP_CODE);
-    Object enhanced = reply.valAt(Keys.ENHANCED_CODE);
-    return name(reply.valAt(Keys.ACTION))
-        + (code == null ? "" : " " + code)
-        + (enhanced == null ? "" : " " + enhanced)
-        + (reply.valAt(Keys.TEXT) instanceof String text ? " " + text : "")
-        + (reply.valAt(Keys.WHY) instanceof String why ? " (" + why + ")" : "");
+  private static String replyText(Action.Reply reply) {
+    OptionalInt code = reply.smtpCode();
+    return reply.type().keyword.getName()
+        + (code.isPresent() ? " " + code.getAsInt() : "")
+        + reply.enhancedCode().map(enhanced -> " " + enhanced).orElse("")
+        + reply.text().map(text -> " " + text).orElse("")
+        + reply.why().map(why -> " (" + why + ")").orElse("");
   }
 
-  /** Returns the message of an exception, whose class may be a user's. */
+  /** {@return the message of an exception, whose class may be a user's} */
   private static String message(Throwable error) {
     try {
       String message = error.getMessage();
-      return message == null
-          ? error.getClass().getName()
-          : error instanceof MilterException ? MilterException.inJava(message) : message;
+      return message == null ? error.getClass().getName() : message;
     } catch (Throwable problem) {
       return error.getClass().getName();
     }
   }
 
-  private static String description(EventType type, IPersistentMap event) {
+  private static String description(EventType type, Event event) {
     try {
-      return (type == null ? Event.of(event) : Event.view(type, event)).toString();
+      return event.toString();
     } catch (Throwable problem) {
       return type == null ? "an unknown event" : type.keyword.getName();
     }
-  }
-
-  private static String name(Object action) {
-    return action instanceof Keyword keyword ? keyword.getName() : String.valueOf(action);
   }
 }

@@ -28,7 +28,9 @@ import org.jspecify.annotations.Nullable;
  * unix:/run/temse.sock   local:/run/temse.sock   /run/temse.sock
  * </pre>
  *
- * Port 0 stands for any free port. Host names are looked up when a socket is opened.
+ * Port 0 stands for any free port. Host names are looked up when a socket is opened. A server may
+ * also listen on the socket that its process {@linkplain Inherited inherits}: see {@link
+ * #parseListening}.
  */
 public sealed interface Endpoint {
 
@@ -40,7 +42,13 @@ public sealed interface Endpoint {
    * @param port 0 to 65535
    */
   record Inet(boolean v6, @Nullable String host, int port) implements Endpoint {
-    /** Checks the port. */
+    /**
+     * Checks the port.
+     *
+     * @param v6 true if the host is looked up as IPv6
+     * @param host a name or an address, or null for all addresses
+     * @param port 0 to 65535
+     */
     public Inet {
       if (port < 0 || port > 0xFFFF) {
         throw new IllegalArgumentException("port " + port + " is not between 0 and 65535");
@@ -77,7 +85,11 @@ public sealed interface Endpoint {
     /** The longest path that a socket can be bound to, in bytes. */
     public static final int LONGEST_PATH = 106;
 
-    /** Checks the length of the path. */
+    /**
+     * Checks the length of the path.
+     *
+     * @param path short enough for the system: about 100 bytes
+     */
     public Unix {
       int length = path.toString().getBytes(StandardCharsets.UTF_8).length;
       if (length == 0 || length > LONGEST_PATH) {
@@ -98,16 +110,48 @@ public sealed interface Endpoint {
   }
 
   /**
-   * Returns the socket address, looking up the host name.
+   * The listening socket, TCP or Unix-domain, that the process has inherited as its standard input:
+   * {@link System#inheritedChannel}. Where it listens is decided by whoever has started the
+   * process, such as systemd.
+   */
+  record Inherited() implements Endpoint {
+    /** Makes an endpoint for the inherited socket, which is looked for when a server starts. */
+    public Inherited {}
+
+    /**
+     * Throws, since nobody can connect to it by this name.
+     *
+     * @throws IOException always
+     */
+    @Override
+    public SocketAddress address() throws IOException {
+      throw new IOException(
+          "a server may listen on the socket that its process inherits, but nobody can connect to"
+              + " it by this name; give the address that it is bound to");
+    }
+
+    @Override
+    public String toString() {
+      return INHERITED;
+    }
+  }
+
+  /** How the {@link Inherited} socket is written: {@code inherited}. */
+  String INHERITED = "inherited";
+
+  /**
+   * {@return the socket address, looking up the host name}
    *
    * @throws UnknownHostException if there is no such host or it has no address of the family
+   * @throws IOException if it is the {@link Inherited} one
    */
   SocketAddress address() throws IOException;
 
   /**
-   * Returns the endpoint that {@code text} describes. The protocol may be in any case; {@code
+   * {@return the endpoint that {@code text} describes} The protocol may be in any case; {@code
    * [127.0.0.1]} and {@code [IPv6:::1]} are accepted as hosts.
    *
+   * @param text such as {@code inet:20025@127.0.0.1} or {@code unix:/run/filter.sock}
    * @throws IllegalArgumentException that says what is wrong and shows the forms
    */
   static Endpoint parse(String text) {
@@ -119,7 +163,41 @@ public sealed interface Endpoint {
     }
   }
 
-  /** Returns a socket's address in the same notation, for logs. */
+  /**
+   * {@return the endpoint that {@code text} describes to a server: as {@link #parse} has it, or the
+   * {@link Inherited} one}
+   *
+   * @param text {@code inherited}, in any case, or such as {@code inet:20025@127.0.0.1}
+   * @throws IllegalArgumentException that says what is wrong and shows the forms
+   */
+  static Endpoint parseListening(String text) {
+    return text.strip().equalsIgnoreCase(INHERITED) ? new Inherited() : parse(text);
+  }
+
+  /**
+   * {@return the endpoint at which a socket is bound, with the address in numbers; the {@link
+   * Inherited} one if its name is none that can be connected to}
+   *
+   * @param address of a socket that is bound
+   */
+  static Endpoint of(SocketAddress address) {
+    if (address instanceof InetSocketAddress inet) {
+      InetAddress host = inet.getAddress();
+      return new Inet(
+          host instanceof Inet6Address,
+          host.isAnyLocalAddress() ? null : host.getHostAddress(),
+          inet.getPort());
+    }
+    return address instanceof UnixDomainSocketAddress unix && unix.getPath().isAbsolute()
+        ? new Unix(unix.getPath())
+        : new Inherited();
+  }
+
+  /**
+   * {@return a socket's address in the same notation, for logs}
+   *
+   * @param address null for none
+   */
   static String describe(@Nullable SocketAddress address) {
     if (address instanceof InetSocketAddress inet) {
       InetAddress host = inet.getAddress();

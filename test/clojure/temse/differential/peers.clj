@@ -75,14 +75,17 @@
   (let [lines (atom [])
         violated? (atom false)
         ended (LinkedBlockingQueue.)
+        end #(.put ended {:lines (first (reset-vals! lines []))
+                          :violated? (first (reset-vals! violated? false))})
         listener (reify ServerListener
                    (violated [_ _ _]
                      (reset! violated? true))
                    (failed [_ _ type _ error]
                      (swap! lines conj (str "temse failed at " type ": " error)))
+                   (probed [_ _ _]
+                     (end))
                    (closed [_ _ _]
-                     (.put ended {:lines (first (reset-vals! lines []))
-                                  :violated? (first (reset-vals! violated? false))})))
+                     (end)))
         server (-> (MilterServer/builder
                      (milter/factory (rule/filter-options variant #(swap! lines conj %))))
                    (.listenOn (Endpoint/parse (str "unix:" path)))

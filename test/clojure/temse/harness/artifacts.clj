@@ -43,14 +43,21 @@
       (link (io/file repository (.getName group)) group))
     repository))
 
+(defn tool
+  "Returns the path of a tool of this JDK."
+  [name]
+  (str (io/file (System/getProperty "java.home") "bin" name)))
+
 (defn ran
-  "Runs a command in a directory and returns what it prints. It must end with 0; without a network it
-  may skip the test instead."
+  "Runs a command in a directory, with this JDK, and returns what it prints. It must end with 0; without a
+  network it may skip the test instead."
   [dir & command]
   (let [builder (doto (ProcessBuilder. ^java.util.List (mapv str command))
                   (.directory (io/file dir))
                   (.redirectErrorStream true))
-        _ (.put (.environment builder) "JAVA_HOME" (System/getProperty "java.home"))
+        _ (doto (.environment builder)
+            (.put "JAVA_HOME" (System/getProperty "java.home"))
+            (.put "PATH" (str (.getParent (io/file (tool "java"))) ":" (System/getenv "PATH"))))
         process (.start builder)
         _ (.close (.getOutputStream process))
         output (slurp (.getInputStream process))]
@@ -61,11 +68,6 @@
       (runner/skip! (str (first command) " cannot fetch what it needs"))
 
       :else (throw (ex-info (str (string/join " " command) "\n" output) {})))))
-
-(defn tool
-  "Returns the path of a tool of this JDK."
-  [name]
-  (str (io/file (System/getProperty "java.home") "bin" name)))
 
 (defn require-command
   "Skips the test where a command is not there."

@@ -95,10 +95,11 @@ postlog  unix-dgram  n - n -    1 postlogd
     (str/join (for [[parameter value] (sort parameters)]
                 (str parameter " = " value "\n")))))
 
-(defn- master-text [port]
-  (str "127.0.0.1:" port " inet n - n - - smtpd\n"
-       (when (mta/ipv6?) (str "[::1]:" port " inet n - n - - smtpd\n"))
-       master-services))
+(defn- master-text [port chroot?]
+  (let [smtpd (str ":" port " inet n - " (if chroot? "y" "n") " - - smtpd\n")]
+    (str "127.0.0.1" smtpd
+         (when (mta/ipv6?) (str "[::1]" smtpd))
+         master-services)))
 
 (defn start
   "Starts a Postfix and returns it as soon as it listens. Options:
@@ -106,6 +107,7 @@ postlog  unix-dgram  n - n -    1 postlogd
     :sink      ; Next hop of every mail, see `temse.harness.sink`
     :milters   ; Values for smtpd_milters, as [\"inet:127.0.0.1:20025\" \"unix:/run/x.sock\"]
     :certificate ; See `temse.harness.mta/certificate`: what STARTTLS is offered with (default: no TLS)
+    :chroot?   ; Whether smtpd runs in a chroot, below the queue directory (default: false)
     :main      ; Further parameters of main.cf, name to value, stronger than ours
 
   The result is that of `temse.harness.mta/start`."
@@ -113,7 +115,7 @@ postlog  unix-dgram  n - n -    1 postlogd
   (mta/start {:script "temse/harness/postfix.sh"
               :files (fn [port]
                        {"main.cf" (main-text options)
-                        "master.cf" (master-text port)})}))
+                        "master.cf" (master-text port (:chroot? options))})}))
 
 (defn hold-queue
   "Returns the queue ids of all quarantined mails, sorted."

@@ -33,7 +33,7 @@
     "Sendmail is not unpacked; run test/clojure/temse/harness/sendmail-setup.sh"))
 
 (defn- mc-text
-  [{:keys [milters failure timeouts sink certificate]
+  [{:keys [milters failure timeouts sink certificate mc]
     :or {failure "T", timeouts "C:30s;S:30s;R:30s;E:5m"}}
    port]
   (str "define(`_PORT_', `" port "')dnl\n"
@@ -42,14 +42,16 @@
        (when certificate
          (str "define(`_CERTIFICATE_', `" certificate "')dnl\n"))
        (slurp (io/resource "temse/harness/sendmail.mc"))
+       mc
        (str/join (for [[index milter] (map-indexed vector milters)]
                    (str "INPUT_MAIL_FILTER(`milter" index "', `S=" milter ", F=" failure
                         (when timeouts (str ", T=" timeouts))
                         "')dnl\n")))))
 
-(defn- options-text [{:keys [options]}]
-  (str/join (for [[option value] (sort options)]
-              (str "O " option "=" value "\n"))))
+(defn- options-text [{:keys [options cf]}]
+  (str (str/join (for [[option value] (sort options)]
+                   (str "O " option "=" value "\n")))
+       cf))
 
 (defn start
   "Starts a Sendmail and returns it as soon as it listens. Options:
@@ -62,6 +64,9 @@
                ; 10 s to send and to read (default: \"C:30s;S:30s;R:30s;E:5m\")
     :certificate ; See `temse.harness.mta/certificate`: what STARTTLS is offered with (default: no TLS)
     :options   ; Further options of sendmail.cf, name to value, stronger than ours
+    :mc        ; Further lines for sendmail.mc, a text
+    :cf        ; Further lines for sendmail.cf, a text
+    :hosts     ; The hosts file that it sees (default: that of the machine)
 
   A mail is at the sink when its client sees that it is accepted, since Sendmail is told to deliver
   first. The result is that of `temse.harness.mta/start`."
@@ -69,8 +74,9 @@
   (mta/start {:script "temse/harness/sendmail.sh"
               :arguments [(.getAbsolutePath ^File programs)]
               :files (fn [port]
-                       {"sendmail.mc" (mc-text options port)
-                        "options.cf" (options-text options)})}))
+                       (cond-> {"sendmail.mc" (mc-text options port)
+                                "options.cf" (options-text options)}
+                         (:hosts options) (assoc "own-hosts" (:hosts options))))}))
 
 (defn- text-of
   "Returns the text of a file, or nil if it is gone by now."

@@ -16,11 +16,21 @@ PATH=$2/usr/bin:$PATH m4 -D "_CF_DIR_=$cf/" -D "_DIRECTORY_=$1" "$cf/m4/cf.m4" s
   > sendmail.cf || exit
 cat options.cf >> sendmail.cf
 
+# A file own-hosts takes the place of the machine's hosts file, for this Sendmail alone.
+with_hosts() {
+  if [ -e own-hosts ]; then
+    exec unshare -m sh -c 'mount --bind own-hosts /etc/hosts && exec "$@"' sh "$@"
+  else
+    exec "$@"
+  fi
+}
+
 # Before it reads its configuration, Sendmail waits for a minute if the name of the machine is known
 # but has no domain; with libnss_wrapper it is not known. What it logs goes to the system log, or to
 # the file for debugging with -d89.8. With -d15.1 it says there that it listens.
 echo "127.0.0.1 localhost" > hosts
-NSS_WRAPPER_HOSTS=$1/hosts LD_PRELOAD=libnss_wrapper.so \
+[ ! -e own-hosts ] || cat own-hosts >> hosts
+with_hosts env NSS_WRAPPER_HOSTS="$1/hosts" LD_PRELOAD=libnss_wrapper.so \
   setsid "$2/usr/libexec/sendmail/sendmail" -C "$1/sendmail.cf" -D "$1/mail.log" -d89.8,15.1 -bD \
   < /dev/null > sendmail.out 2>&1 &
 sendmail=$!

@@ -18,7 +18,8 @@
    [temse.mail :as mail]
    [temse.runner :as runner]
    [temse.simulate.cases :as cases]
-   [temse.simulate.lab :as lab])
+   [temse.simulate.lab :as lab]
+   [temse.test :as mt])
   (:import
    (temse.client Mail)
    (temse.protocol MilterException)))
@@ -300,6 +301,38 @@
       (nil? message) {:missing actions}
       (not= expected message) (let [[expected actual] (data/diff expected message)]
                                 {:expected expected, :actual actual, :actions actions}))))
+
+;; ---- behind the simulator
+
+(defn- dropped?
+  "Says of the fields of clients that MTAs take out before a filter sees the message, which the MTA's
+  side for tests does not."
+  [mta [header-name value raw]]
+  (let [header-name (str/lower-case header-name)]
+    (if (= :postfix mta)
+      (#{"bcc" "content-length" "resent-bcc" "return-path"} header-name)
+      (and (str/blank? (str/replace (or raw value) "\u0000" ""))
+           (#{"date" "from" "full-name" "message-id" "resent-date" "resent-from" "resent-message-id"} header-name)))))
+
+(defn wrong-on-simulator
+  "Returns what is wrong with a case on the simulator, or nil."
+  [mta options {:keys [mail steps] :as tried}]
+  (let [said (promise)
+        mail (update mail :headers #(into [] (remove (partial dropped? mta)) %))
+        {:keys [message verdict]} (mt/run-message
+                                    (merge {:handlers (filter/message-filter #(judge %1 %2 {:steps steps, :said said}))}
+                                           options)
+                                    mail
+                                    {:mta mta})
+        noted (deref said 0 nil)]
+    (when noted
+      (when-let [problem (if (and (:error noted) (not= :temporary-failure verdict))
+                           :accepted
+                           (problem mta noted
+                             (some->> message
+                                      (#(#'cases/foreseen (update % :body mail/body-bytes)))
+                                      (arrived mta noted))))]
+        {:problem problem, :case tried}))))
 
 ;; ---- behind a real MTA
 

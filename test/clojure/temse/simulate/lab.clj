@@ -15,9 +15,8 @@
   (:import
    (java.io BufferedInputStream Closeable)
    (java.net InetSocketAddress Socket)
-   (java.util Arrays)
    (java.util.concurrent ConcurrentHashMap)
-   (temse.protocol ActionCodec Packet PacketSink)))
+   (temse.protocol ActionCodec)))
 
 (set! *warn-on-reflection* true)
 
@@ -34,14 +33,7 @@
   "Returns an action as the MTA reads it: a reply may have got an enhanced code."
   [{:keys [action] :as given}]
   (if (= :reply-code action)
-    (let [sent (volatile! nil)]
-      (ActionCodec/encode given
-                          (reify PacketSink
-                            (packet [_ code chunk offset length]
-                              (vreset! sent (Packet. code (Arrays/copyOfRange ^bytes chunk
-                                                                              (int offset)
-                                                                              (int (+ offset length))))))))
-      (ActionCodec/decode @sent))
+    (ActionCodec/decode (first (ActionCodec/packets given)))
     given))
 
 (defn- play

@@ -24,8 +24,8 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.Offer;
 import temse.protocol.Request;
-import temse.server.Connection;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 import temse.server.MilterFactory;
 import temse.server.MilterHandler;
 import temse.server.ServerListener;
@@ -40,20 +40,20 @@ class EngineWireTest {
 
   /** What the handler of a test does with an event. */
   private interface Handler {
-    List<IPersistentMap> answer(EventType type, IPersistentMap event, Connection connection);
+    List<IPersistentMap> answer(EventType type, IPersistentMap event, MilterConnection connection);
   }
 
   private static MilterFactory milter(Request request, Handler handler) {
     return opened ->
         new MilterHandler() {
           @Override
-          public Request request(Connection connection, IPersistentMap offer) {
+          public Request request(MilterConnection connection, IPersistentMap offer) {
             return request;
           }
 
           @Override
           public List<IPersistentMap> onEvent(
-              Connection connection, EventType type, IPersistentMap event) {
+              MilterConnection connection, EventType type, IPersistentMap event) {
             return handler.answer(type, event, connection);
           }
         };
@@ -118,7 +118,7 @@ class EngineWireTest {
         milter(
             Request.builder().events(EventType.END_OF_MESSAGE).build(),
             (type, event, connection) -> {
-              connection.await(value, actions -> actions);
+              connection.awaitMaps(value, actions -> actions, () -> {});
               Thread work = new Thread(() -> value.complete(List.of(Actions.reject())));
               work.start();
               return null;
@@ -138,7 +138,7 @@ class EngineWireTest {
                 .build(),
             (type, event, connection) -> {
               if (type == EventType.HEADER) {
-                connection.await(new CompletableFuture<List<IPersistentMap>>(), actions -> actions);
+                connection.await(new CompletableFuture<>(), value -> List.of());
               }
               return null;
             });
@@ -153,7 +153,7 @@ class EngineWireTest {
         milter(
             Request.builder().events(EventType.END_OF_MESSAGE).build(),
             (type, event, connection) -> {
-              connection.await(new CompletableFuture<List<IPersistentMap>>(), actions -> actions);
+              connection.await(new CompletableFuture<>(), value -> List.of());
               return null;
             });
     MtaSession mta =

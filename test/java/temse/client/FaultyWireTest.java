@@ -136,7 +136,7 @@ class FaultyWireTest {
     assertFalse(milter.closed);
     IOException dropped =
         assertThrows(IOException.class, () -> wire.write(joined(MAIL, RECIPIENT)));
-    assertEquals("the connection was dropped on purpose after :mail", dropped.getMessage());
+    assertEquals("the connection was dropped on purpose after mail", dropped.getMessage());
     assertTrue(milter.closed);
     assertEquals(text(RECIPIENT, MAIL), milter.bytes());
     assertSame(dropped, assertThrows(IOException.class, () -> wire.write(RECIPIENT)));

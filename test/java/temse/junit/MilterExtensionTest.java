@@ -245,10 +245,10 @@ class MilterExtensionTest {
     assertEquals(ActionType.ACCEPT, ((AssertionFailedError) failure).getExpected().getValue());
     assertEquals("no luck", failure.getSuppressed()[0].getMessage());
     String said = failure.getSuppressed()[1].toString();
-    assertTrue(said.startsWith("the conversation was\n  MTA  --> options :version 6 "), said);
+    assertTrue(said.startsWith("the conversation was\n  MTA  --> options version=6 "), said);
     assertTrue(
         said.contains(
-            "  MTA  --> mail :sender <a@example.org> :options []\n       <-- temporary-failure"),
+            "  MTA  --> mail sender=<a@example.org> options=[]\n       <-- temporary-failure"),
         said);
     assertThrows(IllegalStateException.class, Failing.BROKEN::endpoint);
   }

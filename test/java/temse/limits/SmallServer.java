@@ -12,12 +12,14 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Event;
 import temse.server.EngineOptions;
 import temse.server.Milter;
+import temse.server.MilterConnection;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
 import temse.server.Step;
@@ -26,13 +28,20 @@ import temse.transport.TransportOptions;
 /**
  * A server for a process of its own. What it does with a mail, its sender says: {@code <stream>},
  * {@code <file>} &hellip; It prints its port, and answers the commands on its standard input, each
- * by a line: {@code used}, {@code peak}, {@code produced}, {@code connections}, {@code limits}. It
- * ends with its standard input. Arguments: {@code unfinished=BYTES}, {@code file=PATH}.
+ * by a line: {@code used}, {@code peak}, {@code produced}, {@code connections}, {@code limits},
+ * {@code troubles}, {@code waiting}, {@code floods}, {@code release}, {@code clock}. It ends with
+ * its standard input. Arguments: {@code unfinished=BYTES}, {@code file=PATH}, {@code
+ * blockedWait=MILLIS}, {@code grace=MILLIS}, {@code negotiation=MILLIS}, {@code socket=PATH}.
  */
 public final class SmallServer {
   static final long LARGE = 500L * 1024 * 1024;
   private static final int MIB = 1024 * 1024;
+  private static final int FLOOD = 20_000_000;
   private static final AtomicLong PRODUCED = new AtomicLong();
+  private static final AtomicLong TROUBLES = new AtomicLong();
+  private static final AtomicLong WAITING = new AtomicLong();
+  private static final AtomicLong FLOODS = new AtomicLong();
+  private static volatile CountDownLatch gate = new CountDownLatch(1);
   static Object hoard;
 
   private SmallServer() {}
@@ -87,21 +96,42 @@ public final class SmallServer {
     Milter<String> milter =
         Milter.perClient(() -> "")
             .requires(ActionFlag.CHANGE_BODY)
-            .on(Event.Mail.class, (event, state) -> Step.next(event.sender()))
+            .on(Event.Mail.class, (event, state) -> begun(event.sender()))
             .on(Event.Header.class, (event, state) -> Step.next(state))
             .watch(Event.Body.class, (event, state) -> watched(state))
-            .on(Event.EndOfMessage.class, (event, state) -> decided(event, state, file))
+            .on(
+                Event.EndOfMessage.class,
+                (event, state, connection) -> decided(state, connection, file))
             .build();
     EngineOptions.Builder engine = EngineOptions.builder().progressInterval(Duration.ofMinutes(5));
     engine.maximumUnfinishedBytes(
         Long.parseLong(argument(args, "unfinished", String.valueOf(64 * MIB))));
+    engine.negotiationTimeout(
+        Duration.ofMillis(Long.parseLong(argument(args, "negotiation", "30000"))));
+    MilterServer.Builder builder = MilterServer.builder(milter).listenOn("inet:0@127.0.0.1");
+    String socket = argument(args, "socket", "");
+    if (!socket.isEmpty()) {
+      builder.listenOn("unix:" + socket);
+    }
     MilterServer server =
-        MilterServer.builder(milter)
-            .listenOn("inet:0@127.0.0.1")
-            .transport(TransportOptions.builder().name("small").maxConnections(5000).build())
+        builder
+            .transport(
+                TransportOptions.builder()
+                    .name("small")
+                    .maxConnections(6000)
+                    .maxBlockedWait(
+                        Duration.ofMillis(Long.parseLong(argument(args, "blockedWait", "20000"))))
+                    .blockGrace(Duration.ofMillis(Long.parseLong(argument(args, "grace", "1"))))
+                    .build())
             .engine(engine.build())
             .stopTimeout(Duration.ZERO)
-            .listener(ServerListener.SILENT)
+            .listener(
+                new ServerListener() {
+                  @Override
+                  public void troubled(String what) {
+                    TROUBLES.incrementAndGet();
+                  }
+                })
             .start();
     System.out.println(server.port());
     obey(server);
@@ -119,6 +149,11 @@ public final class SmallServer {
             case "produced" -> PRODUCED.get();
             case "connections" -> server.connections();
             case "limits" -> server.counters().limitsExceeded();
+            case "troubles" -> TROUBLES.get();
+            case "waiting" -> WAITING.get();
+            case "floods" -> FLOODS.get();
+            case "release" -> release();
+            case "clock" -> System.currentTimeMillis();
             default -> -1;
           });
     }
@@ -141,6 +176,17 @@ public final class SmallServer {
     return sum;
   }
 
+  private static long release() {
+    gate.countDown();
+    gate = new CountDownLatch(1);
+    return 0;
+  }
+
+  private static Step<String> begun(String sender) {
+    Step<String> next = Step.next(sender);
+    return sender.equals("<refused>") ? next.respond(Action.reject()) : next;
+  }
+
   private static Step<String> watched(String sender) {
     if (sender.equals("<hoard-watching>")) {
       hoardAll();
@@ -148,7 +194,8 @@ public final class SmallServer {
     return Step.next(sender);
   }
 
-  private static Step<String> decided(Event event, String sender, File file) {
+  private static Step<String> decided(String sender, MilterConnection connection, File file)
+      throws InterruptedException {
     Step<String> next = Step.next(sender);
     return switch (sender) {
       case "<stream>" -> next.respond(body(new Generated(LARGE)), Action.accept());
@@ -159,6 +206,19 @@ public final class SmallServer {
       case "<hoard>" -> {
         hoardAll();
         yield next;
+      }
+      case "<wait>" -> {
+        WAITING.incrementAndGet();
+        gate.await();
+        WAITING.decrementAndGet();
+        yield next.respond(Action.accept());
+      }
+      case "<flood>" -> {
+        for (int i = 0; i < FLOOD; i++) {
+          connection.progress();
+        }
+        FLOODS.incrementAndGet();
+        yield next.respond(Action.accept());
       }
       default -> next.respond(Action.accept());
     };

@@ -3,7 +3,6 @@ package temse.limits;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import clojure.lang.IPersistentMap;
 import java.io.IOException;
 import java.io.InputStream;
 import java.time.Duration;
@@ -109,7 +108,7 @@ class StreamedBodiesTest {
         new ServerListener() {
           @Override
           public void failed(
-              ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+              ConnectionInfo connection, EventType type, Event event, Throwable error) {
             failures.add(error);
           }
         };

@@ -18,12 +18,18 @@ import temse.client.Mail;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
+import temse.compose.Filter;
 import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Event;
+import temse.protocol.EventCodec;
 import temse.protocol.EventType;
+import temse.protocol.Keys;
 import temse.protocol.MilterException;
+import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
+import temse.server.MilterFactory;
+import temse.server.MilterServer;
 import temse.server.ServerListener;
 
 /** Filters of whole messages in Java. */
@@ -70,6 +76,14 @@ class MessageFilterTest {
   }
 
   @Test
+  void aFilterThatAsksForNoBodyReceivesNone() throws IOException {
+    MessageFilter filter =
+        MessageFilter.of((message, connection) -> keep(message)).withoutBody().build();
+    assertEquals(":accept", deliver(filter, "Subject: hi\n\nhello\n", "verdict"));
+    assertEquals(List.of(""), bodies);
+  }
+
+  @Test
   void aChangedMessageIsDeliveredByAction() throws IOException {
     MessageFilter filter =
         MessageFilter.of(
@@ -110,7 +124,7 @@ class MessageFilterTest {
                 (message, connection) -> {
                   connection.await(
                       CompletableFuture.supplyAsync(() -> message.body().bytes().length),
-                      size -> List.of(Action.addHeader("X-Size", "" + size).map()));
+                      size -> List.of(Action.addHeader("X-Size", "" + size)));
                   return null;
                 })
             .requires(ActionFlag.ADD_HEADER)
@@ -173,13 +187,100 @@ class MessageFilterTest {
   }
 
   @Test
+  void aFieldThatCannotBeKeptIsReportedAndDefersTheMessage() throws IOException {
+    MessageFilter filter =
+        MessageFilter.of((message, connection) -> keep(message))
+            .store(MessageStore.builder().messageMemory(10_000).build())
+            .build();
+    List<String> failed = new ArrayList<>();
+    ServerListener listener =
+        new ServerListener() {
+          @Override
+          public void failed(
+              ConnectionInfo connection, EventType type, Event event, Throwable error) {
+            failed.add(((Event.Header) event).name() + ": " + error.getMessage());
+          }
+        };
+    String text = "A: 1\nB: " + "v".repeat(20_000) + "\nC: 2\n\nhello\n";
+    try (MtaSession mta =
+        MtaClient.inProcess(filter, EngineOptions.DEFAULTS, listener, MtaOptions.POSTFIX)) {
+      byte[] bytes = text.getBytes(StandardCharsets.ISO_8859_1);
+      IPersistentMap report = mta.deliver(Mail.parse("<a@example.org>", RECIPIENTS, bytes));
+      assertEquals(Keyword.intern("temporary-failure"), report.valAt(Keyword.intern("verdict")));
+    }
+    assertEquals(
+        List.of(
+            "B: the messages that the server is collecting have no more room in 10000"
+                + " octets of memory (messageMemory)"),
+        failed);
+    assertEquals(List.of(), seen);
+  }
+
+  private static MessageFilter keepingIn(long octets) {
+    return MessageFilter.of((message, connection) -> List.of(Action.accept()))
+        .store(MessageStore.builder().messageMemory(octets).build())
+        .beside(EventType.END_OF_HEADERS, (event, connection) -> null)
+        .build();
+  }
+
+  private static Object verdict(MtaSession mta) throws IOException {
+    byte[] mail = "A: 1\n\nhello\n".getBytes(StandardCharsets.ISO_8859_1);
+    return mta.deliver(Mail.parse("<a@example.org>", RECIPIENTS, mail))
+        .valAt(Keyword.intern("verdict"));
+  }
+
+  @Test
+  void theMessageFiltersOfAServerShareItsMemory() throws IOException {
+    MessageFilter roomy = keepingIn(100_000);
+    MessageFilter small = keepingIn(20_000);
+    MilterFactory alternating =
+        connection -> (connection.id() == 1 ? roomy : small).open(connection);
+    try (MilterServer server =
+            MilterServer.builder(alternating).listenOn("inet:0@127.0.0.1").start();
+        MtaSession first = MtaClient.connect(server.endpoint());
+        MtaSession second = MtaClient.connect(server.endpoint())) {
+      assertEquals(Keyword.intern("accept"), verdict(first));
+      assertEquals(Keyword.intern("accept"), verdict(second));
+      first.send(
+          EventCodec.event(
+              EventType.MAIL, Keys.SENDER, "<>", Keys.OPTIONS, PersistentVector.EMPTY));
+      first.send(
+          EventCodec.event(EventType.HEADER, Keys.NAME, "A", Keys.VALUE, "v".repeat(30_000)));
+      first.send(EventCodec.event(EventType.END_OF_HEADERS));
+      assertEquals(Keyword.intern("temporary-failure"), verdict(second));
+      first.send(EventCodec.event(EventType.ABORT));
+      assertEquals(Keyword.intern("accept"), verdict(first));
+      assertEquals(Keyword.intern("accept"), verdict(second));
+    }
+  }
+
+  @Test
+  void theMessageFiltersOfASequenceShareItsMemory() throws IOException {
+    byte[] mail =
+        ("A: " + "v".repeat(12_000) + "\n\nhello\n").getBytes(StandardCharsets.ISO_8859_1);
+    MessageFilter small = keepingIn(20_000);
+    assertEquals(Keyword.intern("accept"), verdictIn(small, mail));
+    assertEquals(
+        Keyword.intern("temporary-failure"),
+        verdictIn(Filter.inSequence(keepingIn(100_000), small), mail));
+  }
+
+  private static Object verdictIn(MilterFactory filter, byte[] mail) throws IOException {
+    try (MilterServer server = MilterServer.builder(filter).listenOn("inet:0@127.0.0.1").start();
+        MtaSession mta = MtaClient.connect(server.endpoint())) {
+      return mta.deliver(Mail.parse("<a@example.org>", RECIPIENTS, mail))
+          .valAt(Keyword.intern("verdict"));
+    }
+  }
+
+  @Test
   void whatCannotWorkIsRefusedWhereItIsBuilt() {
     MessageFilter.Builder builder = MessageFilter.of((message, connection) -> null);
     assertThrows(MilterException.class, () -> builder.at(EventType.BODY));
     assertThrows(MilterException.class, builder::at);
     builder.at(EventType.END_OF_HEADERS).beside(EventType.END_OF_HEADERS, (event, c) -> null);
     MilterException refused = assertThrows(MilterException.class, builder::build);
-    assertTrue(refused.getMessage().contains(":end-of-headers is answered by the message filter"));
+    assertTrue(refused.getMessage().contains("END_OF_HEADERS is answered by the message filter"));
     assertThrows(MilterException.class, () -> MessageStore.builder().messageMemory(-1));
   }
 }

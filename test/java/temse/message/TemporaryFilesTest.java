@@ -4,6 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -57,14 +59,28 @@ class TemporaryFilesTest {
     BodyFile file =
         new BodyFile(
             path,
-            java.nio.channels.FileChannel.open(
-                path, TemporaryFiles.OPTIONS, TemporaryFiles.privately(path)),
+            FileChannel.open(path, TemporaryFiles.OPTIONS, TemporaryFiles.privately(path)),
             open -> {
               throw new IOException("in use");
             });
     assertEquals("rw-------", PosixFilePermissions.toString(Files.getPosixFilePermissions(path)));
     file.release();
     assertEquals(List.of(), names());
+  }
+
+  @Test
+  void aNameThatIsTakenIsLeftToWhoHasIt() throws IOException {
+    Path file = Files.writeString(directory.resolve("file"), "precious");
+    for (Path target : List.of(file, directory.resolve("nowhere"))) {
+      Path link = Files.createSymbolicLink(directory.resolve("to-" + target.getFileName()), target);
+      for (Path taken : List.of(link, file)) {
+        assertThrows(
+            FileAlreadyExistsException.class,
+            () -> FileChannel.open(taken, TemporaryFiles.OPTIONS, TemporaryFiles.privately(taken)));
+      }
+    }
+    assertEquals("precious", Files.readString(file));
+    assertEquals(List.of("file", "to-file", "to-nowhere"), names());
   }
 
   @Test

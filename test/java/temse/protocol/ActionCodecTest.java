@@ -15,10 +15,11 @@ import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
+import java.util.AbstractList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -29,6 +30,52 @@ import org.junit.jupiter.api.io.TempDir;
 
 class ActionCodecTest {
   private static final int CHUNK = 65535;
+
+  @Test
+  void whateverIsThrownInTheMidstOfAPacketLeavesNothingOfIt() {
+    Error error = new OutOfMemoryError("at will");
+    List<String> parameters =
+        new AbstractList<>() {
+          @Override
+          public String get(int index) {
+            throw error;
+          }
+
+          @Override
+          public int size() {
+            return 1;
+          }
+        };
+    IPersistentMap action = Actions.addRecipient("<a@example.org>");
+    Output output = new Output();
+    ActionCodec.encode(action, output);
+    byte[] before = output.toByteArray();
+
+    IPersistentMap broken = action.assoc(Keys.PARAMETERS, parameters);
+    assertSame(error, assertThrows(Error.class, () -> ActionCodec.encode(broken, output)));
+    assertArrayEquals(before, output.toByteArray());
+    assertSame(
+        error,
+        assertThrows(
+            Error.class,
+            () -> ActionCodec.encode(ActionType.ADD_RECIPIENT, broken, 65535, output)));
+    assertArrayEquals(before, output.toByteArray());
+  }
+
+  @Test
+  void aPacketBeyondTheAgreedLimitLeavesNothing() {
+    IPersistentMap action = Actions.addHeader("X", "y".repeat(100_000));
+    Output output = new Output();
+    MilterException refusal =
+        assertThrows(
+            MilterException.class,
+            () -> ActionCodec.encode(ActionType.ADD_HEADER, action, 100_002, output));
+    assertTrue(refusal.getMessage().contains("100003 bytes, the limit is 100002"));
+    assertEquals(0, output.size());
+    ActionCodec.encode(ActionType.ADD_HEADER, action, 100_003, output);
+    assertEquals(5 + 100_003, output.size());
+    assertEquals(100_004, ByteBuffer.wrap(output.toByteArray()).getInt());
+  }
 
   @Test
   void theConstructorsMakeTheGoldenActions() {
@@ -61,7 +108,8 @@ class ActionCodecTest {
   void repliesWithoutTextAndProgressHaveNoPayload() {
     for (ActionType type : ActionType.values()) {
       if (type.kind != ActionType.Kind.MODIFICATION && type != ActionType.REPLY_CODE) {
-        List<Packet> packets = Wire.encode(Wire.map("action", type.keyword, "why", "not sent"));
+        List<Packet> packets =
+            ActionCodec.packets(Wire.map("action", type.keyword, "why", "not sent"));
         assertEquals(1, packets.size());
         assertEquals(type.code, packets.get(0).code());
         assertEquals(0, packets.get(0).payload().length);
@@ -189,7 +237,7 @@ class ActionCodecTest {
             closed.set(true);
           }
         };
-    List<Packet> packets = Wire.encode(Actions.changeBody(trickle));
+    List<Packet> packets = ActionCodec.packets(Actions.changeBody(trickle));
     assertEquals(2, packets.size());
     assertArrayEquals(bytes, joined(packets));
     assertTrue(closed.get());
@@ -215,7 +263,7 @@ class ActionCodecTest {
     IPersistentMap action =
         Actions.changeBody(
             List.of(bytes, "middle", List.of(bytes), new ByteArrayInputStream(bytes)));
-    List<Packet> packets = Wire.encode(action);
+    List<Packet> packets = ActionCodec.packets(action);
     assertEquals(2, packets.size());
     assertEquals(CHUNK, packets.get(0).payload().length);
     ByteArrayOutputStream expected = new ByteArrayOutputStream();
@@ -360,7 +408,8 @@ class ActionCodecTest {
   @Test
   void whatDoesNotFitAPacketIsRefused() {
     String largest = "x".repeat(CHUNK - 3);
-    assertEquals(CHUNK, Wire.encode(Actions.addHeader("X", largest)).get(0).payload().length);
+    assertEquals(
+        CHUNK, ActionCodec.packets(Actions.addHeader("X", largest)).get(0).payload().length);
     refused(
         () -> Actions.addHeader("X", largest + "x"), "it takes 65536 bytes, the limit is 65535");
   }
@@ -412,7 +461,7 @@ class ActionCodecTest {
   }
 
   private static void sends(String hex, IPersistentMap action) {
-    List<Packet> packets = Wire.encode(action);
+    List<Packet> packets = ActionCodec.packets(action);
     assertEquals(1, packets.size());
     assertEquals(hex, Wire.hex(packets.get(0).toBytes()).substring(12));
   }
@@ -423,34 +472,27 @@ class ActionCodecTest {
 
   /** Makes an action and encodes it, one of which must fail. */
   private static MilterException refused(Supplier<IPersistentMap> action, String advice) {
-    List<Packet> packets = new ArrayList<>();
+    Output output = new Output();
     MilterException refusal =
-        assertThrows(
-            MilterException.class,
-            () ->
-                ActionCodec.encode(
-                    action.get(),
-                    (code, bytes, offset, length) ->
-                        packets.add(new Packet(code, new byte[length]))),
-            advice);
+        assertThrows(MilterException.class, () -> ActionCodec.encode(action.get(), output), advice);
     assertEquals(MilterException.Category.BAD_ACTION, refusal.category());
     assertTrue(refusal.getMessage().contains(advice), refusal.getMessage());
-    assertEquals(List.of(), packets, "nothing is written");
+    assertEquals(0, output.size(), "nothing is written");
     return refusal;
   }
 
   private static void survives(IPersistentMap action) {
-    List<Packet> packets = Wire.packets(Wire.encode(action).get(0).toBytes());
+    List<Packet> packets = Wire.packets(ActionCodec.packets(action).get(0).toBytes());
     assertFalse(packets.isEmpty());
     assertEquals(action, ActionCodec.decode(packets.get(0)));
   }
 
   private static List<Integer> sizes(IPersistentMap action) {
-    return Wire.encode(action).stream().map(packet -> packet.payload().length).toList();
+    return ActionCodec.packets(action).stream().map(packet -> packet.payload().length).toList();
   }
 
   private static byte[] body(IPersistentMap action) {
-    return joined(Wire.encode(action));
+    return joined(ActionCodec.packets(action));
   }
 
   private static byte[] joined(List<Packet> packets) {

@@ -33,6 +33,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class BodyPiecesTest {
+  private final Output output = new Output();
+
   private static final int CHUNK = 65535;
   private static final String USED = "this stream was read for another message";
 
@@ -82,17 +84,6 @@ class BodyPiecesTest {
     assertEquals("ab", text(List.of("", List.of(), List.of("a", List.of(new byte[0])), "b", "")));
   }
 
-  @Test
-  void textAndBytesAreImmediateAndNothingElse(@TempDir Path directory) {
-    assertTrue(pieces(List.of("a", new byte[1], List.of("b"))).isImmediate());
-    assertTrue(pieces("").isImmediate());
-    for (Object body :
-        List.of(directory, stream("a"), function(() -> "a"), lazily(i -> "a"), List.of("a", "b"))) {
-      boolean list = body instanceof List && !(body instanceof LazySeq);
-      assertEquals(list, pieces(body).isImmediate(), body.getClass().getName());
-    }
-  }
-
   // ---- on demand
 
   @Test
@@ -108,10 +99,11 @@ class BodyPiecesTest {
         };
     BodyPieces pieces = pieces(endless);
     assertEquals(0, read.get(), "nothing is read before it is wanted");
-    assertTrue(pieces.next((code, bytes, offset, length) -> assertEquals(CHUNK, length)));
+    assertTrue(pieces.next(output));
+    assertEquals(5 + CHUNK, output.size());
     assertEquals(CHUNK, read.get());
     pieces.close();
-    assertFalse(pieces.next((code, bytes, offset, length) -> {}));
+    assertFalse(pieces.next(output));
   }
 
   @Test
@@ -126,7 +118,7 @@ class BodyPiecesTest {
     ActionCodec.check(action(endless));
     BodyPieces pieces = pieces(endless);
     assertEquals(0, yielded.get());
-    pieces.next((code, bytes, offset, length) -> {});
+    pieces.next(output);
     assertEquals(1, yielded.get());
   }
 
@@ -140,11 +132,11 @@ class BodyPiecesTest {
           return "b";
         };
     BodyPieces pieces = pieces(List.of(first, second));
-    pieces.next((code, bytes, offset, length) -> {});
+    pieces.next(output);
     assertEquals(0, opened.get());
-    pieces.next((code, bytes, offset, length) -> {});
+    pieces.next(output);
     assertEquals(List.of(1, 1), List.of(first.closed, opened.get()));
-    assertFalse(pieces.next((code, bytes, offset, length) -> {}));
+    assertFalse(pieces.next(output));
   }
 
   @Test
@@ -175,7 +167,7 @@ class BodyPiecesTest {
       Watched third = new Watched("c");
       Object returned = as.apply(List.of(first, second, List.of(third)));
       BodyPieces pieces = pieces(function(() -> returned));
-      pieces.next((code, bytes, offset, length) -> {});
+      pieces.next(output);
       pieces.close();
       assertEquals(List.of(1, 1, 1), List.of(first.closed, second.closed, third.closed));
     }
@@ -207,10 +199,10 @@ class BodyPiecesTest {
           }
         };
     BodyPieces pieces = pieces(List.of("a", failing, last));
-    Error thrown = assertThrows(Error.class, () -> pieces.next((c, b, o, l) -> {}));
+    Error thrown = assertThrows(Error.class, () -> pieces.next(output));
     assertSame(error, thrown);
     assertEquals(1, last.closed);
-    assertFalse(pieces.next((code, bytes, offset, length) -> {}));
+    assertFalse(pieces.next(output));
   }
 
   @Test
@@ -227,14 +219,11 @@ class BodyPiecesTest {
             return 'x';
           }
         };
-    List<Integer> sizes = new ArrayList<>();
-    MilterException refusal =
-        refused(
-            () ->
-                ActionCodec.encode(
-                    action(failing), (code, bytes, offset, length) -> sizes.add(length)));
+    BodyPieces pieces = pieces(failing);
+    assertTrue(pieces.next(output));
+    MilterException refusal = refused(() -> pieces.next(output));
     assertTrue(refusal.getMessage().contains("the body cannot be read: \"cut off\""));
-    assertEquals(List.of(CHUNK), sizes);
+    assertEquals(5 + CHUNK, output.size());
   }
 
   // ---- used once
@@ -362,19 +351,16 @@ class BodyPiecesTest {
     refused(() -> pieces(List.of(before, 42L, after)));
     assertEquals(List.of(1, 1), List.of(before.closed, after.closed));
     Watched misspelt = new Watched("c");
-    refused(
-        () -> ActionCodec.encode(action(misspelt).assoc(Wire.key("bdy"), 1), (c, b, o, l) -> {}));
+    refused(() -> ActionCodec.encode(action(misspelt).assoc(Wire.key("bdy"), 1), output));
     assertEquals(1, misspelt.closed);
   }
 
   @Test
   void textThatStandsForNoBytesIsRefusedBeforeAnythingIsSent() {
-    List<Integer> sizes = new ArrayList<>();
     String text = "a".repeat(200_000) + "\uDC00";
-    MilterException refusal =
-        refused(() -> ActionCodec.encode(action(text), (c, b, o, length) -> sizes.add(length)));
+    MilterException refusal = refused(() -> ActionCodec.encode(action(text), output));
     assertTrue(refusal.getMessage().contains(":body holds the lone surrogate U+DC00"));
-    assertEquals(List.of(), sizes);
+    assertEquals(0, output.size());
   }
 
   @Test
@@ -453,8 +439,12 @@ class BodyPiecesTest {
               stream -> stream,
               stream -> (Supplier<InputStream>) () -> stream,
               stream -> List.of("", stream))) {
-        ActionCodec.encode(
-            action(body.apply(zeros())), (code, bytes, offset, length) -> sent += length);
+        BodyPieces pieces = BodyPieces.of(action(body.apply(zeros())));
+        Output output = new Output();
+        while (pieces.next(output)) {
+          sent += output.size() - 5;
+          output.clear();
+        }
       }
       System.out.println(sent);
     }
@@ -501,8 +491,7 @@ class BodyPiecesTest {
 
   private static byte[] read(Object body) {
     ByteArrayOutputStream read = new ByteArrayOutputStream();
-    ActionCodec.encode(
-        action(body), (code, bytes, offset, length) -> read.write(bytes, offset, length));
+    ActionCodec.packets(action(body)).forEach(packet -> read.writeBytes(packet.payload()));
     return read.toByteArray();
   }
 
@@ -512,12 +501,10 @@ class BodyPiecesTest {
 
   private static String joined(BodyPieces pieces) {
     StringBuilder joined = new StringBuilder();
-    boolean more = true;
-    while (more) {
-      more =
-          pieces.next(
-              (code, bytes, offset, length) ->
-                  joined.append(Text.decode(bytes, offset, offset + length)));
+    Output packet = new Output();
+    while (pieces.next(packet)) {
+      joined.append(Text.decode(packet.toByteArray(), 5, packet.size()));
+      packet.clear();
     }
     return joined.toString();
   }

@@ -170,6 +170,23 @@ class EventCodecTest {
   }
 
   @Test
+  void aValueEndsAtTheFirstNulAndNothingMayFollow() {
+    MilterException refusal =
+        assertThrows(
+            MilterException.class, () -> EventCodec.decode(Wire.packet('L', "Subject\0a\0b\0")));
+    assertEquals(10L, refusal.getData().valAt(Wire.key("offset")));
+    assertTrue(refusal.getMessage().contains("bytes after the header value"), refusal.getMessage());
+  }
+
+  @Test
+  void aCommandThatNobodyCanReadIsNamedByItsNumber() {
+    Packet packet = new Packet((byte) 0xA0, new byte[0]);
+    assertEquals(
+        "malformed packet 0xa0: there is no such command (at byte 0)",
+        assertThrows(MilterException.class, () -> EventCodec.type(packet)).getMessage());
+  }
+
+  @Test
   void unknownCommandsNameTheirByte() {
     for (int code = 0; code < 256; code++) {
       Packet packet = new Packet((byte) code, new byte[0]);

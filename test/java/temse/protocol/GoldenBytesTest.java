@@ -79,7 +79,7 @@ class GoldenBytesTest {
         "actions.edn",
         golden -> {
           if (!decodeOnly(golden)) {
-            List<Packet> packets = Wire.encode((IPersistentMap) golden.valAt(ACTION));
+            List<Packet> packets = ActionCodec.packets((IPersistentMap) golden.valAt(ACTION));
             assertEquals(1, packets.size());
             assertEquals(hex(golden), Wire.hex(packets.get(0).toBytes()));
           }

@@ -145,7 +145,7 @@ class ReplyTextTest {
   void whatIsSentReadsAsTheSameAction() {
     for (String text : List.of("no", "100% %% %s", "a\nb\n\nc", "", "\u00E4", "\uDCE4")) {
       IPersistentMap action = reply(550L, "5.7.1", text);
-      assertEquals(action, ActionCodec.decode(Wire.encode(action).get(0)));
+      assertEquals(action, ActionCodec.decode(ActionCodec.packets(action).get(0)));
     }
   }
 
@@ -166,7 +166,7 @@ class ReplyTextTest {
   }
 
   private static String sent(IPersistentMap action) {
-    List<Packet> packets = Wire.encode(action);
+    List<Packet> packets = ActionCodec.packets(action);
     assertEquals(1, packets.size());
     String payload = Text.decode(packets.get(0).payload());
     assertEquals('y', packets.get(0).code());
@@ -175,7 +175,8 @@ class ReplyTextTest {
   }
 
   private static void refused(IPersistentMap action, String advice) {
-    MilterException refusal = assertThrows(MilterException.class, () -> Wire.encode(action));
+    MilterException refusal =
+        assertThrows(MilterException.class, () -> ActionCodec.packets(action));
     assertEquals(MilterException.Category.BAD_ACTION, refusal.category());
     assertTrue(refusal.getMessage().contains(advice), refusal.getMessage());
     assertTrue(refusal.getMessage().startsWith(":reply-code"), refusal.getMessage());

@@ -182,9 +182,12 @@ class ViewsTest {
   void anErrorInJavaKeepsWhatStandsInQuotes() {
     assertEquals(
         "addHeader of \"a:b-c\": name must hold no space, it is \":no-name \\\" :x\", not 12:30",
-        MilterException.inJava(
-            ":add-header of \"a:b-c\": :name must hold no space, it is \":no-name \\\" :x\","
-                + " not 12:30"));
+        new MilterException(
+                Category.BAD_ACTION,
+                ":add-header of \"a:b-c\": :name must hold no space, it is \":no-name \\\" :x\","
+                    + " not 12:30")
+            .inJava()
+            .getMessage());
   }
 
   @Test
@@ -194,9 +197,9 @@ class ViewsTest {
         Action.addHeader("X", "y").hashCode(), Action.of(Actions.addHeader("X", "y")).hashCode());
     assertNotEquals(Action.addHeader("X", "y"), Action.addHeader("X", "z"));
     assertEquals(
-        "mail :sender <a@example.org> :options [SIZE=1]",
+        "mail sender=<a@example.org> options=[SIZE=1]",
         new Event.Mail("<a@example.org>", "SIZE=1").toString());
-    assertEquals("body :data 2 bytes", new Event.Body(BYTES).toString());
-    assertEquals("add-header :name X :value y", Action.addHeader("X", "y").toString());
+    assertEquals("body data=2 bytes", new Event.Body(BYTES).toString());
+    assertEquals("add-header name=X value=y", Action.addHeader("X", "y").toString());
   }
 }

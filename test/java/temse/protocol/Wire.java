@@ -15,7 +15,6 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 
@@ -84,16 +83,6 @@ final class Wire {
   /** Returns a packet of the code, whose payload is one char per byte. */
   static Packet packet(char code, String payload) {
     return new Packet((byte) code, payload.getBytes(StandardCharsets.ISO_8859_1));
-  }
-
-  /** Returns the packets of an action. */
-  static List<Packet> encode(IPersistentMap action) {
-    List<Packet> packets = new ArrayList<>();
-    ActionCodec.encode(
-        action,
-        (code, bytes, offset, length) ->
-            packets.add(new Packet(code, Arrays.copyOfRange(bytes, offset, offset + length))));
-    return packets;
   }
 
   /** Returns the map with its byte arrays as vectors, which equal each other. */

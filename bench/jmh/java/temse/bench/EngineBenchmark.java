@@ -49,19 +49,19 @@ public class EngineBenchmark {
     link.say(connection(), offer, Wish.READ);
     script = new Script(Workload.W1, link.answer());
     connected = connection();
-    for (Script.Step step : script.first) {
+    for (Script.Step step : script.first(0)) {
       link.say(connected, step.bytes(), Wish.READ);
       if (!Arrays.equals(step.answer(), link.answer())) {
         throw new IllegalStateException("wrong answer to " + step.stage());
       }
     }
     envelope =
-        Arrays.stream(script.next)
+        Arrays.stream(script.next(0))
             .filter(step -> step.stage().compareTo(Stage.HEADER) < 0)
             .map(Script.Step::bytes)
             .toList();
     subject =
-        Arrays.stream(script.next)
+        Arrays.stream(script.next(0))
             .filter(step -> step.stage() == Stage.HEADER)
             .toList()
             .get(SUBJECT)
@@ -101,7 +101,7 @@ public class EngineBenchmark {
   public int mail() {
     ConnectionEngine connection = connection();
     int answered = 0;
-    for (Script.Step step : script.first) {
+    for (Script.Step step : script.first(0)) {
       answered += link.say(connection, step.bytes(), Wish.READ);
     }
     answered += link.say(connection, script.goodbye, Wish.CLOSE);

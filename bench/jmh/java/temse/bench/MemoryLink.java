@@ -1,10 +1,10 @@
 package temse.bench;
 
 import java.nio.ByteBuffer;
+import temse.protocol.Output;
 import temse.server.internal.ConnectionEngine;
 import temse.transport.internal.Conversation.Wish;
 import temse.transport.internal.Link;
-import temse.transport.internal.Output;
 
 /** An MTA without a socket: what the engine answers is put into the same buffer each time. */
 final class MemoryLink implements Link {

@@ -46,8 +46,8 @@
     (.getHostAddress (InetAddress/getByAddress octets))))
 
 (defn- tcp-segment
-  "Returns the segment in an IP packet, or nil for other packets and fragments. Throws
-  IndexOutOfBoundsException where it is too short."
+  "Returns the segment in an IP packet, or nil for other packets, fragments, and what goes to where it comes
+  from. Throws IndexOutOfBoundsException where it is too short."
   [^ByteBuffer packet]
   (let [v6? (= 6 (bit-shift-right (bit-and (.get packet 0) 0xF0) 4))
         header (if v6? 40 (* 4 (bit-and (.get packet 0) 0x0F)))
@@ -63,16 +63,19 @@
             flags (.get packet (int (+ header 13)))
             flag? #(pos? (bit-and flags (long %)))
             payload (byte-array (max 0 (- end data)))
-            [source target size] (if v6? [8 24 16] [12 16 4])]
+            [source target size] (if v6? [8 24 16] [12 16 4])
+            from [(address-text packet source size) (port header)]
+            to [(address-text packet target size) (port (+ header 2))]]
         (.get packet (int (min data end)) payload)
-        {:from [(address-text packet source size) (port header)]
-         :to [(address-text packet target size) (port (+ header 2))]
-         :sequence (.getInt packet (int (+ header 4)))
-         :fin? (flag? 1)
-         :syn? (flag? 2)
-         :rst? (flag? 4)
-         :ack? (flag? 16)
-         :payload payload}))))
+        (when (not= from to)
+          {:from from
+           :to to
+           :sequence (.getInt packet (int (+ header 4)))
+           :fin? (flag? 1)
+           :syn? (flag? 2)
+           :rst? (flag? 4)
+           :ack? (flag? 16)
+           :payload payload})))))
 
 (defn segment
   "Returns the TCP segment in a frame of a link type that can be read, with its :nanos and :offset, or

@@ -8,6 +8,7 @@
     :options  a vector of headings, which are strings, and of options:
               [\"-v, --verbose\" \"what it does\"]                        a switch
               [\"--count N\" \"what it is\" (whole-number 1 9)]           with a value
+              [\"--between N M\" \"what it is\" texts]                    with two, a vector
               [\"--rcpt ADDRESS\" \"what it is\" text :repeated]          with several, a vector
     :args?    true if what follows -- is not for the command but for a filter
     :exit     lines about its exit codes
@@ -18,6 +19,7 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.impl.command.terminal :as terminal]
    [temse.impl.keys :as keys])
   (:import
    (temse.protocol Printable)
@@ -45,7 +47,7 @@
 (defn say
   "Prints words as one printable line, whoever wrote them."
   [& words]
-  (println (Printable/of ^String (string/join " " words) (int longest-line))))
+  (terminal/print-line (Printable/of ^String (string/join " " words) (int longest-line))))
 
 (defn print-problem
   "Prints what went wrong on stderr: texts, which are joined, as one printable line."
@@ -59,6 +61,11 @@
   "Takes any text."
   [_ text]
   text)
+
+(defn texts
+  "Takes any texts, of an option with several values."
+  [_ texts]
+  texts)
 
 (defn whole-number
   "Returns a reader of whole numbers within limits."
@@ -120,6 +127,19 @@
     (catch IllegalArgumentException e
       (fail option ": " (ex-message e)))))
 
+(defn listening-address
+  "Reads where a milter is to listen: like `address`, or inherited."
+  [option text]
+  (try
+    (str (Endpoint/parseListening text))
+    (catch IllegalArgumentException e
+      (fail option ": " (ex-message e) ", or inherited"))))
+
+(defn networks
+  "Reads networks with commas between them."
+  [_ text]
+  (string/split text #"," -1))
+
 ;; ---- the table of a command
 
 (def ^:private help-option
@@ -139,6 +159,13 @@
   [option]
   (keyword (subs (last (spellings option)) 2)))
 
+(defn- arity
+  "Returns how many values an option takes."
+  [[title _ reader]]
+  (if reader
+    (count (re-seq #"'[^']*'|[^ ]+" (second (string/split title #"--[a-z][-a-z0-9]* ?" 2))))
+    0))
+
 (defn- by-spelling
   [command]
   (into {}
@@ -147,7 +174,7 @@
 
 (defn- command-name
   [command]
-  (re-find #"^temse [a-z]+" (first (:usage command))))
+  (re-find #"^[a-z/]+(?: [a-z]+)?" (first (:usage command))))
 
 (defn misused
   "Fails with a mistake in a command's arguments, and with what shows how it is called."
@@ -160,12 +187,13 @@
   [command spelling known]
   (let [meant (when (string/starts-with? spelling "--")
                 (keys/closest spelling (filter #(string/starts-with? % "--") (clojure.core/keys known))))]
-    (misused command "there is no option " spelling (when meant (str ", did you mean " meant "?")))))
+    (misused command "there is no option " spelling (keys/did-you-mean meant))))
 
 (defn- with-option
-  "Returns what was parsed with an option. `text` is nil for a switch."
-  [command parsed spelling [_ _ reader repeated? :as option] text]
-  (let [k (option-key option)]
+  "Returns what was parsed with an option and its values, none for a switch."
+  [command parsed spelling [_ _ reader repeated? :as option] values]
+  (let [k (option-key option)
+        text (if (next values) (vec values) (first values))]
     (cond
       (nil? reader) (assoc parsed k true)
       repeated? (update parsed k (fnil conj []) (reader spelling text))
@@ -180,7 +208,9 @@
     (loop [[arg & more :as args] args, parsed {:words []}]
       (let [[_ long-option given] (when arg (re-matches #"(?s)(--[^=]+)=(.*)" arg))
             spelling (or long-option arg)
-            [title _ reader :as option] (known spelling)]
+            [title _ reader :as option] (known spelling)
+            following (if given (cons given more) more)
+            wanted (if option (arity option) 0)]
         (cond
           (or (empty? args) (:help parsed))
           parsed
@@ -197,14 +227,13 @@
           (and given (nil? reader))
           (misused command spelling " takes no value")
 
-          (and reader (nil? given) (empty? more))
-          (misused command spelling " needs a value: " (re-find #"--.*" title))
-
-          (or given (nil? reader))
-          (recur more (with-option command parsed spelling option given))
+          (< (count (take wanted following)) (long wanted))
+          (misused command spelling " needs " (if (= 1 wanted) "a value" (str wanted " values")) ": "
+                   (re-find #"--.*" title))
 
           :else
-          (recur (rest more) (with-option command parsed spelling option (first more))))))))
+          (recur (drop wanted following)
+                 (with-option command parsed spelling option (take wanted following))))))))
 
 ;; ---- help
 

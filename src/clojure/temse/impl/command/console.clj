@@ -7,14 +7,17 @@
   counted."
   {:no-doc true}
   (:require
-   [clojure.string :as string])
+   [clojure.string :as string]
+   [temse.impl.command.terminal :as terminal])
   (:import
-   (java.io BufferedOutputStream FileDescriptor FileOutputStream IOException OutputStream PrintWriter Writer)
+   (java.io BufferedOutputStream FileDescriptor FileOutputStream IOException OutputStream)
    (java.nio.charset Charset)
    (java.time Instant ZoneId)
    (java.time.format DateTimeFormatter)
    (java.util.concurrent CountDownLatch Semaphore TimeUnit)
    (java.util.logging Handler Level LogManager LogRecord Logger SimpleFormatter)
+   (temse.logging JsonFormatter)
+   (temse.logging.internal StackTraces)
    (temse.protocol Printable)))
 
 (set! *warn-on-reflection* true)
@@ -47,13 +50,29 @@
       (assoc queue :lines (conj lines line), :characters characters)
       (update queue :dropped inc))))
 
+(defonce ^:private ^{:doc "The formatter of log lines where they are JSON, else nil."} json (atom nil))
+
+(defn- json-text
+  "Returns a record as it is written where lines are JSON."
+  [^JsonFormatter formatter ^LogRecord record]
+  (string/trim-newline (.format formatter record)))
+
+(defn- note
+  "Returns a line of this namespace's own."
+  [& words]
+  (let [text (string/join words)]
+    (if-let [formatter @json]
+      (json-text formatter (doto (LogRecord. Level/WARNING text)
+                             (.setLoggerName "temse")))
+      (str "temse: " text))))
+
 (defn- texts
   "Returns the lines of a queue, at last how many were dropped behind them."
   [{:keys [lines dropped]}]
   (cond-> lines
     (pos? (long dropped))
-    (conj (str "temse: " dropped (if (= 1 dropped) " line" " lines")
-               " dropped here, since the output was not read"))))
+    (conj (note dropped (if (= 1 dropped) " line" " lines")
+                " dropped here, since the output was not read"))))
 
 (def ^:private ^Charset charset
   (Charset/forName (System/getProperty "native.encoding" "UTF-8")))
@@ -111,7 +130,7 @@
   (try
     (when (seq lines)
       (enqueue out
-               (string/join "\n" (map #(Printable/of ^String % (int longest-line)) lines))
+               (string/join "\n" (map #(terminal/for-stdout (Printable/of ^String % (int longest-line))) lines))
                :line))
     (catch Throwable _)))
 
@@ -140,8 +159,21 @@
 
 (def ^:private longest-trace 8000)
 
-(def ^:private ^DateTimeFormatter timestamp
-  (.withZone (DateTimeFormatter/ofPattern "yyyy-MM-dd HH:mm:ss.SSS") (ZoneId/systemDefault)))
+(def ^:private ^DateTimeFormatter seconds
+  (.withZone (DateTimeFormatter/ofPattern "yyyy-MM-dd HH:mm:ss") (ZoneId/systemDefault)))
+
+(def ^:private ^{:doc "The last second that was written, and its text."} last-second (atom [nil nil]))
+
+(defn- timestamp
+  "Returns an instant as text. That of its second is kept: many lines have the same."
+  [^Instant instant]
+  (let [second (.getEpochSecond instant)
+        [known text] @last-second
+        text (if (= second known) text (.format seconds instant))
+        millis (str (quot (.getNano instant) 1000000))]
+    (when-not (= second known)
+      (reset! last-second [second text]))
+    (str text "." (subs "000" (.length millis)) millis)))
 
 (def ^:private ^SimpleFormatter formatter (SimpleFormatter.))
 
@@ -149,7 +181,7 @@
   "Returns the text with each line printable and all but the first indented, so that what a log line
   quotes does not pass for another log line."
   [^String text longest]
-  (if (some #(string/includes? text %) ["\n" "\t"])
+  (if (or (string/includes? text "\n") (string/includes? text "\t"))
     (->> (string/split-lines (subs text 0 (min (.length text) (long longest))))
          (map #(Printable/of ^String (string/replace % "\t" "  ") (int longest)))
          (string/join "\n  "))
@@ -163,36 +195,6 @@
     (catch Throwable _
       (.getMessage record))))
 
-(defn- bounded-writer
-  "Returns a writer to the builder that throws when it has written `longest` characters."
-  ^Writer [^StringBuilder builder longest]
-  (let [append (fn [^CharSequence text offset length]
-                 (let [room (- (long longest) (.length builder))
-                       from (long offset)]
-                   (.append builder text from (+ from (min room (long length))))
-                   (when (< room (long length))
-                     (throw (Error. "full")))))
-        append-all (fn [^CharSequence text] (append text 0 (.length text)))]
-    (proxy [Writer] []
-      (write
-        ([text] (append-all (cond
-                              (string? text) text
-                              (int? text) (str (char text))
-                              :else (String. ^chars text))))
-        ([text offset length]
-         (append (if (string? text) text (java.nio.CharBuffer/wrap ^chars text)) offset length)))
-      (flush [])
-      (close []))))
-
-(defn- stack-trace
-  [^Throwable thrown]
-  (let [text (StringBuilder.)]
-    (try
-      (.printStackTrace thrown (PrintWriter. (bounded-writer text longest-trace)))
-      (catch Throwable _
-        (.append text "\n...")))
-    (str text)))
-
 (defn- problem?
   [^LogRecord record]
   (<= (.intValue Level/WARNING) (.intValue (.getLevel record))))
@@ -200,18 +202,20 @@
 (defn- record-text
   "Returns a record as it is written, of a bounded length."
   [^LogRecord record]
-  (str (.format timestamp ^Instant (.getInstant record))
+  (str (timestamp (.getInstant record))
        (when (problem? record)
          (str " " (.getName (.getLevel record))))
        " " (indented (or (message record) "") longest-message)
        (when-let [thrown (.getThrown record)]
-         (str "\n  " (indented (stack-trace thrown) longest-trace)))))
+         (str "\n  " (indented (StackTraces/of thrown (int longest-trace)) longest-trace)))))
 
 (defn- log
   "Has a record written. What it holds is formatted here, in the thread that logs, and not kept."
   [record]
   (try
-    (enqueue err (record-text record) (if (problem? record) :problem :line))
+    (enqueue err
+             (if-let [formatter @json] (json-text formatter record) (record-text record))
+             (if (problem? record) :problem :line))
     (catch Throwable _)))
 
 (defn- handler
@@ -226,12 +230,38 @@
   ^Logger milters
   (Logger/getLogger "temse"))
 
+(defonce ^:private ^{:doc "Of HikariCP, which reports what temse.database reports already."}
+  ^Logger pools
+  (Logger/getLogger "com.zaxxer.hikari"))
+
+(defn configured-by-user
+  "Returns the system property by which the user has configured java.util.logging, or nil."
+  []
+  (first (filter #(System/getProperty %)
+                 ["java.util.logging.config.file" "java.util.logging.config.class"])))
+
 (defn log-briefly!
   "Gives java.util.logging one line per record on stderr, those of milters from a level on, unless the
-  user has configured it. FINE includes connections and verdicts."
-  [^Level level]
-  (when-not (or (System/getProperty "java.util.logging.config.file")
-                (System/getProperty "java.util.logging.config.class"))
-    (.reset (LogManager/getLogManager))
-    (.setLevel milters level)
-    (.addHandler (Logger/getLogger "") (handler))))
+  user has configured it. FINE includes connections and verdicts. Lines are text or, with :json, JSON."
+  ([level]
+   (log-briefly! level :text))
+  ([^Level level log-format]
+   (when-not (configured-by-user)
+     (.reset (LogManager/getLogManager))
+     (reset! json (when (= :json log-format) (JsonFormatter.)))
+     (.setLevel milters level)
+     (.setLevel pools Level/SEVERE)
+     (.addHandler (Logger/getLogger "") (handler)))))
+
+(def ^:private levels
+  {:error Level/SEVERE, :warn Level/WARNING, :info Level/INFO, :debug Level/FINE})
+
+(defonce ^:private ^{:doc "The level that milters log from where nobody says another."} configured-level
+  (delay (.getLevel milters)))
+
+(defn log-from!
+  "Has milters log from a level on, :error, :warn, :info or :debug, whatever java.util.logging is configured to;
+  nil stands for what it was before."
+  [level]
+  (let [^Level configured @configured-level]
+    (.setLevel milters (if level (levels level) configured))))

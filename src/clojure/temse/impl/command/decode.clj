@@ -1,5 +1,5 @@
 (ns temse.impl.command.decode
-  "The command decode: what a hex dump or a capture of a milter's connection says."
+  "The command decode: what a hex dump or a capture of a milter's connection holds."
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
@@ -9,6 +9,7 @@
    [temse.impl.capture.tcp :as tcp]
    [temse.impl.command.arguments :as arguments :refer [fail]]
    [temse.impl.command.redact :as redact]
+   [temse.impl.command.terminal :as terminal]
    [temse.impl.proxy.tap :as tap]
    [temse.record :as record]
    [temse.report :as report])
@@ -45,22 +46,22 @@
 
 ;; ---- what cannot be read
 
-(def ^:private most-said
+(def ^:private most-printed
   "Sentences about one file that are printed."
   20)
 
-(defn- sayer
+(defn- problem-printer
   "Returns a function that prints what is wrong with a file, and without arguments returns how often
   something was."
   [file]
-  (let [said (volatile! 0)]
+  (let [problems (volatile! 0)]
     (fn
-      ([] @said)
+      ([] @problems)
       ([& text]
-       (let [n (long (vswap! said inc))]
+       (let [n (long (vswap! problems inc))]
          (cond
-           (<= n (long most-said)) (apply arguments/print-problem file ": " text)
-           (= n (inc (long most-said))) (arguments/print-problem "no more of that is printed")))))))
+           (<= n (long most-printed)) (apply arguments/print-problem file ": " text)
+           (= n (inc (long most-printed))) (arguments/print-problem "no more of that is printed")))))))
 
 ;; ---- hex dumps and bytes: the packets show which side is which
 
@@ -120,15 +121,15 @@
         (.midPacket decoder) (on-damage @offset "it ends within this packet")))))
 
 (defn- decode-stream
-  "Where one side is alone, what it says is not reported to be without answer, or without event."
+  "Where one side is alone, what it sends is not reported to be without answer, or without event."
   [{:keys [stream] :as input} {:keys [on-exchange on-end]} say]
-  (let [heard (volatile! #{})
+  (let [seen (volatile! #{})
         tap (tap/tap #(on-exchange (cond-> (assoc % :id 1, :peer "dump")
-                                     (not (:milter @heard)) (assoc :response [])
-                                     (not (:mta @heard)) (dissoc :remarks)))
+                                     (not (:milter @seen)) (assoc :response [])
+                                     (not (:mta @seen)) (dissoc :remarks)))
                      (fn [_ e] (throw e)))
         on-packet (sided (fn [side ^Packet packet]
-                           (vswap! heard conj side)
+                           (vswap! seen conj side)
                            (tap side (.toBytes packet) 0)))
         on-bytes (packet-reader on-packet #(say "at offset " %1 ": " %2))]
     (if (= 0 (first (input/peeked input 1)))
@@ -174,7 +175,8 @@
                  (doseq [side incomplete]
                    (say "connection " id ": a part of what the " (name side) " sent is missing from the capture"))
                  (when (= :dropped how)
-                   (say "connection " id ": the rest is not shown, since too many or too large connections are open"))))}))
+                   (say "connection " id
+                        ": the rest is not shown, since too many or too large connections are open"))))}))
 
 (defn- decode-capture
   [read-frames port hearers say]
@@ -203,7 +205,7 @@
   "Calls on-exchange with the exchanges in a file, and on-end with the ids of its connections as they
   end. Returns the exit code."
   [file port hearers]
-  (let [say (sayer file)]
+  (let [say (problem-printer file)]
     (try
       (with-open [^InputStream stream (if (= "-" file) System/in (io/input-stream (io/file file)))]
         (let [input (input/input stream)]
@@ -217,16 +219,16 @@
                :else (or (arguments/unreadable file) (ex-message e))))))
     (if (zero? (long (say))) 0 2)))
 
-(defn- hearing
+(defn- recording-into
   "Has a recorder keep what a file holds, and calls on-recorded after each conversation. Returns the
   exit code."
   [recorder file port on-recorded]
-  (let [hear (record/hearer recorder)]
+  (let [recorded (record/exchange-recorder recorder)]
     (decode file port
             {:on-exchange (fn [{:keys [nanos] :as exchange}]
-                            (hear (assoc exchange :millis (/ (long nanos) 1e6))))
+                            (recorded (assoc exchange :millis (/ (long nanos) 1e6))))
              :on-end (fn [id]
-                       (hear {:id id, :event {:event :disconnect, :reason :quit}})
+                       (recorded {:id id, :event {:event :disconnect, :reason :quit}})
                        (on-recorded))})))
 
 (defn- complete
@@ -253,13 +255,13 @@
   (let [recorder (recorder {:max-conversations 1, :redact redact})
         printed (volatile! 0)]
     (-> (with-open [recorder recorder]
-          (hearing recorder file port
-                   (fn []
-                     (let [kept (record/recordings recorder)
-                           {:keys [recorded]} (record/recorder-status recorder)]
-                       (when (not= @printed recorded)
-                         (vreset! printed recorded)
-                         (run! #(print (record/recording-text %)) kept))))))
+          (recording-into recorder file port
+            (fn []
+              (let [kept (record/recordings recorder)
+                    {:keys [recorded]} (record/recorder-status recorder)]
+                (when (not= @printed recorded)
+                  (vreset! printed recorded)
+                  (run! #(print (record/recording-text %)) kept))))))
         (complete recorder file))))
 
 (defn- write-recordings
@@ -267,8 +269,8 @@
   (let [recorder (recorder {:directory directory, :redact redact})
         waiting #(:waiting (record/recorder-status recorder))
         code (with-open [recorder recorder]
-               (hearing recorder file port #(while (< 8388608 (long (waiting)))
-                                              (Thread/sleep 1))))]
+               (recording-into recorder file port #(while (< 8388608 (long (waiting)))
+                                                     (Thread/sleep 1))))]
     (println (:recorded (record/recorder-status recorder)) "recordings in" directory)
     (complete code recorder file)))
 
@@ -287,7 +289,7 @@
     (cond
       edn (print-recordings redact file port)
       record (write-recordings record redact file port)
-      :else (decode file port {:on-exchange #(run! println (report/exchange-lines % verbose)), :on-end identity}))))
+      :else (decode file port {:on-exchange #(run! terminal/print-line (report/exchange-lines % verbose)), :on-end identity}))))
 
 (defn run
   "Runs the command and returns its exit code."

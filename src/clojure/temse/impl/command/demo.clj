@@ -4,6 +4,7 @@
   (:require
    [clojure.string :as string]
    [temse.action :as act]
+   [temse.impl.command.terminal :as terminal]
    [temse.milter :as milter :refer [respond]]
    [temse.test :as mt]))
 
@@ -66,6 +67,6 @@
       (println)
       (println (str (inc i) ". " title))
       (println)
-      (mt/print-report (mt/run-message server mail)))
+      (terminal/print-coloured #(mt/print-report (mt/run-message server mail))))
     (println)
     (println "The filter is src/clojure/temse/impl/command/demo.clj; README.org shows how to write your own.")))

@@ -33,23 +33,24 @@
 (defn- play-connection
   "Plays a mail and those that follow over one connection, until the filter has settled the fate of
   the client. Returns what was seen, and the mail to be played next."
-  [seen connect ^Mail mail next-mail]
+  [seen connect ^Mail mail next-mail played]
   (with-open [session ^MtaSession (connect)]
     (loop [seen (update seen :connections inc), mail mail]
       (let [report (.deliver session mail)
             seen (with-report seen report)
             more (next-mail)]
+        (played)
         (if (or (nil? more) (#{:connect :hello} (:at report)) (not (.isOpen session)))
           [seen more]
           (recur seen more))))))
 
 (defn- play-share
   "Plays a mail and those that follow, over one connection after the other where need be."
-  [connect mail next-mail]
+  [connect mail next-mail played]
   (loop [seen {:connections 0, :verdicts {}, :latencies {}}
          mail mail]
     (if mail
-      (let [[seen more] (play-connection seen connect mail next-mail)]
+      (let [[seen more] (play-connection seen connect mail next-mail played)]
         (recur seen more))
       seen)))
 
@@ -84,7 +85,7 @@
   "Plays `count` messages, which are the mails one after the other and again, from `threads` threads
   with a connection each. A connection that is settled at :connect or :hello is followed by another.
 
-  `connect` returns a session that has been greeted. Throws what stops a thread; the others then
+  `connect` returns a session that has been greeted; `played` is called after each message. Throws what stops a thread; the others then
   stop after their message. Returns
 
     :messages    ; how many there were
@@ -93,16 +94,16 @@
     :verdicts    ; how often there was which verdict
     :latencies   ; by event, and of the answers to a whole :message, in nanoseconds:
                  ; {:count :min :p50 :p90 :p99 :max}"
-  [connect mails {:keys [count threads]}]
+  [connect mails {:keys [count threads played]}]
   (let [mails (vec mails)
-        played (AtomicInteger.)
+        begun (AtomicInteger.)
         stopped (atom false)
-        next-mail #(let [n (.getAndIncrement played)]
+        next-mail #(let [n (.getAndIncrement begun)]
                      (when (and (< n (long count)) (not @stopped))
                        (nth mails (rem n (clojure.core/count mails)))))
         share (fn [mail]
                 #(try
-                   (play-share connect mail next-mail)
+                   (play-share connect mail next-mail played)
                    (catch Throwable e
                      (reset! stopped true)
                      (throw e))))

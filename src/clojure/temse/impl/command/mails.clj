@@ -6,13 +6,35 @@
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
+   [clojure.string :as string]
    [temse.impl.command.arguments :as arguments]
+   [temse.impl.text :as text]
    [temse.mail :as mail])
   (:import
    (java.io File IOException)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
+
+(defn- address
+  [_ text]
+  (if (string/starts-with? text "<") text (str "<" text ">")))
+
+(def envelope-options
+  "Rows for the table of a command."
+  [["--from ADDRESS" "sender; <> for none (default: <sender@example.org>, in a FILE the
+                     Return-Path or From)"
+    address]
+   ["--rcpt ADDRESS" "recipient, may be repeated (default: <recipient@example.com>, in a
+                     FILE those of To, Cc and Bcc)"
+    address :repeated]])
+
+(defn envelope
+  "Returns the envelope that parsed options give all mails, as far as they give one."
+  [{:keys [from rcpt]}]
+  (cond-> {}
+    from (assoc :sender from)
+    rcpt (assoc :recipients rcpt)))
 
 (defn- attempt
   "Returns what f returns, or one entry with its problem."
@@ -74,3 +96,42 @@
                  (if (seq messages)
                    (map-indexed #(entry (str path " " (inc (long %1))) %2) messages)
                    [{:title path, :problem "the mailbox is empty"}]))))))
+
+(defn entries
+  "Returns the entries of arguments and mailboxes."
+  [envelope arguments mailboxes]
+  (concat (mapcat #(of-argument envelope %) arguments)
+          (mapcat #(of-mailbox envelope %) mailboxes)))
+
+;; ---- trees
+
+(defn- by-name
+  [^File directory]
+  (sort (remove #(.isHidden ^File %) (.listFiles directory))))
+
+(defn- files-below
+  "Returns the paths of the files of a path. A directory that lies in itself, by a link, is left out there."
+  [path above]
+  (let [file (io/file path)
+        maildir (filter #(.isDirectory ^File %) (map #(io/file file %) ["new" "cur"]))]
+    (if (and (.isDirectory file) (.canRead file))
+      (let [directory (.getCanonicalPath file)]
+        (when-not (above directory)
+          (mapcat #(files-below (str %) (conj above directory))
+                  (if (= 2 (count maildir)) maildir (by-name file)))))
+      [path])))
+
+(defn tree
+  "Returns the paths of the files of an argument, those of a directory however deep they lie; of a maildir
+  only its new and cur. The standard input, -, is what it is."
+  [argument]
+  (if (= "-" argument)
+    [argument]
+    (files-below argument #{})))
+
+(defn of-file
+  "Returns the entries of a file of a tree: one whose name ends in .mbox is a mailbox."
+  [envelope path]
+  (if (string/ends-with? (text/lower-case path) ".mbox")
+    (of-mailbox envelope path)
+    (of-argument envelope path)))

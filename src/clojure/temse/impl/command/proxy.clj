@@ -34,7 +34,7 @@
    :exit "0 after a signal, 2 if it cannot be started or not all conversations could be recorded."})
 
 (defn- lines
-  "Returns the lines of an exchange. That a connection is closed was said by nobody."
+  "Returns the lines of an exchange. Neither side sends that a connection is closed."
   [verbose? {:keys [id peer event] :as exchange}]
   (let [line #(apply text/formatted (str "%4d  " %1) id %&)]
     (cond

@@ -3,17 +3,14 @@
   {:no-doc true}
   (:require
    [clojure.string :as string]
-   [temse.impl.class-path :as class-path]
    [temse.impl.command.arguments :as arguments :refer [fail]]
-   [temse.impl.command.console :as console]
-   [temse.impl.filter-file :as filter-file]
-   [temse.impl.options :as options]
+   [temse.impl.command.milters :as milters]
+   [temse.impl.command.terminal :as terminal]
    [temse.record :as record]
    [temse.replay :as replay])
   (:import
    (clojure.lang ExceptionInfo)
    (java.io IOException)
-   (java.util.logging Level)
    (temse.protocol MilterException)))
 
 (set! *warn-on-reflection* true)
@@ -25,30 +22,24 @@
    :about ["Plays recordings to a filter as the recorded MTA would, and shows what it"
            "answers differently."]
    :args? true
-   :options [["--filter FILE.clj" "the filter of a Clojure file, as `temse run` takes it, with ARGS"
-              arguments/text]
-             ["--class-path PATH" "directories and jars of the filter, with colons between them"
-              arguments/text :repeated]
-             ["--deps FILE" "a deps.edn, whose :paths and :deps the filter needs" arguments/text]
-             ["--to ADDRESS" "any milter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a port"
-              arguments/address]
-             ["--ignore NAME" "a header field whose value may differ" arguments/text :repeated]
-             ["--exact" "compares each answer and what was agreed, not only what comes of the mails"]
-             ["--timeout SECONDS" "to wait for each answer (default: 30)" arguments/milliseconds]]
+   :options (concat
+              [["--filter FILE.clj" "the filter of a Clojure file, as `temse run` takes it, with ARGS"
+                arguments/text]]
+              milters/file-options
+              [["--to ADDRESS" "any milter: inet:20025@127.0.0.1, unix:/run/filter.sock, or a port"
+                arguments/address]
+               ["--ignore NAME" "a header field whose value may differ" arguments/text :repeated]
+               ["--exact" "compares each answer and what was agreed, not only what comes of the mails"]
+               ["--timeout SECONDS" "to wait for each answer (default: 30)" arguments/milliseconds]])
    :exit "0 if nothing differs, 1 if something does, 2 after an error."})
 
 (defn- filter-of
-  [{:keys [filter to args class-path deps]}]
+  [{:keys [filter to args class-path deps] :as parsed}]
   (when (= (nil? filter) (nil? to))
     (arguments/misused command "name the filter, either --filter FILE.clj or --to ADDRESS"))
   (when (and to (or args class-path deps))
     (fail "the milter at " to " runs already; arguments and a class path go with --filter"))
-  (if to
-    to
-    (do
-      (console/log-briefly! Level/WARNING)
-      (filter-file/extend-class-path! (class-path/entries class-path deps))
-      (options/of-filter (filter-file/load-filter filter args)))))
+  (or to (milters/of-file filter parsed)))
 
 (defn- read-all
   [files]
@@ -77,13 +68,17 @@
   (let [filter (filter-of parsed)
         recordings (read-all words)
         differences (try
-                      (replay/replay recordings filter (cond-> {:ignore (or ignore []), :exact? (boolean exact)}
-                                                         timeout (assoc :timeout timeout)))
+                      (terminal/with-progress "replayed" (count recordings)
+                        (fn [step]
+                          (replay/replay recordings filter (cond-> {:ignore (or ignore [])
+                                                                    :exact? (boolean exact)
+                                                                    :on-recording (fn [_] (step))}
+                                                             timeout (assoc :timeout timeout)))))
                       (catch IOException e
                         (fail (:to parsed) ": " (ex-message e)))
                       (catch MilterException e
                         (fail (ex-message e))))]
-    (replay/print-differences differences)
+    (terminal/print-coloured #(replay/print-differences differences))
     (println (summary differences recordings))
     (if (empty? differences) 0 arguments/refused)))
 

@@ -5,18 +5,20 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [temse.impl.command.arguments :as arguments :refer [fail say]]
+   [temse.impl.command.client :as client]
    [temse.impl.command.document :as document]
    [temse.impl.command.load :as load]
    [temse.impl.command.mails :as mails]
-   [temse.impl.keys :as keys]
+   [temse.impl.command.milters :as milters]
+   [temse.impl.command.terminal :as terminal]
    [temse.impl.line :as line]
+   [temse.impl.session :as session]
    [temse.impl.text :as text]
    [temse.mail :as mail]
    [temse.report :as report]
    [temse.test :as mt])
   (:import
    (java.io IOException OutputStream)
-   (java.net InetAddress SocketException SocketTimeoutException UnknownHostException)
    (temse.client MtaSession)
    (temse.protocol MilterException)
    (temse.transport Endpoint)))
@@ -25,47 +27,12 @@
 
 ;; ---- arguments
 
-(defn- address
-  [_ text]
-  (if (string/starts-with? text "<") text (str "<" text ">")))
-
 (defn- header-field
   [option text]
   (let [[_ field-name value] (re-matches #"(?s)([!-9;-~]+):[ ]?(.*)" text)]
     (when-not field-name
       (fail option " needs a name, a colon and a value, such as 'Subject: hi', not " (pr-str text)))
     [field-name value]))
-
-(def ^:private stages
-  {"connect" :connect, "helo" :hello, "hello" :hello, "mail" :mail, "rcpt" :recipient, "recipient" :recipient
-   "data" :data, "end-of-headers" :end-of-headers, "end-of-message" :end-of-message})
-
-(defn- macro
-  "Reads a macro as the keys and the value of the option :macros."
-  [option text]
-  (let [[_ stage macro-name value] (re-matches #"(?s)(?:([^:=]*):)?([^:=]+)=(.*)" text)]
-    (cond
-      (nil? macro-name) (fail option " needs NAME=VALUE or STAGE:NAME=VALUE, such as auth_authen=alice, not "
-                              (keys/shown text))
-      (nil? stage) [[macro-name] value]
-      :else [[((arguments/one-of stages) (str "the STAGE of " option) stage) macro-name] value])))
-
-(def ^:private ipv4-address
-  (let [octet "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"]
-    (re-pattern (str octet "(?:\\." octet "){3}"))))
-
-(defn- ipv6-address?
-  [text]
-  (and (re-matches #"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*" text)
-       (try
-         (InetAddress/getByName text)
-         (catch UnknownHostException _))))
-
-(defn- ip-address
-  [option text]
-  (if (or (re-matches ipv4-address text) (ipv6-address? text))
-    text
-    (fail option " needs an address such as 192.0.2.1 or 2001:db8::1, not " (pr-str text))))
 
 (def command
   "See temse.impl.command.arguments."
@@ -78,60 +45,33 @@
            "one, a directory with a mail in each file, a maildir, or - for a mail on the"
            "standard input. Without any, the mail is made of the options. A mail that cannot"
            "be sent is reported, and the next one follows."]
-   :options ["the mails"
-             ["--from ADDRESS" "sender; <> for none (default: <sender@example.org>, in a FILE the
-                                Return-Path or From)"
-              address]
-             ["--rcpt ADDRESS" "recipient, may be repeated (default: <recipient@example.com>, in a
-                                FILE those of To, Cc and Bcc)"
-              address :repeated]
-             ["--header 'NAME: VALUE'" "header field, may be repeated; takes the place of the From,
-                                        To or Subject that is there by default"
-              header-field :repeated]
-             ["--body TEXT" "body; where it is repeated, the filter gets these pieces one by one"
-              arguments/text :repeated]
-             ["--mbox FILE" "all mails of a mailbox, may be repeated" arguments/text :repeated]
-             ["--rset" "before each mail, the client sends its envelope and then RSET"]
-             ["--unknown COMMAND" "an SMTP command that the MTA does not know, which the client sends
-                                   after HELO; may be repeated"
-              arguments/text :repeated]
-             "the MTA and its client"
-             ["--mta postfix|sendmail" "whose habits to have (default: postfix)"
-              (arguments/one-of {"postfix" :postfix, "sendmail" :sendmail})]
-             ["--version 2|3|4|6" "highest version of the protocol to offer (default: 6)"
-              (arguments/one-of {"2" :postfix-2, "3" :postfix-3, "4" :postfix-4, "6" :postfix})]
-             ["--macro [STAGE:]NAME=VALUE" "value of a macro, sent at the STAGE connect, helo, mail,
-                                            rcpt, data, end-of-headers or end-of-message; without
-                                            one, at the stages at which the MTA or the filter
-                                            lists it, such as auth_authen=alice, or else at
-                                            connect; may be repeated"
-              macro :repeated]
-             ["--connect-host NAME" "(default: client.example.org)" arguments/text]
-             ["--connect-address IP" "(default: 192.0.2.1)" ip-address]
-             ["--connect-port PORT" "(default: 40110)" (arguments/whole-number 0 65535)]
-             ["--helo NAME" "(default: client.example.org)" arguments/text]
-             ["--timeout SECONDS" "longest wait for the connection, for each answer, and for room to
-                                   write (default: 30)"
-              arguments/milliseconds]
-             ["--connect-timeout SECONDS" "the same, only for the connection" arguments/milliseconds]
-             ["--write-timeout SECONDS" "the same, only to write" arguments/milliseconds]
-             ["--end-of-message-timeout SECONDS" "the same, only for the answer to a whole mail"
-              arguments/milliseconds]
-             ["--total-timeout SECONDS" "for all answers to a mail together, with all progress
-                                         (default: 600, or --timeout if longer)"
-              arguments/milliseconds]
-             "the output"
-             ["-v, --verbose" "the whole conversation, and the mail before and after"]
-             ["--output-message FILE" "writes the mail as it would be delivered; several mails become a
-                                       mailbox"
-              arguments/text]
-             ["--json" "one line per mail for other programs, in ASCII"]
-             ["--edn" "the same as EDN"]
-             "load; with either option, throughput and latencies are printed"
-             ["--count N" "messages to play, the mails again and again (default: each once)"
-              (arguments/whole-number 1 999999999)]
-             ["--threads N" "connections to play them on at the same time, 1 to 1000 (default: 1)"
-              (arguments/whole-number 1 1000)]]
+   :options (concat
+              ["the mails"]
+              mails/envelope-options
+              [["--header 'NAME: VALUE'" "header field, may be repeated; takes the place of the From,
+                                         To or Subject that is there by default"
+                header-field :repeated]
+               ["--body TEXT" "body; where it is repeated, the filter gets these pieces one by one"
+                arguments/text :repeated]
+               ["--mbox FILE" "all mails of a mailbox, may be repeated" arguments/text :repeated]
+               ["--rset" "before each mail, the client sends its envelope and then RSET"]
+               ["--unknown COMMAND" "an SMTP command that the MTA does not know, which the client sends
+                                    after HELO; may be repeated"
+                arguments/text :repeated]]
+              ["the MTA and its client"]
+              client/options
+              ["the output"
+               ["-v, --verbose" "the whole conversation, and the mail before and after"]
+               ["--output-message FILE" "writes the mail as it would be delivered; several mails become a
+                                         mailbox"
+                arguments/text]
+               ["--json" "one line per mail for other programs, in ASCII"]
+               ["--edn" "the same as EDN"]
+               "load; with either option, throughput and latencies are printed"
+               ["--count N" "messages to play, the mails again and again (default: each once)"
+                (arguments/whole-number 1 999999999)]
+               ["--threads N" "connections to play them on at the same time, 1 to 1000 (default: 1)"
+                (arguments/whole-number 1 1000)]])
    :exit "0 if all mails were accepted, 1 if any was refused, deferred or discarded, 2 after an error."})
 
 (defn- check
@@ -182,13 +122,10 @@
 
 (defn- entries
   "Returns the mails to be sent, as temse.impl.command.mails has them."
-  [{:keys [from rcpt mbox] [_ & paths] :words :as parsed}]
-  (let [envelope (cond-> {}
-                   from (assoc :sender from)
-                   rcpt (assoc :recipients rcpt))]
+  [{:keys [mbox] [_ & paths] :words :as parsed}]
+  (let [envelope (mails/envelope parsed)]
     (if (or paths mbox)
-      (concat (mapcat #(mails/of-argument envelope %) paths)
-              (mapcat #(mails/of-mailbox envelope %) mbox))
+      (mails/entries envelope paths mbox)
       [{:title "mail", :mail (own-mail parsed envelope)}])))
 
 ;; ---- the filter
@@ -197,78 +134,18 @@
   [{:keys [action]}]
   (not (#{:continue :accept :skip} action)))
 
-(defn- timeouts
-  [{:keys [timeout connect-timeout write-timeout end-of-message-timeout total-timeout]}]
-  (let [timeout (or timeout 30000)]
-    {:connect (or connect-timeout timeout)
-     :write (or write-timeout timeout)
-     :reply timeout
-     :end-of-message (or end-of-message-timeout timeout)
-     :message (or total-timeout (max 600000 (long timeout) (long (or end-of-message-timeout 0))))}))
-
-(defn- mta-options
-  [{:keys [mta version macro] :as parsed}]
-  (cond-> {:timeout (timeouts parsed)}
-    mta (assoc :mta mta)
-    version (assoc :offer version)
-    macro (assoc :macros (reduce #(apply assoc-in %1 %2) {} macro))))
-
-(defn- trouble
-  "Returns what to do about an exception, or an empty string."
-  [e connecting?]
-  (cond
-    (instance? SocketTimeoutException e)
-    "; is the filter stuck? --timeout and --total-timeout give it more time"
-
-    (instance? MilterException e)
-    (if connecting?
-      "; is it a milter that listens there?"
-      ", which an MTA would not put up with")
-
-    (and connecting? (instance? SocketException e))
-    "; is the filter running, and is this its address?"
-
-    (instance? UnknownHostException e)
-    ""
-
-    :else
-    "; the log of the filter should tell why"))
-
-(defn- reporting
-  "Returns what f returns; what goes wrong with the filter meanwhile is reported in one line."
-  [where connecting? f]
-  (let [failed #(fail where ": " (ex-message %) (trouble % connecting?))]
-    (try
-      (f)
-      (catch IOException e
-        (failed e))
-      (catch MilterException e
-        (failed e)))))
-
 (defn- connect
   "Returns a session on which the client has introduced itself."
-  ^MtaSession [{[address] :words :keys [connect-host connect-address connect-port helo] :as parsed}]
-  (doseq [[option value] {"--connect-host" connect-host, "--connect-address" connect-address, "--helo" helo}
-          :let [problem (some->> value (keys/unfit :line))]
-          :when problem]
-    (fail option " " problem))
-  (let [session ^MtaSession (reporting address true #(mt/connect-to address (mta-options parsed)))
-        ip (or connect-address "192.0.2.1")]
-    (reporting address
-      false
-      #(.greet session
-               {:event :connect
-                :host-name (or connect-host "client.example.org")
-                :family (if (string/includes? ip ":") :inet6 :inet)
-                :port (or connect-port 40110)
-                :address ip}
-               (or helo "client.example.org")))
+  ^MtaSession [{[address] :words :as parsed}]
+  (let [{:keys [client hello]} (client/identity-of parsed)
+        session ^MtaSession (milters/reporting address true #(mt/connect-to address (client/session-options parsed)))]
+    (milters/reporting address false #(.greet session (session/client-event client) hello))
     session))
 
 (defn- unknown-replies
   "Sends the commands that the MTA does not know, and returns [command reply] of each."
   [session {[address] :words :keys [unknown]}]
-  (reporting address false
+  (milters/reporting address false
     #(vec (for [command unknown]
             [command (or (peek (mt/send-event session {:event :unknown, :command command}))
                          {:action :continue})]))))
@@ -307,7 +184,7 @@
     (say "remark:" (report/remark-text remark)))
   (when verbose
     (println)
-    (report/print-report report)))
+    (terminal/print-coloured #(report/print-report report))))
 
 (defn- print-document
   [{:keys [json]} value]
@@ -388,7 +265,7 @@
 (defn- played
   "Returns an entry with the :report on its mail, or with its :problem."
   [{[address] :words} {:keys [title mail] :as entry} play]
-  (let [failed #(assoc entry :problem (str (ex-message %) (trouble % false)) :title (str address ": " title))]
+  (let [failed #(assoc entry :problem (str (ex-message %) (milters/trouble % false)) :title (str address ": " title))]
     (if mail
       (try
         (assoc entry :report (play mail))
@@ -462,12 +339,13 @@
             (fail "there is no mail to send"))
         messages (:count parsed (count good))
         threads (min (long messages) (long (:threads parsed 1)))
-        result (reporting address
+        result (milters/reporting address
                  false
                  (fn []
-                   (load/play #(connect parsed)
-                              (map :mail good)
-                              {:count messages, :threads threads})))]
+                   (terminal/with-progress "sent" messages
+                     #(load/play (fn [] (connect parsed))
+                                 (map :mail good)
+                                 {:count messages, :threads threads, :played %}))))]
     (if (or json edn)
       (print-document parsed result)
       (print-load result))

@@ -1,8 +1,8 @@
 (ns temse.impl.mta.edit
   "What both MTAs have in common when they edit a message.
 
-  A field is a map {:name \"Subject\" :raw \" hi\"}: what follows the colon, with its space. In the
-  messages of users it is [\"Subject\" \"hi\"], see temse.mta."
+  A field is a temse.compose.internal.Field, which knows all that follows the colon. In the messages of
+  users it is [\"Subject\" \"hi\"], see temse.mta."
   {:no-doc true}
   (:require
    [clojure.string :as string]
@@ -11,9 +11,9 @@
   (:import
    (java.io ByteArrayOutputStream)
    (java.nio.charset StandardCharsets)
-   (java.util Arrays)
    (temse.client MtaStyle)
-   (temse.protocol ActionCodec MilterException Packet PacketSink)))
+   (temse.compose.internal Field)
+   (temse.protocol ActionCodec MilterException Packet)))
 
 (set! *warn-on-reflection* true)
 
@@ -22,37 +22,21 @@
 (defn ->field
   "Returns the field of a header field in a message."
   [[header-name value raw]]
-  {:name header-name :raw (or raw (str " " value))})
+  (Field/given header-name (or raw (str " " value))))
 
 (defn made-field
   "Returns a field that the MTA itself makes."
   [header-name values]
-  (assoc (->field [header-name (get values header-name)]) :made true))
+  (Field/made header-name (get values header-name)))
 
 (defn field->header
   "Returns a field as it stands in a message; one that the MTA made has {:made true} as metadata."
-  [{:keys [name raw] :as field}]
-  (with-meta (if (string/starts-with? raw " ")
-               [name (subs raw 1)]
-               [name raw raw])
-    (select-keys field [:made])))
-
-(defn named?
-  "Returns true if the field has this name, in any case of letters."
-  [{field-name :name} header-name]
-  (.equalsIgnoreCase ^String field-name header-name))
-
-(defn raw-value
-  "Returns what an action's value puts behind the colon. Lines without white space at their beginning,
-  which other milters may send, get `indent`."
-  [value leading-space? indent]
-  (string/replace (if leading-space? value (str " " value)) #"\n(?![ \t])" (str "\n" indent)))
-
-(defn insert-at
-  "Returns the fields with one more before the `place`-th, from 0, or at the end."
-  [fields place field]
-  (let [[before after] (split-at (min (long place) (count fields)) fields)]
-    (vec (concat before [field] after))))
+  [^Field field]
+  (let [raw (.raw field)]
+    (with-meta (if (string/starts-with? raw " ")
+                 [(.name field) (subs raw 1)]
+                 [(.name field) raw raw])
+      (when (.isMade field) {:made true}))))
 
 ;; ---- addresses
 
@@ -146,7 +130,7 @@
                               taken (.received style header-name given)]
                           (if (identical? given taken)
                             header
-                            (field->header {:name header-name, :raw taken}))))
+                            (field->header (Field/given header-name taken)))))
                       headers)))
       (cond-> (bytes? body) (assoc :body (.received style ^bytes body)))))
 
@@ -165,18 +149,6 @@
   "Returns the bytes that `octets` were made of."
   ^bytes [^String text]
   (.getBytes text StandardCharsets/ISO_8859_1))
-
-(defn- sent-packets
-  "Returns the packets in which an action travels."
-  [action]
-  (let [packets (volatile! [])]
-    (ActionCodec/encode action
-                        (reify PacketSink
-                          (packet [_ code bytes offset length]
-                            (vswap! packets conj
-                                    (Packet. code (Arrays/copyOfRange ^bytes bytes (int offset)
-                                                                      (int (+ offset length))))))))
-    @packets))
 
 (defn- joined
   "Returns the action that replaces the body by those of the packets."
@@ -199,7 +171,7 @@
       (:shutdown :connection-failure) reserved
       :reply-code (update named :text str)
       (try
-        (let [packets (sent-packets named)]
+        (let [packets (ActionCodec/packets named)]
           (if (= :change-body action)
             (joined packets)
             (ActionCodec/decode (first packets))))

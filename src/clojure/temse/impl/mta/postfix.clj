@@ -8,6 +8,7 @@
    [temse.impl.text :as text])
   (:import
    (temse.client MtaStyle)
+   (temse.compose.internal PostfixFields)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -17,74 +18,6 @@
 (def ^:private dropped-on-receipt
   "Names of the fields that the parameter message_drop_headers takes out, in lower case."
   #{"bcc" "content-length" "resent-bcc" "return-path"})
-
-(defn- cut
-  "Returns the field as Postfix keeps it: none is longer than 60,000 octets."
-  [{:keys [name] :as field}]
-  (update field :raw #(some->> % (.kept MtaStyle/POSTFIX name))))
-
-(defn- line
-  "Returns the first line of a field."
-  [{:keys [name raw]}]
-  (first (string/split (str name ":" raw) #"\n" -1)))
-
-(defn- own?
-  "Returns true if Postfix takes the field for its own Received: what begins like it passes for it."
-  [own field]
-  (string/starts-with? (line own) (line field)))
-
-(defn- place-of
-  "Returns the place of the index-th field of that name, or nil. The first that passes for Postfix's
-  own Received does not count."
-  [{:keys [own fields]} header-name index]
-  (let [places (keep-indexed #(when (edit/named? %2 header-name) %1) fields)
-        hidden (first (filter #(own? own (nth fields %)) places))]
-    (nth (remove #{hidden} places) (dec (max 1 (long index))) nil)))
-
-(defn- change-header
-  [{:keys [fields] :as state} {:keys [name index value] :or {index 1}} raw]
-  (let [place (place-of state name index)
-        deleted? (empty? value)
-        field {:name name :raw raw}]
-    (cond
-      (and place deleted?) (assoc state :fields (into (subvec fields 0 place)
-                                                      (subvec fields (inc (long place)))))
-      place (assoc-in state [:fields place] field)
-      deleted? state
-      :else (assoc state :fields (conj fields field)))))
-
-(defn- apply-to-fields
-  "Returns the state after an action on its :fields; others change nothing."
-  [state leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space? "\t"))
-        {:keys [raw] :as field} (cut {:name name :raw raw})]
-    (case action
-      :add-header (if position
-                    (update state :fields edit/insert-at position field)
-                    (update state :fields conj field))
-      :change-header (change-header state given raw)
-      state)))
-
-;; ---- several filters
-
-(defn kept-fields
-  "Returns the list of fields that Postfix has of a message of which it has shown these to a filter."
-  [fields]
-  (into [(edit/made-field "Received" {})] fields))
-
-(defn shown-fields
-  "Returns those of a list of fields that Postfix shows to the next filter: all but its own Received,
-  wherever that stands."
-  [fields]
-  (filterv (complement :made) fields))
-
-(defn pass-on
-  "Returns [fields actions] after the modifications of one of several filters: the list, and what has to
-  be done instead if one filter is to make all the modifications. Postfix makes no difference."
-  [fields actions leading-space?]
-  (let [own (edit/made-field "Received" {})]
-    [(reduce #(:fields (apply-to-fields {:own own :fields %1} leading-space? %2)) fields actions)
-     (vec actions)]))
 
 ;; ---- addresses
 
@@ -201,9 +134,9 @@
       (update :options concat (filter edit/well-formed? parameters))))
 
 (defn- apply-action
-  [{:keys [host] :as state} leading-space? {:keys [action] :as given}]
+  [{:keys [host fields ^PostfixFields rules] :as state} leading-space? {:keys [action] :as given}]
   (case action
-    (:add-header :change-header) (apply-to-fields state leading-space? given)
+    (:add-header :change-header) (assoc state :fields (.edited rules fields given (boolean leading-space?)))
     :add-recipient (if-let [recipient (added-recipient host given)]
                      (add-recipient state recipient)
                      state)
@@ -222,7 +155,7 @@
         kept (remove #(dropped-on-receipt (text/lower-case (first %))) headers)
         host (:host-name made edit/host-name)
         start (-> {:host host, :sender (sender host (:sender message))}
-                  (assoc :own received
+                  (assoc :rules (PostfixFields. received)
                          :fields (into [received] (map edit/->field) kept)
                          :options options
                          :seen #{}
@@ -303,4 +236,5 @@
     :mail (edit/reply 250 "2.1.0" "Ok")
     :recipient (edit/reply 250 "2.1.5" "Ok")
     :data (edit/reply 354 nil "End data with <CR><LF>.<CR><LF>")
+    :unknown (edit/reply 500 "5.5.2" "Error: command not recognized")
     (edit/reply 250 "2.0.0" (str "Ok: queued as " queue-id))))

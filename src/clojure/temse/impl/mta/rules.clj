@@ -3,21 +3,20 @@
   {:no-doc true}
   (:require
    [temse.impl.mta.postfix :as postfix]
-   [temse.impl.mta.sendmail :as sendmail]))
+   [temse.impl.mta.sendmail :as sendmail])
+  (:import
+   (temse.protocol MtaDialogue)))
 
 (set! *warn-on-reflection* true)
 
 (def ^:private rules
   {:postfix {:edited postfix/edited
              :in-sending-order postfix/in-sending-order
-             :kept-fields postfix/kept-fields
-             :shown-fields postfix/shown-fields
-             :pass-on postfix/pass-on
              :approval postfix/approval
              :refusal postfix/refusal
              :refused-greeting postfix/refused-greeting
              :broken postfix/broken
-             :hangs-up? #{421 521}
+             :hangs-up? #(.hangsUpAt MtaDialogue/POSTFIX (long %))
              :received postfix/taken-in
              :own-refusal (constantly nil)
              :no-recipients postfix/no-recipients
@@ -27,13 +26,10 @@
              :complaint (constantly nil)}
    :sendmail {:edited sendmail/edited
               :in-sending-order sendmail/in-sending-order
-              :kept-fields sendmail/kept-fields
-              :shown-fields sendmail/shown-fields
-              :pass-on sendmail/pass-on
               :approval sendmail/approval
               :refusal sendmail/refusal
               :refused-greeting sendmail/refused-greeting
-              :hangs-up? #{421}
+              :hangs-up? #(.hangsUpAt MtaDialogue/SENDMAIL (long %))
               :received sendmail/taken-in
               :own-refusal sendmail/own-refusal
               :no-recipients sendmail/no-recipients
@@ -42,8 +38,8 @@
 
 (defn of
   "Returns the rules of an MTA, a map: functions, the replies :broken, which ends the filter's part,
-  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no recipients left, and one that the filter has
-  quarantined before its end."
+  and :no-recipients to a DATA without any, and whether a quarantined mail is held that has no
+  recipients left, and one that the filter has quarantined before its end."
   [mta]
   (or (get rules mta)
       (throw (IllegalArgumentException.

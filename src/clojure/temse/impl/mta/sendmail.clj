@@ -1,9 +1,5 @@
 (ns temse.impl.mta.sendmail
-  "What Sendmail 8.17 makes of a filter's modifications and replies.
-
-  Sendmail keeps a list of fields that begins with those it may make itself. A field of the client
-  empties the one that Sendmail would have made; what has no value is not written, yet it counts in
-  positions, and a filter that adds a field of that name fills it again."
+  "What Sendmail 8.17 makes of a filter's modifications and replies."
   {:no-doc true}
   (:require
    [clojure.string :as string]
@@ -12,18 +8,12 @@
    [temse.impl.text :as text])
   (:import
    (temse.client MtaStyle)
+   (temse.compose.internal Field SendmailFields)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
 
 ;; ---- header fields
-
-(def ^:private trace
-  "Names of fields that pile up, in lower case."
-  #{"received" "x400-received" "via" "mail-from"})
-
-(def ^:private never-replaced
-  (into trace ["comments" "return-path" "x-authentication-warning"]))
 
 (def ^:private never-written
   "Names of fields that are for local delivery only."
@@ -34,91 +24,16 @@
     "resent-message-id" "resent-date"})
 
 (defn- of?
-  [names {:keys [name]}]
-  (contains? names (text/lower-case name)))
-
-(defn- quoted
-  "Returns a full name as Sendmail writes it: in quotes if it has special characters."
-  [full-name]
-  (if (re-find #"[@,;:\[\].']" full-name)
-    (str "\"" full-name "\"")
-    full-name))
-
-(defn- with-full-name
-  "Returns the values of the fields that Sendmail makes, with the full name that the client gives."
-  [made received]
-  (if-let [full-name (first (keep #(when (of? #{"full-name"} %)
-                                     (some-> (string/trim (:raw %)) not-empty quoted))
-                                  received))]
-    (reduce (fn [made from] (update made from #(str full-name " <" % ">")))
-            made
-            ["From" "Resent-From"])
-    made))
-
-(defn- made-fields
-  "Returns the list as it is before the client's fields are added."
-  [made received]
-  (mapv #(edit/made-field % (with-full-name made received))
-        ["Return-Path" "Received" "Resent-Date" "Date" "Resent-From" "From" "Full-Name"
-         "Resent-Message-Id" "Message-Id"]))
-
-(defn- receive
-  "Adds a field of the client to the list."
-  [fields {:keys [name raw] :as field}]
-  (let [made? #(and (:made %) (edit/named? % name) (not (of? never-replaced %)))]
-    (cond
-      (not-any? made? fields) (conj fields field)
-      (string/blank? raw) fields
-      :else (conj (mapv #(cond-> % (made? %) (dissoc :raw)) fields) field))))
-
-(defn- first-place
-  [matches? fields]
-  (first (keep-indexed #(when (matches? %2) %1) fields)))
-
-(defn- fill
-  [fields place raw]
-  (update fields place #(-> % (assoc :raw raw) (dissoc :made))))
-
-(defn- add-before-namesake
-  [fields {:keys [name] :as field}]
-  (edit/insert-at fields
-                  (or (first-place #(edit/named? % name) fields) (count fields))
-                  field))
-
-(defn- replaceable?
-  "Returns true for what Sendmail has made, or would have made, under this name."
-  [header-name]
-  #(and (:made %) (edit/named? % header-name) (not (of? trace %))))
-
-(defn- add-header
-  [fields {:keys [name raw] :as field}]
-  (if-let [place (first-place (replaceable? name) fields)]
-    (fill fields place raw)
-    (add-before-namesake fields field)))
-
-(defn- insert-header
-  "The position skips what is never written: position 0 is behind Return-Path, above Received."
-  [fields position field]
-  (edit/insert-at fields (inc (long position)) field))
-
-(defn- change-header
-  [fields {:keys [name index value] :or {index 1}} raw]
-  (let [places (keep-indexed #(when (and (edit/named? %2 name) (not (:made %2))) %1) fields)
-        place (or (nth places (dec (max 1 (long index))) nil)
-                  (last (keep-indexed #(when ((replaceable? name) %2) %1) fields)))
-        deleted? (empty? value)]
-    (cond
-      (and place deleted?) (update fields place dissoc :raw)
-      place (fill fields place raw)
-      deleted? fields
-      :else (add-before-namesake fields {:name name :raw raw}))))
+  [names ^Field field]
+  (contains? names (text/lower-case (.name field))))
 
 (defn- bound-late
   "Returns the fields with that sender where Sendmail knew none when it made From."
   [fields sender]
-  (mapv #(cond-> %
-           (and (:made %) (of? #{"from" "resent-from"} %) (= " " (:raw %)))
-           (assoc :raw (str " " (edit/unbracketed sender))))
+  (mapv (fn [^Field field]
+          (if (and (.isMade field) (of? #{"from" "resent-from"} field) (= " " (.raw field)))
+            (.withRaw field (str " " (edit/unbracketed sender)))
+            field))
         fields))
 
 (defn- written
@@ -127,109 +42,13 @@
   [fields received]
   (let [resent? (some #(of? resent %) received)
         recipients? (some #(of? #{"to" "cc" "apparently-to"} %) received)]
-    (for [field fields
+    (for [^Field field fields
           :let [blind? (of? #{"bcc" "resent-bcc"} field)]
-          :when (and (:raw field)
+          :when (and (.raw field)
                      (not (of? never-written field))
                      (or resent? (not (of? resent field)))
                      (not (and blind? recipients?)))]
-      (cond-> field
-        blind? (assoc :raw "")))))
-
-;; ---- several filters
-
-(defn kept-fields
-  "Returns the list of fields that Sendmail has of a message of which it has shown these to a filter."
-  [fields]
-  (reduce (fn [kept {:keys [raw] :as field}]
-            (if (string/blank? raw)
-              (conj (pop (receive kept (assoc field :raw "-"))) field)
-              (receive kept field)))
-          (made-fields {} fields)
-          fields))
-
-(defn shown-fields
-  "Returns those of a list of fields that Sendmail shows to the next filter."
-  [fields]
-  (filterv #(and (:raw %) (not (:made %))) fields))
-
-(defn- user-field?
-  [header-name]
-  #(and (edit/named? % header-name) (not (:made %))))
-
-(defn- index-at
-  "Returns what the field at a place is called by where deleted fields count, too."
-  [fields place header-name]
-  (count (filter (user-field? header-name) (subvec fields 0 (inc (long place))))))
-
-(defn- free?
-  "Returns true for a place that a field of this name takes instead of one of its own: Sendmail's, or one
-  that an earlier filter has deleted."
-  [header-name]
-  #(and (edit/named? % header-name) (or (:made %) (:gone %)) (not (of? trace %))))
-
-(defn- fill-free
-  [fields place raw]
-  (update fields place #(-> % (assoc :raw raw) (dissoc :made :gone))))
-
-(defn- pass-on-addition
-  "A field without a value cannot take a free place by a change, which would delete it: it is inserted, and
-  the list has a surplus place then."
-  [[fields actions] {:keys [name value] :as given} raw]
-  (let [place (first-place (free? name) fields)
-        {old-name :name :keys [gone]} (when place (nth fields place))]
-    (cond
-      (not gone)
-      [(add-header fields {:name name :raw raw}) (conj actions given)]
-
-      (= "" value)
-      [(-> (update fields place #(-> % (dissoc :gone) (assoc :surplus true)))
-           (edit/insert-at place {:name old-name :raw raw}))
-       (conj actions (assoc given :name old-name, :position (dec (long place))))]
-
-      :else
-      [(fill-free fields place raw)
-       (conj actions (assoc given :action :change-header, :index (index-at fields place name)))])))
-
-(defn- pass-on-insertion
-  [[fields actions] {:keys [name position] :as given} raw]
-  (let [places (vec (keep-indexed #(when-not (:surplus %2) %1) fields))
-        place (get places (inc (long position)) (count fields))]
-    [(edit/insert-at fields place {:name name :raw raw})
-     (conj actions (assoc given :position (if (some :surplus fields) (dec (long place)) position)))]))
-
-(defn- pass-on-change
-  [[fields actions] {:keys [name index value] :or {index 1} :as given} raw]
-  (let [seen? #(and ((user-field? name) %) (not (or (:gone %) (:surplus %))))
-        seen (keep-indexed #(when (seen? %2) %1) fields)
-        place (or (nth seen (dec (max 1 (long index))) nil)
-                  (last (keep-indexed #(when ((free? name) %2) %1) fields)))
-        {:keys [made gone]} (when place (nth fields place))
-        behind-all (inc (count (filter (user-field? name) fields)))
-        to (fn [index] (conj actions (assoc given :index index)))]
-    (cond
-      (and gone (empty? value)) [fields actions]
-      (and (nil? place) (empty? value)) [fields actions]
-      (nil? place) [(add-before-namesake fields {:name name :raw raw}) (to behind-all)]
-      (empty? value) [(update fields place dissoc :raw) (to (if made behind-all (index-at fields place name)))]
-      :else [(fill-free fields place raw) (to (if made behind-all (index-at fields place name)))])))
-
-(defn pass-on
-  "Returns [fields actions] after the modifications of one of several filters: the list, and what has to
-  be done instead if one filter is to make all the modifications. Within one filter's modifications a field that
-  was deleted counts, and keeps its place; for the next filter it does not, and its place is free for
-  another of its name."
-  [fields actions leading-space?]
-  (reduce (fn [state {:keys [action value position] :as given}]
-            (let [raw (when value (edit/raw-value value leading-space? " "))]
-              (case action
-                :add-header (if position
-                              (pass-on-insertion state given raw)
-                              (pass-on-addition state given raw))
-                :change-header (pass-on-change state given raw)
-                (update state 1 conj given))))
-          [(mapv #(cond-> % (not (or (:made %) (:raw %) (:surplus %))) (assoc :gone true)) fields) []]
-          actions))
+      (if blind? (.withRaw field "") field))))
 
 ;; ---- parameters
 
@@ -237,11 +56,13 @@
   {:add-recipient #{"NOTIFY" "ORCPT"}
    :change-sender #{"SIZE" "BODY" "RET" "ENVID" "AUTH" "BY"}})
 
-(defn- parameter-name
+(defn parameter-name
+  "Returns what is before the = of an ESMTP parameter."
   [parameter]
   (re-find #"[^=]*" parameter))
 
-(defn- known?
+(defn known?
+  "Returns true if Sendmail knows a parameter of :change-sender, or :add-recipient."
   [action parameter]
   (contains? (known-parameters action) (text/upper-case (parameter-name parameter))))
 
@@ -298,7 +119,7 @@
 
 (defn- place-of
   [recipients address]
-  (first-place #(= address (:address %)) recipients))
+  (first (keep-indexed #(when (= address (:address %2)) %1) recipients)))
 
 (defn- pings
   "Returns the conditions that a recipient asks for, or has by default."
@@ -394,19 +215,16 @@
       (and wrong (re-find #"(?i)^RET=" wrong)) (update :options concat ["RET=FULL"]))))
 
 (defn- apply-action
-  [{:keys [host] :as state} leading-space? {:keys [action name value position] :as given}]
-  (let [raw (when value (edit/raw-value value leading-space? " "))
-        field {:name name :raw raw}]
-    (case action
-      :add-header (if position
-                    (update state :fields insert-header position field)
-                    (update state :fields add-header field))
-      :change-header (update state :fields change-header given raw)
-      :add-recipient (update state :recipients add-recipients host given)
-      :delete-recipient (update state :recipients delete-recipients host given)
-      :change-sender (change-sender state given)
-      :quarantine (assoc state :quarantine (:reason given))
-      state)))
+  [{:keys [host fields] :as state} leading-space? {:keys [action] :as given}]
+  (case action
+    (:add-header :change-header)
+    (assoc state :fields (.edited SendmailFields/RULES fields given (boolean leading-space?)))
+
+    :add-recipient (update state :recipients add-recipients host given)
+    :delete-recipient (update state :recipients delete-recipients host given)
+    :change-sender (change-sender state given)
+    :quarantine (assoc state :quarantine (:reason given))
+    state))
 
 (defn edited
   "Returns the message after the modifications among the actions, with the fields that Sendmail
@@ -417,7 +235,7 @@
   (let [fields (map edit/->field headers)
         host (:host-name made edit/host-name)
         start (-> {:host host, :sender (edit/bracketed (received host (:sender message)))}
-                  (assoc :fields (reduce receive (made-fields made fields) fields)
+                  (assoc :fields (.received SendmailFields/RULES (select-keys made SendmailFields/MADE) fields)
                          :options options
                          :recipients (reduce #(receive-recipient %1 host %2) []
                                              (map vector recipients
@@ -474,7 +292,7 @@
   (case action
     :reject (about (case stage
                      (:connect :hello) (edit/reply 550 "5.0.0" "Command rejected")
-                     (:mail :recipient :data) (edit/reply 550 "5.7.1" "Command rejected")
+                     (:mail :recipient :data :unknown) (edit/reply 550 "5.7.1" "Command rejected")
                      (edit/reply 554 "5.7.1" "Command rejected"))
                    address)
     :reply-code (let [{:keys [smtp-code] :as written} (edit/written-reply given)]
@@ -500,11 +318,12 @@
 
 (defn approval
   "Returns what the client receives when the filter does not object."
-  [stage {:keys [host-name queue-id]} address]
+  [stage {:keys [host-name queue-id command]} address]
   (case stage
     :connect (edit/reply 220 nil (str host-name " ESMTP Sendmail"))
     :hello (edit/reply 250 nil host-name)
     :mail (about (edit/reply 250 "2.1.0" "Sender ok") address)
     :recipient (about (edit/reply 250 "2.1.5" "Recipient ok") address)
     :data (edit/reply 354 nil "End data with <CR><LF>.<CR><LF>")
+    :unknown (edit/reply 500 "5.5.1" (str "Command unrecognized: \"" command "\""))
     (edit/reply 250 "2.0.0" (str queue-id " Message accepted for delivery"))))

@@ -15,7 +15,7 @@
    (java.nio ByteBuffer)
    (java.nio.channels SocketChannel)
    (java.util Set)
-   (java.util.concurrent CompletableFuture ConcurrentHashMap Executor LinkedBlockingQueue Semaphore TimeUnit)
+   (java.util.concurrent CompletableFuture ConcurrentHashMap CountDownLatch Executor LinkedBlockingQueue Semaphore TimeUnit)
    (java.util.concurrent.atomic AtomicBoolean AtomicLong)
    (temse.transport Endpoint)
    (temse.transport.internal Conversation Conversation$Wish Link)))
@@ -126,10 +126,10 @@
 ;;   :over?     true when the connection of the MTA has ended or is to end
 
 (defn- new-passage
-  [id link ear together]
+  [id link decoder together]
   {:id id
    :link link
-   :ear ear
+   :decoder decoder
    :channel (volatile! nil)
    :pieces (LinkedBlockingQueue.)
    :pending (AtomicLong.)
@@ -151,9 +151,9 @@
   (after last-millis #(close @channel)))
 
 (defn- pass-back
-  "Passes what the milter says on to the MTA, one piece at a time, until the milter closes. What it
-  says to an MTA that is gone is dropped."
-  [{:keys [^AtomicBoolean over? ^Link link ^Semaphore turn ear channel in-output?]}]
+  "Passes what the milter sends on to the MTA, one piece at a time, until the milter closes. What it
+  sends to an MTA that is gone is dropped."
+  [{:keys [^AtomicBoolean over? ^Link link ^Semaphore turn decoder channel in-output?]}]
   (let [buffer (ByteBuffer/allocate read-size)
         ^SocketChannel channel @channel]
     (while (not (neg? (.read channel (.clear buffer))))
@@ -161,7 +161,7 @@
         (.acquire turn)
         (when-not (.get over?)
           (let [bytes (taken (.flip buffer))]
-            ((:hear ear) :milter bytes)
+            ((:accept decoder) :milter bytes)
             (.later link (fn []
                            (vreset! in-output? true)
                            (.put (.output link) bytes)
@@ -174,7 +174,7 @@
   (.addAndGet together (long more)))
 
 (defn- each-piece
-  "Calls f with what the MTA has said until its connection has ended."
+  "Calls f with what the MTA has sent until its connection has ended."
   [{:keys [^LinkedBlockingQueue pieces ^AtomicBoolean starved? ^Link link] :as passage} f]
   (loop []
     (let [^bytes piece (.take pieces)]
@@ -188,12 +188,12 @@
         (recur)))))
 
 (defn- pass-pieces
-  "Writes what the MTA says to the milter."
+  "Writes what the MTA sends to the milter."
   [{:keys [channel] :as passage}]
   (each-piece passage #(write @channel %)))
 
 (defn- drop-pieces
-  "Ends both sides, and drops what the MTA says until then."
+  "Ends both sides, and drops what the MTA sends until then."
   [passage]
   (finish passage)
   (each-piece passage (fn [_])))
@@ -255,13 +255,13 @@
 
 (defn- take-in
   "Takes as much from the MTA as there is room for, and returns what is wanted then."
-  [{:keys [^LinkedBlockingQueue pieces ear] :as passage} ^ByteBuffer input]
+  [{:keys [^LinkedBlockingQueue pieces decoder] :as passage} ^ByteBuffer input]
   (loop []
     (cond
       (not (.hasRemaining input)) Conversation$Wish/READ
       (full? passage) Conversation$Wish/WAIT
       :else (let [bytes (taken input (room passage))]
-              ((:hear ear) :mta bytes)
+              ((:accept decoder) :mta bytes)
               (count-pending passage (alength bytes))
               (.add pieces bytes)
               (recur)))))
@@ -269,7 +269,7 @@
 (defn- conversation
   "Returns the conversation with an MTA; `start` is called before the first bytes are taken in."
   ^Conversation [{:keys [^AtomicBoolean over? ^Link link ^Semaphore turn ^LinkedBlockingQueue pieces
-                         ear in-output?] :as passage}
+                         decoder in-output?] :as passage}
                  start]
   (let [started? (volatile! false)
         gone? (volatile! false)
@@ -306,18 +306,18 @@
           (when @started?
             (close-soon passage))
           (finally
-            ((:end ear))))))))
+            ((:end decoder))))))))
 
 ;; ---- all connections
 
 (defn- await-all
-  "Waits until the threads have ended, or for so long."
-  [threads millis]
+  "Waits until all has been passed on, or for so long."
+  [passing millis]
   (let [end (+ (System/nanoTime) (* 1000000 (long millis)))]
-    (doseq [^Thread thread threads
+    (doseq [^CountDownLatch passed passing
             :let [left (quot (- end (System/nanoTime)) 1000000)]
             :when (pos? left)]
-      (.join thread left))))
+      (.await passed left TimeUnit/MILLISECONDS))))
 
 (defn passages
   "Returns what a proxy needs to pass on to a milter:
@@ -329,9 +329,8 @@
   [title ^Endpoint milter]
   (let [unreachable (atom 0)
         together (AtomicLong.)
-        ^Set threads (ConcurrentHashMap/newKeySet)
-        run (fn [passage]
-              (.add threads (Thread/currentThread))
+        ^Set passing (ConcurrentHashMap/newKeySet)
+        run (fn [passage ^CountDownLatch passed]
               (let [passed? (volatile! false)]
                 (try
                   (when (reach title milter unreachable passage)
@@ -343,10 +342,17 @@
                   (finally
                     (when-not @passed?
                       (drop-pieces passage))
-                    (.remove threads (Thread/currentThread))))))]
-    {:passage (fn [id link ear]
-                (let [passage (new-passage id link ear together)]
+                    (.remove passing passed)
+                    (.countDown passed)))))]
+    {:passage (fn [id link decoder]
+                (let [passage (new-passage id link decoder together)]
                   (conversation passage (fn []
-                                          (start-thread title passage #(run passage))))))
+                                          (let [passed (CountDownLatch. 1)]
+                                            (.add passing passed)
+                                            (try
+                                              (start-thread title passage #(run passage passed))
+                                              (catch Throwable e
+                                                (.remove passing passed)
+                                                (throw e))))))))
      :unreachable unreachable
-     :stop-passages #(await-all threads %)}))
+     :stop-passages #(await-all passing %)}))

@@ -5,7 +5,7 @@
   (:import
    (clojure.lang PersistentQueue)
    (java.nio ByteBuffer)
-   (temse.client Overheard)
+   (temse.client AnswerRemarks)
    (temse.protocol ActionCodec ActionType ActionType$Kind Budget EventCodec EventType MilterException Packet PacketDecoder ProtocolFlag)))
 
 (set! *warn-on-reflection* true)
@@ -50,7 +50,7 @@
   [{:keys [event]} response agreed-actions over?]
   (let [type (EventType/ofKeyword event)]
     (when (or (= :unasked event) (and type (not= EventType/OPTIONS type)))
-      (cond->> (Overheard/remarks type (keep (comp ::packet meta) response) agreed-actions)
+      (cond->> (AnswerRemarks/of type (keep (comp ::packet meta) response) agreed-actions)
         (not over?) (remove #(= :no-reply (:remark %)))))))
 
 (defn- let-go
@@ -157,7 +157,7 @@
   to `on-exchange` and returns about how many bytes wait in it, and of :end, which gives it those that
   were never answered. It is for one thread at a time.
 
-  Bytes that are no packets are reported to `on-problem`, with the side and the exception; the tap is deaf
+  Bytes that are no packets are reported to `on-problem`, with the side and the exception; the tap takes nothing
   then."
   [on-exchange on-problem]
   (let [unfinished (Budget. Long/MAX_VALUE)

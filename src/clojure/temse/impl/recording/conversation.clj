@@ -5,10 +5,26 @@
    [temse.impl.recording.file :as recording-file])
   (:import
    (java.io ByteArrayOutputStream)
-   (java.util ArrayList Arrays)
-   (temse.protocol ActionCodec MilterException Packet PacketSink)))
+   (java.util RandomAccess)
+   (temse.protocol ActionCodec MilterException)))
 
 (set! *warn-on-reflection* true)
+
+(defn- known-body?
+  "Returns true for a body that can be kept: text, bytes, or pieces of these that are all there. What
+  else a handler may give is read once, by the server."
+  [body]
+  (or (string? body)
+      (bytes? body)
+      (and (or (counted? body) (instance? RandomAccess body))
+           (every? #(or (string? %) (bytes? %)) body))))
+
+(defn keepable
+  "Returns an action without a new body that can be read only once."
+  [{:keys [body] :as action}]
+  (if (or (nil? body) (known-body? body))
+    action
+    {:action :change-body, :streamed? true}))
 
 (defn joined
   "Returns the actions with the pieces of a replaced body in one."
@@ -26,14 +42,7 @@
 (defn- packets-of
   "Returns the actions that the packets of an action decode to."
   [action]
-  (let [actions (ArrayList.)]
-    (ActionCodec/encode action
-                        (reify PacketSink
-                          (packet [_ code bytes offset length]
-                            (let [payload (Arrays/copyOfRange ^bytes bytes (int offset)
-                                                              (int (+ offset length)))]
-                              (.add actions (ActionCodec/decode (Packet. code payload)))))))
-    (vec actions)))
+  (mapv #(ActionCodec/decode %) (ActionCodec/packets action)))
 
 (defn- sent-actions
   "Returns the actions that the MTA gets for an action. What a proxy has seen need not be good enough to be sent."

@@ -38,7 +38,7 @@
 (def ^:private written-name (re-pattern (str "(" stem-pattern ")(\\.edn|\\.\\d+\\.body)(\\.new)?")))
 
 (defn with-queue-ids
-  "Returns the recording with the :queue-ids that its macros tell."
+  "Returns the recording with the :queue-ids that its macros hold."
   [{:keys [conversation] :as recording}]
   (let [ids (into [] (comp (keep #(get-in % [:event :definitions "i"])) (remove #{""}) (distinct)) conversation)]
     (cond-> (dissoc recording :queue-ids)

@@ -210,7 +210,7 @@
     "x-envelope-from" "x-envelope-to" "x-original-to"})
 
 (def ^:private common-names
-  "Names of header fields that tell nothing, since everybody uses them."
+  "Names of header fields that reveal nothing, since everybody uses them."
   (into address-fields
         #{"accept-language" "arc-authentication-results" "arc-message-signature" "arc-seal"
           "authentication-results" "auto-submitted" "autocrypt" "comments" "content-class"

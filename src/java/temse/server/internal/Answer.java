@@ -1,10 +1,8 @@
 package temse.server.internal;
 
-import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.List;
 import temse.protocol.Action;
-import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.BodyPieces;
 import temse.server.internal.Entry.Way;
@@ -18,8 +16,8 @@ import temse.server.internal.Entry.Way;
 final class Answer {
   private final ConnectionState state;
   private Entry entry;
-  private List<IPersistentMap> modifications = List.of();
-  private IPersistentMap reply;
+  private List<Action> modifications = List.of();
+  private Action.Reply reply;
   private ActionType verdict;
   private ResponseWriter writer;
 
@@ -39,54 +37,47 @@ final class Answer {
     if (state.mayAnswer(entry.type())) {
       decide(call);
     } else {
-      give(Action.proceed().map());
+      give(Action.proceed());
     }
   }
 
   /** Answers by the reply to an event that no handler has answered. */
-  void give(IPersistentMap reply) {
-    write(reply, typeOf(reply), List.of(), null);
+  void give(Action.Reply reply) {
+    write(reply, List.of(), null);
   }
 
   /** Answers by what the error policy's call has collected, or by the default reply. */
   void decide(EventCall call) {
     Response response = call.response();
-    IPersistentMap given = response.reply();
-    if (given == null) {
-      IPersistentMap silent = state.options.defaultReply(entry.type());
-      write(silent, typeOf(silent), response.modifications(), response.newBody());
-    } else {
-      write(given, response.replyType(), response.modifications(), response.newBody());
-    }
+    Action.Reply given = response.reply();
+    write(
+        given == null ? state.options.defaultReply(entry.type()) : given,
+        response.modifications(),
+        response.newBody());
   }
 
-  private static ActionType typeOf(IPersistentMap reply) {
-    return reply == Action.proceed().map() ? ActionType.CONTINUE : ActionCodec.type(reply);
-  }
-
-  private void write(
-      IPersistentMap given, ActionType type, List<IPersistentMap> changes, BodyPieces newBody) {
-    ActionType effect = ActionCodec.verdict(type, given);
+  private void write(Action.Reply given, List<Action> changes, BodyPieces newBody) {
+    ActionType effect = given.verdict();
     if (!isOwed(effect)) {
       return;
     }
-    if (newBody == null) {
-      ResponseWriter.write(
-          entry.answered(), changes, given, type, state.agreement(), state.link.output());
-    } else {
-      writer =
-          ResponseWriter.begin(
-              entry.answered(),
-              changes,
-              newBody,
-              given,
-              type,
-              state.agreement(),
-              state.link.output());
+    if (entry.way() != Way.REPLAY) {
+      send(given, changes, newBody);
     }
     modifications = changes;
     reply = given;
     verdict = effect;
+  }
+
+  private void send(Action.Reply given, List<Action> changes, BodyPieces newBody) {
+    if (newBody == null) {
+      ResponseWriter.write(
+          entry.answered(), changes, given, state.agreement(), state.link.output());
+    } else {
+      writer =
+          ResponseWriter.begin(
+              entry.answered(), changes, newBody, given, state.agreement(), state.link.output());
+    }
     state.answered = true;
   }
 
@@ -97,12 +88,7 @@ final class Answer {
     return effect != ActionType.CONTINUE && effect != ActionType.SKIP;
   }
 
-  /** The answer to an offer, which was written already. */
-  void isOffer(List<IPersistentMap> answer) {
-    modifications = answer;
-  }
-
-  /** Returns true while a part of a new body is still to be written. */
+  /** {@return true while a part of a new body is still to be written} */
   boolean isWriting() {
     return writer != null;
   }
@@ -119,24 +105,34 @@ final class Answer {
     } catch (Throwable e) {
       state.report(entry, e);
       writer.close();
-      give(Action.temporaryFailure().map());
+      give(Action.temporaryFailure());
     }
     writer = null;
   }
 
-  /** Returns the reply, or null if none was owed. */
-  IPersistentMap reply() {
+  /** {@return the reply, or null if none was owed} */
+  Action.Reply reply() {
     return reply;
   }
 
-  /** Returns what the reply amounts to: see {@link ActionCodec#verdict}. */
+  /** {@return what the reply amounts to: see {@link Action.Reply#verdict}} */
   ActionType verdict() {
     return verdict;
   }
 
-  /** Returns all that was sent, the reply last. */
-  List<IPersistentMap> actions() {
-    List<IPersistentMap> actions = new ArrayList<>(modifications);
+  /** {@return true if what was sent has the MTA hold the message for its operator} */
+  boolean quarantines() {
+    for (Action action : modifications) {
+      if (action.type() == ActionType.QUARANTINE) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** {@return all that was sent, the reply last} */
+  List<Action> actions() {
+    List<Action> actions = new ArrayList<>(modifications);
     if (reply != null) {
       actions.add(reply);
     }

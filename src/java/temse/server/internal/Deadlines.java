@@ -4,7 +4,7 @@ import temse.protocol.MilterException;
 import temse.server.EngineOptions;
 import temse.transport.internal.Nanos;
 
-/** How long an MTA may take: to negotiate, to finish a packet that it has begun, to say more. */
+/** How long an MTA may take: to negotiate, to finish a packet that it has begun, to send more. */
 final class Deadlines {
   private final EngineOptions options;
   private final long openedAt;
@@ -39,7 +39,7 @@ final class Deadlines {
     unfinished = more;
   }
 
-  /** Returns when the MTA is given up. */
+  /** {@return when the MTA is given up} */
   long next(boolean negotiated) {
     long due = Nanos.after(lastActivity, options.idleTimeout());
     if (!negotiated) {
@@ -48,7 +48,7 @@ final class Deadlines {
     return unfinished ? Math.min(due, Nanos.after(unfinishedSince, options.packetTimeout())) : due;
   }
 
-  /** Returns the error of an MTA that is given up now. */
+  /** {@return the error of an MTA that is given up now} */
   MilterException exceeded(long time, boolean negotiated) {
     String why =
         unfinished && time - unfinishedSince >= options.packetTimeout()

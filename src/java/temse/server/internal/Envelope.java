@@ -8,6 +8,7 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Packet;
 import temse.protocol.Printable;
+import temse.server.MailInfo;
 
 /**
  * What a log calls a mail by: client, sender, recipients and queue id, as far as the MTA has sent
@@ -29,7 +30,7 @@ final class Envelope {
   private int count;
   private String queueId;
 
-  /** Returns the envelope of the next mail of the same client. */
+  /** {@return the envelope of the next mail of the same client} */
   Envelope next() {
     Envelope next = new Envelope();
     next.client = client;
@@ -57,33 +58,52 @@ final class Envelope {
     queueId = id == null ? queueId : id;
   }
 
-  /** Returns one line such as {@code queue-id=4F3A21 client=a.example[192.0.2.1] from=<b@c>}. */
+  /** {@return the same as data} */
+  MailInfo info() {
+    return new MailInfo(
+        queueId,
+        client == null ? null : field(client, Keys.HOST_NAME),
+        client == null ? null : emptyToNull(field(client, Keys.ADDRESS)),
+        sender == null ? null : field(sender, Keys.SENDER),
+        recipients.stream().map(recipient -> field(recipient, Keys.ADDRESS)).toList(),
+        count);
+  }
+
+  private static String emptyToNull(String text) {
+    return text.isEmpty() ? null : text;
+  }
+
+  /** {@return one line such as {@code queue-id=4F3A21 client=a.example[192.0.2.1] from=<b@c>}} */
   @Override
   public String toString() {
-    StringBuilder line = new StringBuilder();
-    add(line, "queue-id", queueId == null ? null : word(queueId));
-    add(line, "client", client == null ? null : clientText());
-    add(line, "from", sender == null ? null : word(field(sender, Keys.SENDER)));
-    String to = String.join(",", recipients.stream().map(this::to).toList());
-    add(line, "to", to.isEmpty() ? null : to);
-    add(line, "recipients", count == recipients.size() ? null : Integer.toString(count));
+    StringBuilder line = new StringBuilder(160);
+    if (queueId != null) {
+      key(line, "queue-id").append(word(queueId));
+    }
+    if (client != null) {
+      key(line, "client").append(clientText());
+    }
+    if (sender != null) {
+      key(line, "from").append(word(field(sender, Keys.SENDER)));
+    }
+    for (int i = 0; i < recipients.size(); i++) {
+      (i == 0 ? key(line, "to") : line.append(','))
+          .append(word(field(recipients.get(i), Keys.ADDRESS)));
+    }
+    if (count != recipients.size()) {
+      key(line, "recipients").append(count);
+    }
     return line.toString();
   }
 
-  private static void add(StringBuilder line, String key, String text) {
-    if (text != null) {
-      line.append(line.length() == 0 ? "" : " ").append(key).append('=').append(text);
-    }
+  private static StringBuilder key(StringBuilder line, String key) {
+    return line.append(line.length() == 0 ? "" : " ").append(key).append('=');
   }
 
   private String clientText() {
     String name = field(client, Keys.HOST_NAME);
     String address = "[" + field(client, Keys.ADDRESS) + "]";
     return word(address.equals("[]") || name.endsWith(address) ? name : name + address);
-  }
-
-  private String to(Packet recipient) {
-    return word(field(recipient, Keys.ADDRESS));
   }
 
   private static String field(Packet packet, Object key) {
@@ -97,7 +117,16 @@ final class Envelope {
 
   /** In quotes where it might pass for something else. */
   private static String word(String text) {
-    boolean plain = text.chars().noneMatch(c -> c == ' ' || c == ',' || c == '"' || c == '\\');
-    return plain ? Printable.of(text, LONGEST) : Printable.quoted(text, LONGEST);
+    return isOneWord(text) ? Printable.of(text, LONGEST) : Printable.quoted(text, LONGEST);
+  }
+
+  private static boolean isOneWord(String text) {
+    for (int i = 0; i < text.length(); i++) {
+      char c = text.charAt(i);
+      if (c == ' ' || c == ',' || c == '"' || c == '\\') {
+        return false;
+      }
+    }
+    return true;
   }
 }

@@ -4,6 +4,7 @@ import clojure.lang.IPersistentMap;
 import java.util.List;
 import java.util.concurrent.CompletionStage;
 import java.util.function.Function;
+import temse.protocol.Action;
 import temse.protocol.ActionCodec;
 import temse.protocol.ActionType;
 import temse.protocol.Agreement;
@@ -11,7 +12,8 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MacroTable;
 import temse.protocol.MilterException;
-import temse.server.Connection;
+import temse.protocol.Transaction;
+import temse.server.MilterConnection;
 import temse.transport.internal.Nanos;
 
 /**
@@ -20,10 +22,10 @@ import temse.transport.internal.Nanos;
  *
  * <p>It lives as long as its event. When the event is settled it is dead: whoever still holds it
  * gets STALE_CONTEXT, from any thread, whatever the connection is doing by then. Any thread may
- * call what is declared in {@link Connection}; the rest is for the thread that serves the
+ * call what is declared in {@link MilterConnection}; the rest is for the thread that serves the
  * connection.
  */
-final class EventCall implements Connection {
+final class EventCall implements MilterConnection, Served {
   private final ConnectionState state;
   private final EventType type;
   private final boolean answerable;
@@ -36,11 +38,15 @@ final class EventCall implements Connection {
   /** When the MTA wants progress of a handler that still runs. */
   private volatile long progressAt;
 
-  private IPersistentMap settledBy;
+  private volatile Transaction transaction;
+  private Action.Reply settledBy;
 
   // Guarded by this.
   private boolean over;
   private Response response = Response.NONE;
+
+  /** Progress will be sent in the connection's turn: more is of no use before. */
+  private boolean progressAsked;
 
   // Written by the serving thread while this is locked.
   private PendingValue<?> pending;
@@ -69,6 +75,7 @@ final class EventCall implements Connection {
     this.answerable = answerable;
     this.progressAllowed = progressAllowed;
     this.mayWait = mayWait;
+    this.transaction = state.transaction;
     this.progressAt =
         progressAllowed
             ? Nanos.after(state.clock(), state.options.progressInterval())
@@ -85,6 +92,16 @@ final class EventCall implements Connection {
   @Override
   public String peer() {
     return state.peer();
+  }
+
+  @Override
+  public Counts counts() {
+    return state.counters;
+  }
+
+  @Override
+  public boolean isEnding() {
+    return state.isEnding();
   }
 
   @Override
@@ -114,6 +131,9 @@ final class EventCall implements Connection {
         live();
         add(own);
       }
+    } catch (MilterException e) {
+      ForeignActions.discard(action);
+      throw state.worded(e);
     } catch (Throwable e) {
       ForeignActions.discard(action);
       throw e;
@@ -134,13 +154,14 @@ final class EventCall implements Connection {
       state.writeProgress();
     } else if (runner != null) {
       state.writeProgressNow();
-    } else {
+    } else if (!progressAsked) {
+      progressAsked = true;
       state.link.later(this::progressIfPending);
     }
   }
 
   @Override
-  public <T> void await(
+  public <T> void awaitMaps(
       CompletionStage<T> stage,
       Function<? super T, List<IPersistentMap>> response,
       Runnable givenUp) {
@@ -153,9 +174,10 @@ final class EventCall implements Connection {
             "only a handler of an event that runs can leave it open");
       }
       if (pending != null) {
-        throw new MilterException(
-            MilterException.Category.BAD_HANDLER_RETURN,
-            "the event " + type.keyword + " waits for a value already");
+        throw state.worded(
+            new MilterException(
+                MilterException.Category.BAD_HANDLER_RETURN,
+                "the event " + type.keyword + " waits for a value already"));
       }
       value =
           new PendingValue<>(
@@ -165,6 +187,7 @@ final class EventCall implements Connection {
               state.options.handlerTimeout(type),
               state.options.progressInterval());
       pending = value;
+      state.counters.waits();
     }
     stage.whenComplete(
         (result, error) ->
@@ -187,14 +210,23 @@ final class EventCall implements Connection {
   }
 
   @Override
-  public IPersistentMap settledBy() {
+  public Action.Reply settledBy() {
     return settledBy;
   }
 
-  /** Two calls are equal if they belong to the same connection. */
+  @Override
+  public Transaction transaction() {
+    return transaction;
+  }
+
+  /** Two calls are equal if they belong to the same connection, and equal to what stands for it. */
   @Override
   public boolean equals(Object other) {
-    return other instanceof EventCall call && call.state == state;
+    return other == state || other instanceof EventCall call && call.state == state;
+  }
+
+  boolean isOf(ConnectionState connection) {
+    return state == connection;
   }
 
   @Override
@@ -209,15 +241,21 @@ final class EventCall implements Connection {
 
   private void live() {
     if (over) {
-      throw new MilterException(
-          MilterException.Category.STALE_CONTEXT,
-          "the event " + type.keyword + " is settled: nothing can be done for it any more",
-          Keys.EVENT,
-          type.keyword);
+      throw state.worded(
+          new MilterException(
+              MilterException.Category.STALE_CONTEXT,
+              "the event " + type.keyword + " is settled: nothing can be done for it any more",
+              Keys.EVENT,
+              type.keyword));
     }
   }
 
   // ---- what the engine does with it
+
+  /** The event has brought something that the handler wants to know. */
+  void knows(Transaction now) {
+    transaction = now;
+  }
 
   /** A handler begins to run on the calling thread. */
   void running() {
@@ -261,13 +299,13 @@ final class EventCall implements Connection {
     PendingValue<?> waiting = pending;
     over = true;
     runner = null;
-    pending = null;
+    waitNoMore();
     outcome = null;
     return waiting;
   }
 
   /** The event is settled by a reply. */
-  void settled(IPersistentMap reply) {
+  void settled(Action.Reply reply) {
     settledBy = reply;
   }
 
@@ -278,7 +316,7 @@ final class EventCall implements Connection {
     }
   }
 
-  /** Returns what was collected. */
+  /** {@return what was collected} */
   Response response() {
     return response;
   }
@@ -296,12 +334,19 @@ final class EventCall implements Connection {
   /** The value has come, unless it is one that nobody waits for any more. */
   synchronized void arrived(PendingValue<?> value, Outcome how) {
     if (pending == value) {
-      pending = null;
+      waitNoMore();
       outcome = how;
     }
   }
 
-  /** Returns what the value has come to, once. */
+  private void waitNoMore() {
+    if (pending != null) {
+      pending = null;
+      state.counters.waitsNoMore();
+    }
+  }
+
+  /** {@return what the value has come to, once} */
   Outcome takeOutcome() {
     Outcome taken = outcome;
     outcome = null;
@@ -309,6 +354,7 @@ final class EventCall implements Connection {
   }
 
   private synchronized void progressIfPending() {
+    progressAsked = false;
     if (pending != null) {
       state.writeProgress();
     }
@@ -316,7 +362,7 @@ final class EventCall implements Connection {
 
   // ---- a handler that holds the connection
 
-  /** Returns when {@link #held} is due, or {@link Long#MAX_VALUE}. Any thread. */
+  /** {@return when {@link #held} is due, or {@link Long#MAX_VALUE}. Any thread} */
   long heldDeadline() {
     return progressAllowed && runner != null ? progressAt : Long.MAX_VALUE;
   }

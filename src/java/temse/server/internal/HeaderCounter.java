@@ -52,10 +52,9 @@ final class HeaderCounter implements Function<String, Long> {
     octets = 0;
   }
 
-  /** Counts a field and returns which field of its name it is, from 1. */
+  /** Counts a field by its name, and returns which one of that name it is, from 1. */
   @Override
   public Long apply(String name) {
-    fields++;
     int hash = hash(name);
     int place = place(names, entries, name, hash);
     if (names[place] == null) {
@@ -71,8 +70,9 @@ final class HeaderCounter implements Function<String, Long> {
     return entries[place] & 0xFFFFFFFFL;
   }
 
-  /** Adds the octets of a field: those of its name and its value. */
-  void addOctets(long more) {
+  /** Counts a field with the octets of its name and its value. */
+  void add(long more) {
+    fields++;
     octets += more;
   }
 
@@ -81,7 +81,7 @@ final class HeaderCounter implements Function<String, Long> {
     return fields;
   }
 
-  /** Returns the octets that were added. */
+  /** Returns the octets of the fields that were counted. */
   long octets() {
     return octets;
   }

@@ -31,6 +31,9 @@ public final class LastResort {
   /**
    * Reports on stderr that {@code what} has failed, unless another failure was reported in the last
    * ten seconds; the next report says how many were left out. Any thread; never throws.
+   *
+   * @param what a printable subject, such as {@code logging}
+   * @param problem what it has thrown
    */
   public static void report(String what, Throwable problem) {
     STDERR.take(what, problem);

@@ -20,7 +20,7 @@ final class MessageLimits {
     header.clear();
   }
 
-  /** Returns the counter of header fields, which counts each as it is decoded. */
+  /** Returns the counter of header fields, which counts by name those that are decoded for it. */
   HeaderCounter header() {
     return header;
   }
@@ -28,8 +28,8 @@ final class MessageLimits {
   /** Counts what a packet brings, and returns what it goes beyond, or null. */
   MilterException count(EventType type, Packet packet) {
     if (type == EventType.HEADER) {
-      header.addOctets(packet.payload().length);
-      if (header.fields() >= options.maximumHeaderFields()) {
+      header.add(packet.payload().length);
+      if (header.fields() > options.maximumHeaderFields()) {
         return exceeded("the message has", options.maximumHeaderFields(), "header fields");
       }
       if (header.octets() > options.maximumHeaderBytes()) {

@@ -33,7 +33,7 @@ final class PendingValue<T> {
     this.progressAt = Nanos.after(now, progressInterval);
   }
 
-  /** Returns when {@link #expired} or {@link #progressDue} will be true next. */
+  /** {@return when {@link #expired} or {@link #progressDue} will be true next} */
   long deadline() {
     return progressAt - expiresAt < 0 ? progressAt : expiresAt;
   }
@@ -42,7 +42,7 @@ final class PendingValue<T> {
     return now - expiresAt >= 0;
   }
 
-  /** Returns true if it is time to send progress, once per interval. */
+  /** {@return true if it is time to send progress, once per interval} */
   boolean progressDue(long now) {
     if (now - progressAt < 0) {
       return false;
@@ -52,7 +52,7 @@ final class PendingValue<T> {
   }
 
   /**
-   * Progress has been sent to see whether a peer that says no more still listens: the answer to a
+   * Progress has been sent to see whether a peer that sends no more still listens: the answer to a
    * first packet that nobody reads lets a second one fail, so that is due soon.
    */
   void probing(long now) {

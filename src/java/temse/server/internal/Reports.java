@@ -1,15 +1,22 @@
 package temse.server.internal;
 
 import clojure.lang.IPersistentMap;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.List;
+import temse.protocol.Action;
 import temse.protocol.Agreement;
+import temse.protocol.Event;
 import temse.protocol.EventType;
-import temse.protocol.Keys;
 import temse.protocol.MacroTable;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.server.ConnectionInfo;
+import temse.server.Exchange;
+import temse.server.MailInfo;
+import temse.server.MilterHandler;
+import temse.server.OutdatedConnection;
 import temse.server.ServerListener;
 
 /**
@@ -20,7 +27,7 @@ import temse.server.ServerListener;
  * leave a listener that blocks. Nothing that a listener throws gets out of here.
  */
 final class Reports {
-  private final ServerListener listener;
+  private ServerListener listener;
   private final ConnectionState connection;
   private final Counts counters;
   private ArrayDeque<Runnable> waiting;
@@ -41,9 +48,22 @@ final class Reports {
     }
   }
 
-  /** Returns true if the listener wants exchanges, as it said when the connection negotiated. */
+  /** What is reported from now on goes to another listener; nothing waits for the one at hand. */
+  void goTo(ServerListener next) {
+    listener = next;
+  }
+
+  /** Sets what the listener has answered when it was asked whether it wants exchanges. */
+  void wantExchanges(boolean wanted) {
+    wantsExchanges = wanted;
+  }
+
+  /**
+   * Returns true if the listener wants exchanges, as it said when the connection negotiated, or
+   * somebody watches the server now.
+   */
   boolean wantExchanges() {
-    return wantsExchanges;
+    return wantsExchanges || counters.watchers().any();
   }
 
   boolean areWaiting() {
@@ -70,11 +90,55 @@ final class Reports {
     add(() -> listener.negotiated(connection));
   }
 
-  void exchanged(IPersistentMap event, List<IPersistentMap> response, long nanos) {
-    add(() -> listener.exchanged(connection, event, response, nanos));
+  void exchanged(
+      EventType type,
+      IPersistentMap event,
+      List<Action> response,
+      long nanos,
+      States states,
+      Throwable failure) {
+    if (wantsExchanges) {
+      add(() -> listener.exchanged(connection, Event.view(type, event), response, nanos));
+    }
+    Watchers watchers = counters.watchers();
+    if (watchers.any()) {
+      int mail = connection.ledger.mail(type);
+      Instant at = Instant.now();
+      cleanUp(
+          () ->
+              watchers.report(
+                  new Exchange(
+                      connection,
+                      mail,
+                      Event.view(type, event),
+                      response,
+                      at,
+                      Duration.ofNanos(nanos),
+                      states.before(),
+                      states.after(),
+                      failure),
+                  this::failed));
+    }
   }
 
-  void verdict(EventType event, IPersistentMap reply, MessageEndReason ended) {
+  /**
+   * {@return the states of a handler around the last event. To be called as {@link #deliver} is}
+   */
+  States statesOf(MilterHandler handler) {
+    try {
+      return new States(handler.stateBefore(), handler.state());
+    } catch (Throwable e) {
+      failed(e);
+      return States.NONE;
+    }
+  }
+
+  /** The states of a handler around an event, for who watches; null where there are none. */
+  record States(Object before, Object after) {
+    static final States NONE = new States(null, null);
+  }
+
+  void verdict(EventType event, Action.Reply reply, MessageEndReason ended) {
     ConnectionInfo about = about(ended != null);
     add(() -> listener.verdict(about, event, reply, ended));
   }
@@ -109,27 +173,28 @@ final class Reports {
     public String mail() {
       return envelope.toString();
     }
-  }
 
-  /**
-   * An event without a reply is over: a message that no reply has ended is reported with its end.
-   */
-  void told(Entry entry) {
-    if (entry.type() == EventType.MESSAGE_END) {
-      MessageEndReason reason = MessageEndReason.ofKeyword(entry.event().valAt(Keys.REASON));
-      if (reason == MessageEndReason.ABORTED || reason == MessageEndReason.LOST) {
-        verdict(null, null, reason);
-      }
+    @Override
+    public MailInfo mailInfo() {
+      return envelope.info();
     }
   }
 
   void failed(EventType type, IPersistentMap event, Throwable error) {
     ConnectionInfo about = about(type == EventType.ABORT || type == EventType.MESSAGE_END);
-    add(() -> listener.failed(about, type, event, error));
+    add(() -> listener.failed(about, type, event == null ? null : Event.view(type, event), error));
   }
 
   void violated(MilterException error) {
     add(() -> listener.violated(connection, error));
+  }
+
+  void probed(String what) {
+    add(() -> listener.probed(connection, what));
+  }
+
+  void outdated(OutdatedConnection report) {
+    add(() -> listener.outdated(report));
   }
 
   void closed(Throwable error) {

@@ -3,7 +3,7 @@ package temse.server.internal;
 import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.List;
-import temse.protocol.ActionCodec;
+import temse.protocol.Action;
 import temse.protocol.ActionType;
 import temse.protocol.Agreement;
 import temse.protocol.BodyPieces;
@@ -20,15 +20,16 @@ public final class Response {
   private final EventType event;
   private final boolean answerable;
   private final Agreement agreement;
-  private List<IPersistentMap> modifications = List.of();
-  private IPersistentMap reply;
-  private ActionType replyType;
+  private List<Action> modifications = List.of();
+  private Action.Reply reply;
   private BodyPieces newBody;
 
   /**
    * Makes an empty response.
    *
+   * @param event which is answered
    * @param answerable whether the event may be answered
+   * @param agreement with the MTA
    */
   public Response(EventType event, boolean answerable, Agreement agreement) {
     this.event = event;
@@ -39,10 +40,12 @@ public final class Response {
   /**
    * Adds a normalised action.
    *
+   * @param action the typed action
    * @throws MilterException if it cannot answer the event, or not after those that were added
    */
   public void add(IPersistentMap action) {
-    ActionType type = ActionCodec.type(action);
+    Action view = Action.view(action);
+    ActionType type = view.type();
     if (!answerable) {
       if (type != ActionType.CONTINUE) {
         throw error(
@@ -56,9 +59,8 @@ public final class Response {
       throw afterReply(type, action);
     }
     Legality.check(event, type, action, agreement);
-    if (type.kind == ActionType.Kind.REPLY) {
-      reply = action;
-      replyType = type;
+    if (view instanceof Action.Reply last) {
+      reply = last;
       return;
     }
     if (type == ActionType.CHANGE_BODY) {
@@ -67,7 +69,7 @@ public final class Response {
     if (modifications.isEmpty()) {
       modifications = new ArrayList<>(4);
     }
-    modifications.add(action);
+    modifications.add(view);
   }
 
   private void takeBody(IPersistentMap action) {
@@ -81,7 +83,7 @@ public final class Response {
   }
 
   private MilterException afterReply(ActionType second, IPersistentMap action) {
-    Object first = reply.valAt(Keys.ACTION);
+    Object first = reply.type().keyword;
     return second.kind == ActionType.Kind.REPLY
         ? error(
             MilterException.Category.DOUBLE_REPLY,
@@ -98,21 +100,16 @@ public final class Response {
     return new MilterException(category, message, Keys.ACTION, action, Keys.EVENT, event.keyword);
   }
 
-  List<IPersistentMap> modifications() {
+  List<Action> modifications() {
     return modifications;
   }
 
-  /** Returns the reply, or null if none was given. */
-  IPersistentMap reply() {
+  /** {@return the reply, or null if none was given} */
+  Action.Reply reply() {
     return reply;
   }
 
-  /** Returns the type of the reply, or null if none was given. */
-  ActionType replyType() {
-    return replyType;
-  }
-
-  /** Returns the new body, or null if none was given. */
+  /** {@return the new body, or null if none was given} */
   BodyPieces newBody() {
     return newBody;
   }

@@ -9,10 +9,9 @@ import temse.protocol.Agreement;
 import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
+import temse.protocol.Output;
 import temse.protocol.Packet;
-import temse.protocol.PacketSink;
 import temse.protocol.ProtocolFlag;
-import temse.transport.internal.Output;
 
 /**
  * Puts what answers an event on the wire, as the agreement wants it: modifications first, the reply
@@ -28,36 +27,35 @@ final class ResponseWriter implements AutoCloseable {
 
   private static final byte[] CONTINUE = new Packet('c').toBytes();
   private static final byte[] PROGRESS = new Packet('p').toBytes();
-  private static final IPersistentMap CLOSING =
-      Action.replyCode(421, "4.7.0", "Service not available, closing transmission channel").map();
+  private static final Action.Reply CLOSING =
+      Action.replyCode(421, "4.7.0", "Service not available, closing transmission channel");
 
   private final EventType event;
-  private final List<IPersistentMap> modifications;
+  private final List<Action> modifications;
   private final BodyPieces body;
-  private final IPersistentMap reply;
-  private final ActionType type;
+  private final Action.Reply reply;
   private final Agreement agreement;
   private int next;
 
   private ResponseWriter(
       EventType event,
-      List<IPersistentMap> modifications,
+      List<Action> modifications,
       BodyPieces body,
-      IPersistentMap reply,
-      ActionType type,
+      Action.Reply reply,
       Agreement agreement) {
     this.event = event;
     this.modifications = modifications;
     this.body = body;
     this.reply = reply;
-    this.type = type;
     this.agreement = agreement;
-    for (IPersistentMap action : modifications) {
-      if (ActionCodec.type(action) != ActionType.CHANGE_BODY) {
-        ActionCodec.check(action, agreement.maximumPayload());
+    Output none = new Output();
+    for (Action action : modifications) {
+      if (action.type() != ActionType.CHANGE_BODY) {
+        encode(action, agreement, none);
+        none.clear();
       }
     }
-    ActionCodec.check(reply, agreement.maximumPayload());
+    encode(reply, agreement, none);
   }
 
   /**
@@ -69,14 +67,13 @@ final class ResponseWriter implements AutoCloseable {
    */
   static ResponseWriter begin(
       EventType event,
-      List<IPersistentMap> modifications,
+      List<Action> modifications,
       BodyPieces body,
-      IPersistentMap reply,
-      ActionType type,
+      Action.Reply reply,
       Agreement agreement,
       Output output) {
     int start = output.size();
-    ResponseWriter writer = new ResponseWriter(event, modifications, body, reply, type, agreement);
+    ResponseWriter writer = new ResponseWriter(event, modifications, body, reply, agreement);
     try {
       return writer.write(output) ? null : writer;
     } catch (Throwable e) {
@@ -88,18 +85,17 @@ final class ResponseWriter implements AutoCloseable {
 
   /** Writes on until all is written, which returns true, or enough waits to be taken. */
   boolean write(Output output) {
-    PacketSink sink = (code, bytes, offset, length) -> put(code, bytes, offset, length, output);
     int enough = output.size() + ENOUGH;
     while (output.size() < enough) {
       if (next == modifications.size()) {
-        writeReply(event, reply, type, agreement, output);
+        writeReply(event, reply, agreement, output);
         return true;
       }
-      IPersistentMap action = modifications.get(next);
-      if (ActionCodec.type(action) != ActionType.CHANGE_BODY) {
-        encode(spaced(action, agreement), agreement, output);
+      Action action = modifications.get(next);
+      if (action.type() != ActionType.CHANGE_BODY) {
+        encode(action, agreement, output);
         next++;
-      } else if (!body.next(sink)) {
+      } else if (!body.next(output)) {
         next++;
       }
     }
@@ -119,17 +115,16 @@ final class ResponseWriter implements AutoCloseable {
    */
   static void write(
       EventType event,
-      List<IPersistentMap> modifications,
-      IPersistentMap reply,
-      ActionType type,
+      List<Action> modifications,
+      Action.Reply reply,
       Agreement agreement,
       Output output) {
     int start = output.size();
     try {
       for (int i = 0; i < modifications.size(); i++) {
-        encode(spaced(modifications.get(i), agreement), agreement, output);
+        encode(modifications.get(i), agreement, output);
       }
-      writeReply(event, reply, type, agreement, output);
+      writeReply(event, reply, agreement, output);
     } catch (Throwable e) {
       output.truncate(start);
       throw e;
@@ -144,22 +139,19 @@ final class ResponseWriter implements AutoCloseable {
     return PROGRESS;
   }
 
-  static void write(Packet packet, Output output) {
-    put(packet.code(), packet.payload(), 0, packet.payload().length, output);
-  }
-
   /** Skip is sent for the body only; elsewhere the engine skips in the MTA's place. */
   private static void writeReply(
-      EventType event, IPersistentMap reply, ActionType type, Agreement agreement, Output output) {
-    boolean emulated =
-        type == ActionType.SKIP && !(event == EventType.BODY && agreement.has(ProtocolFlag.SKIP));
-    if (reply == Action.proceed().map()) {
+      EventType event, Action.Reply reply, Agreement agreement, Output output) {
+    if (reply == Action.proceed()) {
       output.put(CONTINUE);
       return;
     }
+    ActionType type = reply.type();
+    boolean emulated =
+        type == ActionType.SKIP && !(event == EventType.BODY && agreement.has(ProtocolFlag.SKIP));
     boolean closing = type == ActionType.SHUTDOWN || type == ActionType.CONNECTION_FAILURE;
     if (emulated || closing) {
-      ActionCodec.check(reply);
+      ActionCodec.check(reply.map());
     }
     if (emulated) {
       output.put(CONTINUE);
@@ -170,22 +162,9 @@ final class ResponseWriter implements AutoCloseable {
     }
   }
 
-  private static void encode(IPersistentMap action, Agreement agreement, Output output) {
+  private static void encode(Action action, Agreement agreement, Output output) {
     ActionCodec.encode(
-        action,
-        agreement.maximumPayload(),
-        (code, bytes, offset, length) -> put(code, bytes, offset, length, output));
-  }
-
-  /** Puts a packet, whole or not at all. */
-  private static void put(byte code, byte[] bytes, int offset, int length, Output output) {
-    int start = output.size();
-    try {
-      output.putInt(1 + length).putByte(code).put(bytes, offset, length);
-    } catch (Throwable e) {
-      output.truncate(start);
-      throw e;
-    }
+        action.type(), spaced(action.map(), agreement), agreement.maximumPayload(), output);
   }
 
   /** Takes off the space that an MTA puts before values although it was asked not to. */

@@ -7,9 +7,11 @@ import temse.protocol.Action;
 import temse.protocol.ActionType;
 import temse.protocol.BodyPieces;
 import temse.protocol.EventType;
+import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.server.internal.Entry.Way;
+import temse.server.internal.Reports.States;
 
 /**
  * One event on its way to its reply: its handler is called, or the error policy in its place; what
@@ -28,7 +30,11 @@ final class Settlement {
   private final Throwable fault;
   private final boolean refused;
   private final Answer answer;
+  private boolean observed;
+  private boolean timed;
   private long startedAt;
+  private States states = States.NONE;
+  private Throwable failure;
   private EventCall call;
 
   /** The call that the handler has seen; the error policy gets one of its own. */
@@ -63,7 +69,7 @@ final class Settlement {
       } else if (decides) {
         decide(fault);
       } else {
-        answer.give(refused ? Action.temporaryFailure().map() : unheard());
+        answer.give(refused ? Action.temporaryFailure() : unheard());
         state.endScope(entry);
       }
     } finally {
@@ -75,20 +81,28 @@ final class Settlement {
     return true;
   }
 
-  private IPersistentMap unheard() {
-    return fault != null || entry.reply() == null ? Action.proceed().map() : entry.reply();
+  private Action.Reply unheard() {
+    return fault != null || entry.reply() == null ? Action.proceed() : entry.reply();
   }
 
   private boolean isCall() {
-    return entry.way() == Way.CALL || entry.way() == Way.CALL_BEFORE_END;
+    return switch (entry.way()) {
+      case CALL, CALL_BEFORE_END -> true;
+      case REPLAY -> state.ledger.handles(type);
+      default -> false;
+    };
   }
 
   private void begun() {
-    state.ledger.begin();
+    state.begin();
     answer.begin(entry);
-    startedAt = state.reports.wantExchanges() ? System.nanoTime() : 0;
+    observed = state.reports.wantExchanges() && entry.event() != null;
+    timed = state.counters.areTimed();
+    startedAt = observed || timed ? System.nanoTime() : 0;
+    failure = fault != null ? fault : refused ? entry.excess() : null;
     if (refused || fault != null && fault == entry.excess()) {
       state.counters.limitExceeded();
+      state.counters.failed(entry.excess());
       if (state.isFirst(type)) {
         state.reports.failed(type, entry.event(), entry.excess());
       }
@@ -107,7 +121,7 @@ final class Settlement {
 
   /** Makes a call; progress may leave at once while it runs, behind what was written before. */
   private EventCall open(boolean answerable, boolean mayWait) {
-    boolean holdable = state.allowsProgress(entry.answered());
+    boolean holdable = allowsProgress();
     if (holdable) {
       state.link.flush();
     }
@@ -116,6 +130,11 @@ final class Settlement {
       state.holding = call;
     }
     return call;
+  }
+
+  /** Returns true if progress may be sent for it: the MTA waits for a reply to it. */
+  boolean allowsProgress() {
+    return entry.way() != Way.REPLAY && state.allowsProgress(entry.answered());
   }
 
   /** Goes on as the value has come or the peer takes more, or returns false if it must move. */
@@ -139,9 +158,11 @@ final class Settlement {
   private List<IPersistentMap> handle() throws Exception {
     if (type == EventType.OPTIONS) {
       startedAt = System.nanoTime();
-      answer.isOffer(state.negotiate(call, entry.event()));
+      state.negotiate(call, entry.event());
+      observed = state.reports.wantExchanges();
       return null;
     }
+    call.knows(state.transactionAt(type, entry.event()));
     return state.handler.onEvent(call, type, entry.event());
   }
 
@@ -164,11 +185,19 @@ final class Settlement {
       }
       running.end();
       answer.give(running);
+      noteStates();
       state.endScope(entry);
     } catch (Throwable e) {
       fail(e, actions);
     } finally {
       running.returned();
+    }
+  }
+
+  /** Notes the states around the event, before its end drops them. */
+  private void noteStates() {
+    if (observed && state.handler != null) {
+      states = state.reports.statesOf(state.handler);
     }
   }
 
@@ -183,17 +212,21 @@ final class Settlement {
   // ---- failures
 
   /** The handler has failed: the error policy answers, now or at the next event that can say so. */
-  private void fail(Throwable error, List<IPersistentMap> returned) {
+  private void fail(Throwable problem, List<IPersistentMap> returned) {
+    Throwable error = state.worded(problem);
     giveUp(call.end());
     ForeignActions.discard(call.response().newBody(), returned);
+    failure = error;
     state.report(entry, error);
     if (type == EventType.OPTIONS) {
       state.close(error);
     } else if (state.mayDecide(type)) {
       decide(error);
+      noteStates();
     } else {
       state.ledger.fault(type, error);
-      answer.give(Action.proceed().map());
+      answer.give(Action.proceed());
+      noteStates();
       state.endScope(entry);
     }
   }
@@ -212,7 +245,7 @@ final class Settlement {
       deciding.end();
       ForeignActions.discard(deciding.response().newBody(), actions);
       state.report(entry, e);
-      answer.give(Action.temporaryFailure().map());
+      answer.give(Action.temporaryFailure());
     } finally {
       deciding.returned();
     }
@@ -230,12 +263,13 @@ final class Settlement {
         state.reports.cleanUp(() -> ForeignActions.discard(unsent, null));
       }
     }
+    failure = error;
     state.report(entry, error);
     if (state.mayDecide(type)) {
-      answer.give(Action.temporaryFailure().map());
+      answer.give(Action.temporaryFailure());
     } else {
       state.ledger.fault(type, error);
-      answer.give(Action.proceed().map());
+      answer.give(Action.proceed());
     }
     settle();
   }
@@ -266,27 +300,49 @@ final class Settlement {
    */
   private void settle() {
     over = true;
-    if (state.reports.wantExchanges() && state.agreement() != null) {
-      state.reports.exchanged(entry.event(), answer.actions(), System.nanoTime() - startedAt);
+    boolean exchanged = observed && state.agreement() != null;
+    boolean handled = timed && seen != null;
+    if (exchanged || handled) {
+      long nanos = System.nanoTime() - startedAt;
+      if (exchanged) {
+        state.reports.exchanged(type, entry.event(), answer.actions(), nanos, states, failure);
+      }
+      if (handled) {
+        state.counters.handled(type, nanos);
+      }
     }
-    IPersistentMap reply = answer.reply();
+    Action.Reply reply = answer.reply();
     if (seen != null) {
       seen.settled(reply);
     }
     if (reply == null) {
-      state.reports.told(entry);
-      state.ledger.told(type);
+      endedWithoutReply();
+      state.ledger.endedWithoutReply(type);
     } else {
       if (entry.way() == Way.CALL_BEFORE_END) {
         state.ledger.dropEnd();
       }
       ActionType verdict = answer.verdict();
       MessageEndReason ended = state.ledger.replied(entry.answered(), reply, verdict);
+      if (ended != null) {
+        state.counters.ended(ended, answer.quarantines());
+      }
       if (ended != null || verdict != ActionType.CONTINUE && verdict != ActionType.SKIP) {
         state.reports.verdict(entry.answered(), reply, ended);
       }
     }
     letGo();
+  }
+
+  /** An event without a reply is over: it may be the end of a message that no reply has ended. */
+  private void endedWithoutReply() {
+    if (type == EventType.MESSAGE_END) {
+      MessageEndReason reason = MessageEndReason.ofKeyword(entry.event().valAt(Keys.REASON));
+      if (reason == MessageEndReason.ABORTED || reason == MessageEndReason.LOST) {
+        state.counters.ended(reason, false);
+        state.reports.verdict(null, null, reason);
+      }
+    }
   }
 
   /**
@@ -334,12 +390,12 @@ final class Settlement {
     return type;
   }
 
-  /** Returns the event whose reply answers this one. */
+  /** {@return the event whose reply answers this one} */
   EventType answered() {
     return entry.answered();
   }
 
-  /** Returns the call of the handler, or null. */
+  /** {@return the call of the handler, or null} */
   EventCall call() {
     return call;
   }

@@ -5,6 +5,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.channels.SocketChannel;
 import java.util.concurrent.atomic.LongAdder;
+import temse.network.Networks;
 import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
@@ -13,15 +14,18 @@ final class Admission {
   private final SocketServer server;
   private final int most;
   private final int mostPerPeer;
+  private final Networks allow;
   private final Peers peers;
   private final LongAdder accepted = new LongAdder();
   private final LongAdder refused = new LongAdder();
   private final LongAdder refusedPerPeer = new LongAdder();
+  private final LongAdder refusedByAddress = new LongAdder();
 
   Admission(SocketServer server, TransportOptions options) {
     this.server = server;
     this.most = options.maxConnections();
     this.mostPerPeer = options.maxConnectionsPerPeer();
+    this.allow = options.allow();
     this.peers = new Peers(mostPerPeer);
   }
 
@@ -35,6 +39,11 @@ final class Admission {
     InetAddress peer = null;
     boolean entered = false;
     try {
+      if (allow != null && !allow.contains(addressOf(channel))) {
+        refusedByAddress.increment();
+        refuse(channel, acceptor, "its address is not among those that may connect");
+        return;
+      }
       if (server.connections() >= most) {
         refuse(channel, acceptor, "there are " + most + " connections already");
         return;
@@ -101,5 +110,9 @@ final class Admission {
 
   long refusedPerPeer() {
     return refusedPerPeer.sum();
+  }
+
+  long refusedByAddress() {
+    return refusedByAddress.sum();
   }
 }

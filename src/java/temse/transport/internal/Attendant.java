@@ -141,7 +141,7 @@ final class Attendant {
         tasks.post(() -> goOn(link));
       }
     }
-    if (link.wish() == Wish.WAIT && link.inlet().tellsEnd()) {
+    if (link.wish() == Wish.WAIT && link.inlet().reportsEnd()) {
       return serve(link, Inlet.NOTHING, Errand.PEER_CLOSED);
     }
     link.enable();

@@ -58,79 +58,92 @@ public interface Conversation {
    *
    * @param input bytes from the peer, possibly none; not to be kept after the call
    * @param now the time
+   * @return what is wanted next
    */
   Wish receive(ByteBuffer input, long now);
 
   /**
-   * Returns the time at which {@link #expired} wants to be called, or {@link Long#MAX_VALUE}. Asked
-   * after each call.
+   * {@return the time at which {@link #expired} wants to be called, or {@link Long#MAX_VALUE}}
+   * Asked after each call.
    */
   long deadline();
 
   /**
    * Called when the deadline has passed; may append output. After {@link Wish#READ}, input that was
    * kept for {@link Wish#WAIT} is offered to {@link #receive} at once.
+   *
+   * @param now the time
+   * @return what is wanted next
    */
   Wish expired(long now);
 
   /**
-   * Returns true if the bytes served last ended with a packet that gets no answer, so that the
-   * kernel would delay its acknowledgement.
+   * {@return true if the bytes served last ended with a packet that gets no answer, so that the
+   * kernel would delay its acknowledgement}
    */
   boolean acknowledgeAtOnce();
 
   /**
-   * Returns true if the connection may be closed without breaking anything in progress. Asked when
+   * {@return true if the connection may be closed without breaking anything in progress} Asked when
    * the server stops.
    */
   boolean idle();
 
   /**
-   * Asks to end as soon as the work in progress is over, because the server stops. Returns {@link
-   * Wish#CLOSE} to end at once, else what is wanted as before.
+   * Asks to end as soon as the work in progress is over, because the server stops.
+   *
+   * @return {@link Wish#CLOSE} to end at once, else what is wanted as before
    */
   Wish stopping();
 
   /**
-   * The peer has closed its sending half while this conversation waits ({@link Wish#WAIT}) and no
-   * input is left; called at most once. Returns {@link Wish#CLOSE} to give up, or what is wanted as
-   * before: the connection then ends when a later call returns {@link Wish#READ}. Both are {@link
-   * End#PEER_CLOSED}. A reset ends the connection without asking.
+   * Called at most once, when the peer has closed its sending half while this conversation waits
+   * ({@link Wish#WAIT}) and no input is left. The connection then ends when a later call returns
+   * {@link Wish#READ}. This and closing are {@link End#PEER_CLOSED}. A reset ends the connection
+   * without asking.
+   *
+   * @param now the time
+   * @return {@link Wish#CLOSE} to give up, or what is wanted as before
    */
   default Wish peerClosed(long now) {
     return Wish.WAIT;
   }
 
   /**
-   * Any thread: returns the time at which {@link #held} wants to be called while user code holds
-   * the connection on a thread that carries no loop, or {@link Long#MAX_VALUE}. Asked when a loop
-   * leaves its thread to user code, within {@link Link#enter} on another thread, after {@link
-   * #held} and every half second: a time set after {@code enter} is seen that much later.
+   * {@return the time at which {@link #held} wants to be called while user code holds the
+   * connection on a thread that carries no loop, or {@link Long#MAX_VALUE}} Any thread. Asked when
+   * a loop leaves its thread to user code, within {@link Link#enter} on another thread, after
+   * {@link #held} and every half second: a time set after {@code enter} is seen that much later.
    */
   default long heldDeadline() {
     return Long.MAX_VALUE;
   }
 
   /**
-   * User code still holds the connection. Called on another thread than the one that runs that
-   * code, at the same time; it may call {@link Link#writeNow} and nothing else of the link, and
-   * must not block.
+   * Called while user code still holds the connection, on another thread than the one that runs
+   * that code, at the same time. It may call {@link Link#writeNow} and nothing else of the link,
+   * and must not block.
+   *
+   * @param now the time
    */
   default void held(long now) {}
 
   /**
-   * The connection has waited too long for a thread that user code may block. Called on a loop,
-   * instead of running that code. Returns {@link Wish#CLOSE}, or what is wanted next; may append
-   * output.
+   * Called on a loop when the connection has waited too long for a thread that user code may block,
+   * instead of running that code. May append output.
+   *
+   * @param now the time
+   * @return {@link Wish#CLOSE}, or what is wanted next
    */
   default Wish starved(long now) {
     return Wish.CLOSE;
   }
 
   /**
-   * The connection is over. Called exactly once, whatever happened; user code called from here may
-   * block.
+   * Called exactly once, when the connection has ended, whatever happened; user code called from
+   * here may block.
    *
+   * @param how it has ended
    * @param cause the I/O error, limit or exception that ended it, or null
    */
   void ended(End how, Throwable cause);

@@ -111,6 +111,7 @@ final class EventLoop implements Runnable {
   void forget(InetAddress counted) {
     connections.decrementAndGet();
     server.peers().leave(counted);
+    server.stop().noticeEnd();
     if (stopping) {
       selector.wakeup();
     }
@@ -124,6 +125,20 @@ final class EventLoop implements Runnable {
   /** Has a task run by the carrier. */
   void post(Tasks.Task task) {
     tasks.post(task);
+  }
+
+  /**
+   * Ends listening, and goes on with the connections.
+   *
+   * @param ended is run then
+   */
+  void stopListening(Runnable ended) {
+    tasks.post(
+        () -> {
+          sockets.forEach(link -> {}, acceptor -> acceptor.finish(this::reportFailure));
+          ended.run();
+          return true;
+        });
   }
 
   /** Closes what is idle, asks the other conversations to end, and finishes after the last. */

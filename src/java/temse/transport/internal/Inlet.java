@@ -18,7 +18,7 @@ final class Inlet {
   private ByteBuffer early = NOTHING;
   private int earlyInRest;
   private boolean ended;
-  private boolean told;
+  private boolean reported;
 
   /** Keeps what a call has left over. */
   void keep(ByteBuffer bytes) {
@@ -31,7 +31,7 @@ final class Inlet {
     earlyInRest = Math.min(earlyInRest, rest.remaining());
   }
 
-  /** Returns all that is kept, which is not kept any more. */
+  /** {@return all that is kept, which is not kept any more} */
   ByteBuffer take() {
     ByteBuffer taken = rest;
     int length = early.position();
@@ -60,7 +60,7 @@ final class Inlet {
     early.put(bytes);
   }
 
-  /** Returns how many more bytes may come early. */
+  /** {@return how many more bytes may come early} */
   int room() {
     return MOST_EARLY - early.position() - earlyInRest;
   }
@@ -74,12 +74,12 @@ final class Inlet {
     return ended;
   }
 
-  /** Returns true the first time that all is consumed and the peer has ended. */
-  boolean tellsEnd() {
-    if (!ended || told || rest.hasRemaining() || early.position() > 0) {
+  /** {@return true the first time that all is consumed and the peer has ended} */
+  boolean reportsEnd() {
+    if (!ended || reported || rest.hasRemaining() || early.position() > 0) {
       return false;
     }
-    told = true;
+    reported = true;
     return true;
   }
 }

@@ -9,8 +9,11 @@ public final class Nanos {
   private Nanos() {}
 
   /**
-   * Returns the length of a duration, {@link Long#MAX_VALUE} if it is longer than that (292 years).
+   * {@return the length of a duration, {@link Long#MAX_VALUE} if it is longer than that (292
+   * years)}
    *
+   * @param name of the option, for the error
+   * @param duration what the option was given
    * @throws IllegalArgumentException that names it if it is null or negative
    */
   public static long of(String name, Duration duration) {
@@ -21,8 +24,10 @@ public final class Nanos {
   }
 
   /**
-   * Returns the length of a duration like {@link #of}.
+   * {@return the length of a duration like {@link #of}}
    *
+   * @param name of the option, for the error
+   * @param duration what the option was given
    * @throws IllegalArgumentException that names it if it is null, negative or zero
    */
   public static long ofPositive(String name, Duration duration) {
@@ -33,8 +38,10 @@ public final class Nanos {
   }
 
   /**
-   * Returns the time that comes {@code nanos} after {@code time}, or {@link Long#MAX_VALUE}, never.
+   * {@return the time that comes {@code nanos} after {@code time}, or {@link Long#MAX_VALUE},
+   * never}
    *
+   * @param time on the scale of {@link System#nanoTime}
    * @param nanos not negative
    */
   public static long after(long time, long nanos) {

@@ -23,7 +23,11 @@ public final class ProcessEnd implements Consumer<Throwable>, Runnable {
   private final byte[] outOfMemory;
   private volatile Throwable problem;
 
-  /** Makes one for a server of this name. */
+  /**
+   * Makes one for a server of this name.
+   *
+   * @param server as in the names of its threads
+   */
   public ProcessEnd(String server) {
     this.server = server;
     this.outOfMemory = line(OutOfMemoryError.class.getName());

@@ -2,8 +2,11 @@ package temse.transport.internal;
 
 import java.io.IOException;
 import java.net.SocketTimeoutException;
+import java.nio.ByteBuffer;
 import java.nio.channels.ClosedChannelException;
 import java.nio.channels.SocketChannel;
+import java.util.concurrent.atomic.LongAdder;
+import temse.protocol.Output;
 import temse.transport.internal.Conversation.End;
 
 /**
@@ -13,6 +16,7 @@ import temse.transport.internal.Conversation.End;
 final class Sender {
   private final SocketChannel channel;
   private final long timeout;
+  private final LongAdder written;
   private volatile boolean congested;
   private volatile boolean broken;
 
@@ -25,10 +29,18 @@ final class Sender {
 
   /**
    * @param timeout nanoseconds for which the peer may take nothing
+   * @param written counts the bytes that the socket has taken
    */
-  Sender(SocketChannel channel, long timeout) {
+  Sender(SocketChannel channel, long timeout, LongAdder written) {
     this.channel = channel;
     this.timeout = timeout;
+    this.written = written;
+  }
+
+  private int write(ByteBuffer bytes) throws IOException {
+    int length = channel.write(bytes);
+    written.add(length);
+    return length;
   }
 
   /**
@@ -47,7 +59,7 @@ final class Sender {
         backlog.take(output);
         return false;
       }
-      if (output.writeTo(channel)) {
+      if (output.writeTo(this::write)) {
         return false;
       }
       backlog = new Output();
@@ -70,7 +82,7 @@ final class Sender {
     }
     int size = backlog.size();
     try {
-      if (backlog.writeTo(channel)) {
+      if (backlog.writeTo(this::write)) {
         dropBacklog();
       } else if (backlog.size() < size) {
         deadline = Nanos.after(now, timeout);
@@ -88,7 +100,7 @@ final class Sender {
     }
   }
 
-  /** Returns when {@link #giveUp} is due, or {@link Long#MAX_VALUE}. */
+  /** {@return when {@link #giveUp} is due, or {@link Long#MAX_VALUE}} */
   long deadline() {
     if (!congested) {
       return Long.MAX_VALUE;
@@ -98,12 +110,12 @@ final class Sender {
     }
   }
 
-  /** Returns true if something waits to be written. */
+  /** {@return true if something waits to be written} */
   boolean isCongested() {
     return congested;
   }
 
-  /** Returns true if nothing can be sent any more; {@link #how} and {@link #cause} say why. */
+  /** {@return true if nothing can be sent any more; {@link #how} and {@link #cause} say why} */
   boolean isBroken() {
     return broken;
   }
@@ -112,7 +124,7 @@ final class Sender {
     breakOff(endBy(problem), problem);
   }
 
-  /** Returns how a connection ends whose socket failed: by the peer, unless it was closed here. */
+  /** {@return how a connection ends whose socket failed: by the peer, unless it was closed here} */
   static End endBy(Throwable problem) {
     return problem instanceof IOException && !(problem instanceof ClosedChannelException)
         ? End.PEER_CLOSED

@@ -7,6 +7,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.SocketChannel;
 import java.util.Objects;
+import temse.protocol.Output;
 import temse.transport.Endpoint;
 import temse.transport.internal.Conversation.End;
 import temse.transport.internal.Conversation.Wish;
@@ -50,7 +51,7 @@ final class SocketLink extends Timers.Timed implements Link {
     this.channel = channel;
     this.counted = counted;
     this.peer = Endpoint.describe(channel.getRemoteAddress());
-    this.sender = new Sender(channel, server.writeTimeout());
+    this.sender = new Sender(channel, server.writeTimeout(), server.bytesWritten());
     this.absence = new Absence(this, server.spares());
     this.userCode = new UserCode(loop, server.suspicion());
     Sockets.configure(channel);
@@ -86,7 +87,7 @@ final class SocketLink extends Timers.Timed implements Link {
     }
   }
 
-  /** Returns when {@link #look} is wanted at the latest. */
+  /** {@return when {@link #look} is wanted at the latest} */
   long heldDeadline() {
     Conversation present = conversation;
     return present == null ? Long.MAX_VALUE : present.heldDeadline();
@@ -260,12 +261,14 @@ final class SocketLink extends Timers.Timed implements Link {
 
   // Carrier, while the connection is at home.
 
-  /** Returns the number of bytes read; 0 also if there will be no more. */
+  /** {@return the number of bytes read; 0 also if there will be no more} */
   int read(ByteBuffer into) {
     try {
       int length = channel.read(into);
       if (length < 0) {
         inlet.end();
+      } else {
+        server.bytesRead().add(length);
       }
       return Math.max(0, length);
     } catch (IOException e) {
@@ -311,7 +314,7 @@ final class SocketLink extends Timers.Timed implements Link {
 
   // Carrier, at any time.
 
-  /** Returns the operations that are wanted now. */
+  /** {@return the operations that are wanted now} */
   int interest() {
     int writing = sender.isCongested() ? SelectionKey.OP_WRITE : 0;
     if (absence.isAway() || inlet.hasEnded()) {
@@ -324,7 +327,7 @@ final class SocketLink extends Timers.Timed implements Link {
     };
   }
 
-  /** Returns the operations that are wanted and possible now. */
+  /** {@return the operations that are wanted and possible now} */
   int readiness() {
     return key.readyOps() & interest();
   }
@@ -353,7 +356,7 @@ final class SocketLink extends Timers.Timed implements Link {
     return closed;
   }
 
-  /** Returns true if it is closed, but its conversation does not know yet. */
+  /** {@return true if it is closed, but its conversation does not know yet} */
   boolean isUnfinished() {
     return closed && !finished;
   }

@@ -6,6 +6,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Consumer;
@@ -34,8 +36,9 @@ public final class SocketServer implements AutoCloseable {
    * What has happened so far.
    *
    * @param accepted connections accepted, including those refused
-   * @param refused connections closed at once because there were too many
+   * @param refused connections closed at once
    * @param refusedPerPeer those of them whose peer had too many
+   * @param refusedByAddress those of them whose peer may not connect
    * @param handOvers how often a loop left its thread to blocking user code
    * @param lent how often a connection was given to another thread beforehand, because its user
    *     code was suspected to block
@@ -44,17 +47,22 @@ public final class SocketServer implements AutoCloseable {
    * @param stalls how often a loop was held up by user code because no thread could be had
    * @param droppedReports reports to the listener that were dropped because it blocked and too many
    *     waited for it
+   * @param bytesRead from all peers
+   * @param bytesWritten to all peers
    */
   public record Counters(
       long accepted,
       long refused,
       long refusedPerPeer,
+      long refusedByAddress,
       long handOvers,
       long lent,
       long waits,
       long starved,
       long stalls,
-      long droppedReports) {}
+      long droppedReports,
+      long bytesRead,
+      long bytesWritten) {}
 
   private final TransportOptions options;
   private final Function<? super Link, ? extends Conversation> conversations;
@@ -75,8 +83,11 @@ public final class SocketServer implements AutoCloseable {
   private final AtomicInteger running;
   private final Stop stop;
   private boolean doomed;
+  private CountDownLatch rounds = new CountDownLatch(0);
   private final LongAdder handOvers = new LongAdder();
   private final LongAdder starved = new LongAdder();
+  private final LongAdder bytesRead = new LongAdder();
+  private final LongAdder bytesWritten = new LongAdder();
 
   private SocketServer(
       TransportOptions options,
@@ -103,8 +114,12 @@ public final class SocketServer implements AutoCloseable {
   /**
    * Listens on the endpoints and starts serving.
    *
+   * @param endpoints at least one
+   * @param options threads, limits and socket files
    * @param conversations makes the conversation of each connection; if it throws, the connection is
    *     closed and the problem {@linkplain TransportListener#failed reported}
+   * @param listener receives reports on connections
+   * @return the server
    * @throws IOException that names the endpoint which cannot be listened on; nothing is left open
    */
   public static SocketServer start(
@@ -146,17 +161,17 @@ public final class SocketServer implements AutoCloseable {
     forEachLoop(spares::carry);
   }
 
-  /** Returns where it listens, with the ports that were chosen. */
+  /** {@return where it listens, with the ports that were chosen} */
   public List<Endpoint> endpoints() {
     return acceptors.stream().map(Acceptor::endpoint).toList();
   }
 
-  /** Returns the first of {@link #endpoints}. */
+  /** {@return the first of {@link #endpoints}} */
   public Endpoint endpoint() {
     return acceptors.get(0).endpoint();
   }
 
-  /** Returns the number of connections whose conversations have not ended. */
+  /** {@return the number of connections whose conversations have not ended} */
   public int connections() {
     int sum = 0;
     for (EventLoop loop : loops) {
@@ -165,36 +180,44 @@ public final class SocketServer implements AutoCloseable {
     return sum;
   }
 
-  /** Returns what has happened so far. */
+  /** {@return what has happened so far} */
   public Counters counters() {
     return new Counters(
         admission.accepted(),
         admission.refused(),
         admission.refusedPerPeer(),
+        admission.refusedByAddress(),
         handOvers.sum(),
         spares.lent(),
         spares.waits(),
         starved.sum(),
         watcher.stalls(),
-        reportLane.dropped());
+        reportLane.dropped(),
+        bytesRead.sum(),
+        bytesWritten.sum());
   }
 
   /**
-   * Stops. Listening ends at once, idle connections are closed, the others may finish what they are
-   * doing within the grace; then they are closed, and user code that still runs is interrupted. If
-   * that does not help within a second, its sockets are closed, its threads are left behind, and
-   * {@link TransportListener#leftBehind} is called. Returns when that is done.
+   * Stops. Listening ends at once, and for the time of the drain connections are served as if
+   * nothing were, also those that the system had made already. When that is over, or there are
+   * none, idle connections are closed, the others may finish what they are doing within the grace;
+   * then they are closed, and user code that still runs is interrupted. If that does not help
+   * within a second, its sockets are closed, its threads are left behind, and {@link
+   * TransportListener#leftBehind} is called. Returns when that is done.
    *
    * <p>A second call waits for the first, and shortens its grace if its own ends earlier. A call
    * from user code or a listener returns at once, since it cannot wait for itself.
    *
-   * @throws IllegalArgumentException if the grace is null or negative; nothing is stopped then
+   * @param drain not negative
+   * @param grace not negative
+   * @throws IllegalArgumentException if one is null or negative; nothing is stopped then
    */
-  public void stop(Duration grace) {
-    long deadline = Nanos.after(System.nanoTime(), Nanos.of("the grace", grace));
+  public void stop(Duration drain, Duration grace) {
+    long drainEnd = Nanos.after(System.nanoTime(), Nanos.of("the drain", drain));
+    long deadline = Nanos.after(drainEnd, Nanos.of("the grace", grace));
     boolean here = !spares.isCurrentThread();
     Thread stopper = here ? null : new Thread(stop, options.name() + "-stop");
-    boolean first = stop.by(deadline);
+    boolean first = stop.by(drainEnd, deadline);
     if (here && first) {
       stop.run();
     } else if (here) {
@@ -202,6 +225,16 @@ public final class SocketServer implements AutoCloseable {
     } else if (first) {
       stopper.start();
     }
+  }
+
+  /**
+   * Stops without a drain.
+   *
+   * @param grace not negative
+   * @throws IllegalArgumentException if the grace is null or negative; nothing is stopped then
+   */
+  public void stop(Duration grace) {
+    stop(Duration.ZERO, grace);
   }
 
   /** Stops without grace. */
@@ -214,12 +247,54 @@ public final class SocketServer implements AutoCloseable {
    * Waits until the server has been stopped.
    *
    * @throws IllegalStateException if called from user code, which would wait for itself
+   * @throws InterruptedException if the thread is interrupted meanwhile; the server goes on
    */
   public void join() throws InterruptedException {
     if (spares.isCurrentThread()) {
       throw new IllegalStateException("a thread of the server cannot wait for its end");
     }
     stop.await();
+  }
+
+  /** {@return true until a stop begins} */
+  public boolean isListening() {
+    return !stop.isRequested();
+  }
+
+  /**
+   * Runs a task when the server has stopped: now, if it has.
+   *
+   * @param task does not throw
+   */
+  public void whenStopped(Runnable task) {
+    stop.whenOver(task);
+  }
+
+  /**
+   * {@return true if each loop comes round within the time: what is given to it is done} False once
+   * they have ended, too.
+   *
+   * @param within not negative
+   * @throws InterruptedException if the thread is interrupted meanwhile
+   */
+  public boolean isResponding(Duration within) throws InterruptedException {
+    return rounds().await(Nanos.of("within", within), TimeUnit.NANOSECONDS) && running.get() > 0;
+  }
+
+  /** Loops that do not come round are not given more and more. */
+  private synchronized CountDownLatch rounds() {
+    if (rounds.getCount() == 0) {
+      CountDownLatch next = new CountDownLatch(loops.length);
+      rounds = next;
+      forEachLoop(
+          loop ->
+              loop.post(
+                  () -> {
+                    next.countDown();
+                    return true;
+                  }));
+    }
+    return rounds;
   }
 
   private void forEachLoop(Consumer<EventLoop> action) {
@@ -229,6 +304,14 @@ public final class SocketServer implements AutoCloseable {
   }
 
   // For the rooms of the server.
+
+  List<Acceptor> acceptors() {
+    return acceptors;
+  }
+
+  void stopListening(Runnable ended) {
+    loops[0].stopListening(ended);
+  }
 
   EventLoop[] loops() {
     return loops;
@@ -274,14 +357,22 @@ public final class SocketServer implements AutoCloseable {
     return watcher;
   }
 
-  /** Returns nanoseconds. */
+  /** {@return nanoseconds} */
   long writeTimeout() {
     return writeTimeout;
   }
 
-  /** Returns nanoseconds. */
+  /** {@return nanoseconds} */
   long maxBlockedWait() {
     return maxBlockedWait;
+  }
+
+  LongAdder bytesRead() {
+    return bytesRead;
+  }
+
+  LongAdder bytesWritten() {
+    return bytesWritten;
   }
 
   void countHandOver() {

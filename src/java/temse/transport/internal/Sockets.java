@@ -9,6 +9,7 @@ import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
 
@@ -18,6 +19,10 @@ import java.util.function.Consumer;
 final class Sockets {
   /** A selector that fails this many times in a row will not recover. */
   private static final int FAILURES = 16;
+
+  /** Seconds of silence before a peer is probed, and between probes, and how many it may miss. */
+  private static final Map<String, Integer> PROBING =
+      Map.of("TCP_KEEPIDLE", 120, "TCP_KEEPINTERVAL", 30, "TCP_KEEPCOUNT", 6);
 
   /** For tests: what selecting throws from now on, or null. */
   volatile RuntimeException sabotage;
@@ -32,25 +37,39 @@ final class Sockets {
     this.selector = selector;
   }
 
-  /** Makes a socket ready to be registered. */
+  /**
+   * Makes a socket ready to be registered. A machine that is gone without a word is missed after
+   * five minutes of silence; systems wait for two hours if they are not told otherwise.
+   */
   static void configure(SocketChannel channel) throws IOException {
     channel.configureBlocking(false);
     Set<SocketOption<?>> supported = channel.supportedOptions();
     if (supported.contains(StandardSocketOptions.TCP_NODELAY)) {
       channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
       channel.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
+      for (Map.Entry<String, Integer> probing : PROBING.entrySet()) {
+        SocketOption<Integer> option = option(channel, probing.getKey());
+        if (option != null) {
+          channel.setOption(option, probing.getValue());
+        }
+      }
     }
   }
 
+  /** Returns the option TCP_QUICKACK, or null where there is none. */
+  static SocketOption<Boolean> quickAck(SocketChannel channel) {
+    return option(channel, "TCP_QUICKACK");
+  }
+
   /**
-   * Returns the option TCP_QUICKACK, or null where there is none. It is looked up by its name: its
-   * class is in the module jdk.net, which a program may lack.
+   * Returns an option by its name, or null where there is none: the class of those that not every
+   * system has is in the module jdk.net, which a program may lack.
    */
   @SuppressWarnings("unchecked")
-  static SocketOption<Boolean> quickAck(SocketChannel channel) {
+  private static <T> SocketOption<T> option(SocketChannel channel, String name) {
     for (SocketOption<?> option : channel.supportedOptions()) {
-      if (option.name().equals("TCP_QUICKACK")) {
-        return (SocketOption<Boolean>) option;
+      if (option.name().equals(name)) {
+        return (SocketOption<T>) option;
       }
     }
     return null;

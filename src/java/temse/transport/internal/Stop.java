@@ -1,6 +1,7 @@
 package temse.transport.internal;
 
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -18,6 +19,10 @@ final class Stop implements Runnable {
   private boolean requested;
   private boolean finished;
   private boolean over;
+  private final List<Runnable> whenOver = new ArrayList<>();
+  private volatile boolean draining;
+  private boolean listeningEnded;
+  private long drainEnd = Long.MAX_VALUE;
   private long deadline = Long.MAX_VALUE;
 
   Stop(SocketServer server, Thread watcherThread) {
@@ -25,13 +30,28 @@ final class Stop implements Runnable {
     this.watcherThread = watcherThread;
   }
 
-  /** Sets the deadline, unless an earlier one is set; returns true the first time. */
-  synchronized boolean by(long time) {
+  /**
+   * Sets the times, unless earlier ones are set; returns true the first time.
+   *
+   * @param drainEnd until when connections are served as if nothing were
+   * @param deadline until when what is in progress then may go on
+   */
+  synchronized boolean by(long drainEnd, long deadline) {
     boolean first = !requested;
     requested = true;
-    deadline = Math.min(deadline, time);
+    this.drainEnd = Math.min(this.drainEnd, drainEnd);
+    this.deadline = Math.min(this.deadline, deadline);
     notifyAll();
     return first;
+  }
+
+  /** A connection has ended. Any thread. */
+  void noticeEnd() {
+    if (draining) {
+      synchronized (this) {
+        notifyAll();
+      }
+    }
   }
 
   /** All loops have finished. */
@@ -49,6 +69,10 @@ final class Stop implements Runnable {
   @Override
   public void run() {
     try {
+      if (mayDrain()) {
+        server.stopListening(this::listeningHasEnded);
+        awaitConnections();
+      }
       forEachLoop(EventLoop::stop);
       if (!awaitFinish()) {
         server.spares().interruptAll();
@@ -66,9 +90,30 @@ final class Stop implements Runnable {
     }
   }
 
-  private synchronized void endWait() {
-    over = true;
-    notifyAll();
+  private void endWait() {
+    List<Runnable> due;
+    synchronized (this) {
+      over = true;
+      due = List.copyOf(whenOver);
+      whenOver.clear();
+      notifyAll();
+    }
+    due.forEach(Runnable::run);
+  }
+
+  /** Runs a task when the server has stopped, or now if it has. The task does not throw. */
+  void whenOver(Runnable task) {
+    synchronized (this) {
+      if (!over) {
+        whenOver.add(task);
+        return;
+      }
+    }
+    task.run();
+  }
+
+  synchronized boolean isRequested() {
+    return requested;
   }
 
   /** Waits until the server has stopped. */
@@ -84,6 +129,26 @@ final class Stop implements Runnable {
       await();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
+    }
+  }
+
+  private synchronized boolean mayDrain() {
+    draining = drainEnd > System.nanoTime();
+    return draining;
+  }
+
+  private synchronized void listeningHasEnded() {
+    listeningEnded = true;
+    notifyAll();
+  }
+
+  /** Waits until the last connection has ended, or for so long. */
+  private synchronized void awaitConnections() {
+    boolean patient = true;
+    while (patient
+        && !(listeningEnded && server.connections() == 0)
+        && drainEnd > System.nanoTime()) {
+      patient = pause(drainEnd);
     }
   }
 
@@ -106,7 +171,7 @@ final class Stop implements Runnable {
     return finished;
   }
 
-  /** Returns false if the thread is interrupted: then nothing is waited for. */
+  /** {@return false if the thread is interrupted: then nothing is waited for} */
   private boolean pause(long until) {
     try {
       TimeUnit.NANOSECONDS.timedWait(this, Math.max(1, until - System.nanoTime()));

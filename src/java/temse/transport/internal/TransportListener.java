@@ -10,22 +10,35 @@ import java.util.List;
  */
 public interface TransportListener {
 
-  /** A connection has been accepted. */
+  /**
+   * Called when a connection has been accepted.
+   *
+   * @param peer address of the MTA, as {@link Link#peer} has it
+   */
   default void opened(String peer) {}
 
   /**
-   * A connection is over; its conversation has been notified.
+   * Called when a connection has ended and its conversation has been notified.
    *
+   * @param peer address of the MTA, as {@link Link#peer} has it
+   * @param how it has ended
    * @param cause the I/O error, limit or exception that ended it, or null
    */
   default void closed(String peer, Conversation.End how, Throwable cause) {}
 
-  /** A connection was accepted and closed at once. May be called by several threads at once. */
+  /**
+   * Called when a connection was accepted and closed at once; possibly by several threads at once.
+   *
+   * @param peer address of the MTA, as {@link Link#peer} has it
+   * @param why a printable line
+   */
   default void refused(String peer, String why) {}
 
   /**
-   * Something failed that ends no particular connection: accepting, making a conversation, or a
-   * conversation's end. May be called by several threads at once.
+   * Called when something failed that ends no particular connection: accepting, making a
+   * conversation, or a conversation's end; possibly by several threads at once.
+   *
+   * @param problem what was thrown
    */
   default void failed(Throwable problem) {}
 

@@ -21,6 +21,7 @@ import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.OpenOption;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.FileAttribute;
@@ -31,6 +32,7 @@ import java.nio.file.attribute.UserPrincipalNotFoundException;
 import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import temse.transport.Endpoint;
+import temse.transport.TransportOptions;
 
 /**
  * The file of a listening Unix-domain socket.
@@ -38,7 +40,9 @@ import temse.transport.Endpoint;
  * <p>The socket is bound in a private directory beside its place, gets its mode and group there,
  * and is then linked into place, which never replaces anything: nobody can connect before the mode
  * is right. A socket that is there already is removed only if it belongs to the user of this
- * process and nobody answers on it; any other file is never removed.
+ * process and nobody answers on it; any other file is never removed. If it may be taken over, the
+ * new socket is renamed to the name of the old one, whoever answers on that, so that at each moment
+ * one of the two can be connected to.
  */
 final class UnixSocketFile {
   private static final int FILE_TYPE = 0170000;
@@ -62,31 +66,43 @@ final class UnixSocketFile {
   /**
    * Binds the channel to a socket file at {@code path}.
    *
-   * @param mode permissions such as {@code rw-rw----}, or null to leave them to the umask
-   * @param group name of a group, or null to leave it
+   * @param options mode and group of the file, and whether the place may be taken over
    * @throws BindException if the place is taken, or its directory's path is too long for a private
    *     directory in it
    */
-  static UnixSocketFile bind(
-      ServerSocketChannel channel, int backlog, Path path, String mode, String group)
+  static UnixSocketFile bind(ServerSocketChannel channel, Path path, TransportOptions options)
       throws IOException {
+    String mode = options.unixMode();
+    String group = options.unixGroup();
     Path parent = path.getParent();
     checkLength(parent);
     Path directory = privateDirectory(parent == null ? Path.of("") : parent);
     Path socket = directory.resolve("s");
     try {
-      channel.bind(UnixDomainSocketAddress.of(socket), backlog);
+      channel.bind(UnixDomainSocketAddress.of(socket), options.backlog());
       if (mode != null) {
         Files.setPosixFilePermissions(socket, PosixFilePermissions.fromString(mode));
       }
       if (group != null) {
         giveTo(group, socket);
       }
-      linkIntoPlace(socket, path);
-      return new UnixSocketFile(path, identity(path));
+      Object identity = identity(socket);
+      putIntoPlace(socket, path, options.takeOver());
+      return new UnixSocketFile(path, identity);
     } finally {
       Files.deleteIfExists(socket);
       Files.delete(directory);
+    }
+  }
+
+  /** {@return false if the file is gone, or another one has taken its place} */
+  boolean isInPlace() {
+    try {
+      return identity.equals(identity(path));
+    } catch (NoSuchFileException gone) {
+      return false;
+    } catch (IOException unknown) {
+      return true;
     }
   }
 
@@ -211,19 +227,32 @@ final class UnixSocketFile {
     }
   }
 
-  private static void linkIntoPlace(Path socket, Path path) throws IOException {
-    while (true) {
+  private static void putIntoPlace(Path socket, Path path, boolean takeOver) throws IOException {
+    Object user = user(socket);
+    while (Files.exists(socket, LinkOption.NOFOLLOW_LINKS)) {
       try {
         Files.createLink(path, socket);
         return;
       } catch (FileAlreadyExistsException taken) {
-        Object user = user(socket);
-        alone(path, () -> removeStale(path, user));
+        alone(path, takeOver ? () -> replace(socket, path, user) : () -> removeStale(path, user));
       }
     }
   }
 
+  private static void replace(Path socket, Path path, Object user) throws IOException {
+    checkSocketOf(user, path);
+    Files.move(socket, path, StandardCopyOption.ATOMIC_MOVE);
+  }
+
   private static void removeStale(Path path, Object user) throws IOException {
+    checkSocketOf(user, path);
+    if (answers(path)) {
+      throw new BindException(path + " is in use: somebody answers on it");
+    }
+    Files.delete(path);
+  }
+
+  private static void checkSocketOf(Object user, Path path) throws IOException {
     int mode = (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
     if ((mode & FILE_TYPE) != SOCKET) {
       throw new BindException(path + " exists and is not a socket; it was left alone");
@@ -231,10 +260,6 @@ final class UnixSocketFile {
     if (!user.equals(user(path))) {
       throw new BindException(path + " belongs to another user; it was left alone");
     }
-    if (answers(path)) {
-      throw new BindException(path + " is in use: somebody answers on it");
-    }
-    Files.delete(path);
   }
 
   private static boolean answers(Path path) throws IOException {

@@ -28,8 +28,10 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.server.ConnectionInfo;
@@ -135,6 +137,27 @@ class ConnectionEngineTest {
   }
 
   @Test
+  void noProgressIsKeptForAPeerThatTakesNothing() throws Exception {
+    DrivenEngine mta = DrivenEngine.negotiated(handler);
+    handler.on(
+        EventType.END_OF_MESSAGE,
+        (event, connection) -> {
+          connection.progress();
+          mta.link.congested = true;
+          Thread another = new Thread(connection::progress);
+          for (int i = 0; i < 1000; i++) {
+            connection.progress();
+          }
+          another.start();
+          another.join();
+          mta.link.congested = false;
+          return List.of(Actions.accept());
+        });
+
+    assertEquals(List.of("c", "p", "a"), mta.say(MAIL, EOM));
+  }
+
+  @Test
   @Tag("F37")
   void progressBeforeTheEndOfAMessageIsSwallowed() {
     for (EventType type : ScriptedHandler.ALL) {
@@ -236,7 +259,7 @@ class ConnectionEngineTest {
     handler.on(
         EventType.CONNECT,
         (event, connection) -> {
-          connection.await(value, actions -> actions);
+          connection.awaitMaps(value, actions -> actions, () -> {});
           return null;
         });
     DrivenEngine mta = DrivenEngine.negotiated(handler);
@@ -295,19 +318,9 @@ class ConnectionEngineTest {
 
           @Override
           public void exchanged(
-              ConnectionInfo connection,
-              IPersistentMap event,
-              List<IPersistentMap> response,
-              long nanos) {
-            StringBuilder line = new StringBuilder(((Keyword) event.valAt(Keys.EVENT)).getName());
-            for (IPersistentMap action : response) {
-              line.append(' ')
-                  .append(
-                      ((Keyword)
-                              action.valAt(
-                                  action.valAt(Keys.ACTION) == null ? Keys.EVENT : Keys.ACTION))
-                          .getName());
-            }
+              ConnectionInfo connection, Event event, List<Action> response, long nanos) {
+            StringBuilder line = new StringBuilder(event.type().keyword.getName());
+            response.forEach(action -> line.append(' ').append(action.type().keyword.getName()));
             exchanges.add(line.toString());
             assertTrue(nanos >= 0 && nanos < Duration.ofMinutes(1).toNanos(), "nanos " + nanos);
           }
@@ -325,7 +338,7 @@ class ConnectionEngineTest {
 
     assertEquals(
         List.of(
-            "options options",
+            "options",
             "define-macro",
             "connect continue",
             "mail continue",

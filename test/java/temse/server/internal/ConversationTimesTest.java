@@ -17,7 +17,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-import temse.protocol.Actions;
+import temse.protocol.Action;
 import temse.protocol.EventType;
 import temse.server.EngineOptions;
 import temse.transport.internal.Conversation.End;
@@ -33,7 +33,7 @@ class ConversationTimesTest {
         .on(
             type,
             (event, call) -> {
-              call.await(value, ignored -> List.of(Actions.accept()), givenUp::incrementAndGet);
+              call.await(value, ignored -> List.of(Action.accept()), givenUp::incrementAndGet);
               return null;
             });
   }

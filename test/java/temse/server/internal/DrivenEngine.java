@@ -4,20 +4,22 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 
-import clojure.lang.IPersistentMap;
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
+import temse.protocol.Missing;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
 import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
 import temse.server.MilterFactory;
+import temse.server.OutdatedConnection;
 import temse.server.ServerListener;
 import temse.transport.internal.Conversation.End;
 import temse.transport.internal.Conversation.Wish;
@@ -47,6 +49,7 @@ final class DrivenEngine {
   final List<String> reports = new ArrayList<>();
   final ConnectionEngine engine;
 
+  private final Succession succession;
   private ByteBuffer rest = ByteBuffer.allocate(0);
   private Wish wish = Wish.READ;
   private long now;
@@ -58,9 +61,37 @@ final class DrivenEngine {
 
   DrivenEngine(MilterFactory factory, EngineOptions options) {
     now = System.nanoTime();
-    engine =
-        new ConnectionEngine(
-            factory, options, new Reporter(), new Counts(options), link, 1, () -> now);
+    succession = new Succession(new Service(factory, options, new Reporter()));
+    engine = new ConnectionEngine(succession, new Counts(options), link, 1, () -> now);
+  }
+
+  /** Has another factory follow. */
+  void replace(MilterFactory factory) {
+    replace(factory, EngineOptions.DEFAULTS);
+  }
+
+  void replace(MilterFactory factory, EngineOptions options) {
+    succession.follow(new Service(factory, options, new Reporter()));
+  }
+
+  /** Returns what the connection lacks that keeps its factory, or null. */
+  Missing missing() {
+    List<OutdatedConnection> outdated = succession.outdated();
+    return outdated.isEmpty() ? null : outdated.get(0).missing();
+  }
+
+  /** Sends packets when no thread can be had for what they call. */
+  void sayWithoutThreads(String... packets) {
+    link.refuse(entry -> true);
+    rest = ByteBuffer.wrap(bytes(packets));
+    assertEquals(Wish.MOVE, engine.receive(rest, now));
+    link.refuse(entry -> false);
+  }
+
+  /** No thread can be had for what is due. */
+  List<String> starve() {
+    follow(engine.starved(now));
+    return replies();
   }
 
   /** Returns an engine that has negotiated with a current MTA. */
@@ -193,6 +224,11 @@ final class DrivenEngine {
   /** Keeps what the listener hears, a line each. */
   private final class Reporter implements ServerListener {
     @Override
+    public void probed(ConnectionInfo connection, String what) {
+      reports.add("closed: " + what);
+    }
+
+    @Override
     public void closed(ConnectionInfo connection, Throwable error) {
       reports.add("closed" + (error == null ? "" : " " + category(error)));
     }
@@ -203,8 +239,7 @@ final class DrivenEngine {
     }
 
     @Override
-    public void failed(
-        ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+    public void failed(ConnectionInfo connection, EventType type, Event event, Throwable error) {
       reports.add("failed " + type + " " + category(error));
     }
 

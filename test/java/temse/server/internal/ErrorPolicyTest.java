@@ -25,6 +25,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
@@ -306,7 +307,7 @@ class ErrorPolicyTest {
     DrivenEngine strict =
         DrivenEngine.negotiated(
             quiet,
-            EngineOptions.builder().defaultReply(EventType.RECIPIENT, Actions.reject()).build());
+            EngineOptions.builder().defaultReply(EventType.RECIPIENT, Action.reject()).build());
 
     assertEquals(List.of("c", "r", "c"), strict.say(MAIL, RCPT, HEADER));
     quiet.answering(EventType.RECIPIENT, Actions.proceed());
@@ -319,7 +320,7 @@ class ErrorPolicyTest {
     MilterException refusal =
         assertThrows(
             MilterException.class,
-            () -> EngineOptions.builder().defaultReply(EventType.CONNECT, Actions.discard()));
+            () -> EngineOptions.builder().defaultReply(EventType.CONNECT, Action.discard()));
     assertEquals(MilterException.Category.BAD_OPTIONS, refusal.category());
   }
 

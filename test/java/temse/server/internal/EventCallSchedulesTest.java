@@ -19,8 +19,8 @@ import temse.protocol.MilterException;
 import temse.schedules.Met;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
-import temse.server.Connection;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 
 /**
  * What other threads do with the connection of an event, while the event is answered, its time is
@@ -39,11 +39,11 @@ class EventCallSchedulesTest {
           .asking(wishes -> wishes.actions(ActionFlag.ADD_HEADER))
           .on(EventType.END_OF_MESSAGE, (event, connection) -> wait(connection));
   private DrivenEngine mta;
-  private Connection first;
+  private MilterConnection first;
 
-  private List<IPersistentMap> wait(Connection connection) {
+  private List<IPersistentMap> wait(MilterConnection connection) {
     first = connection;
-    connection.await(value, actions -> actions);
+    connection.awaitMaps(value, actions -> actions, () -> {});
     return null;
   }
 

@@ -29,13 +29,14 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
 import temse.protocol.MilterException.Category;
-import temse.server.Connection;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 import temse.server.ServerListener;
 import temse.transport.internal.Conversation.Wish;
 
@@ -62,7 +63,7 @@ class EventCallTest {
     return ((MilterException) e.getCause()).category();
   }
 
-  private static List<Runnable> usesOf(Connection call) {
+  private static List<Runnable> usesOf(MilterConnection call) {
     return List.of(
         () -> call.send(Actions.proceed()),
         () -> call.send(MARK),
@@ -81,7 +82,7 @@ class EventCallTest {
       mode = EnumSource.Mode.EXCLUDE,
       names = {"DEFINE_MACRO"})
   void aCallIsDeadForAnyThreadWhenItsEventIsSettled(EventType type) throws Exception {
-    List<Connection> calls = new ArrayList<>();
+    List<MilterConnection> calls = new ArrayList<>();
     ScriptedHandler handler =
         handler()
             .on(
@@ -95,7 +96,7 @@ class EventCallTest {
     mta.say(MAIL, RCPT, DATA, HEADER, EOH, BODY, EOM, MAIL, QUIT);
 
     assertNotEquals(List.of(), calls);
-    for (Connection call : calls) {
+    for (MilterConnection call : calls) {
       for (Runnable use : usesOf(call)) {
         assertEquals(Category.STALE_CONTEXT, refusal(use));
         assertEquals(Category.STALE_CONTEXT, refusalElsewhere(use));
@@ -108,7 +109,7 @@ class EventCallTest {
 
   @Test
   void theErrorPolicyHasACallOfItsOwnAndThatOfTheHandlerIsDead() {
-    List<Connection> calls = new ArrayList<>();
+    List<MilterConnection> calls = new ArrayList<>();
     List<Category> refused = new ArrayList<>();
     ScriptedHandler handler =
         handler()
@@ -137,7 +138,7 @@ class EventCallTest {
 
   @Test
   void theCallsOfOneConnectionAreEqualAndThoseOfTwoAreNot() {
-    Map<Connection, Integer> counts = new java.util.HashMap<>();
+    Map<MilterConnection, Integer> counts = new java.util.HashMap<>();
     ScriptedHandler.Answer count =
         (event, call) -> {
           counts.merge(call, 1, Integer::sum);
@@ -154,7 +155,7 @@ class EventCallTest {
 
   @Test
   void workOfATimedOutValueCannotReachTheNextMail() {
-    List<Connection> calls = new ArrayList<>();
+    List<MilterConnection> calls = new ArrayList<>();
     ScriptedHandler handler =
         handler()
             .on(
@@ -187,7 +188,7 @@ class EventCallTest {
   @Test
   void whateverAnotherThreadSendsLateNeverReachesALaterMail() throws Exception {
     AtomicBoolean over = new AtomicBoolean();
-    List<Connection> calls = new java.util.concurrent.CopyOnWriteArrayList<>();
+    List<MilterConnection> calls = new java.util.concurrent.CopyOnWriteArrayList<>();
     List<Integer> number = new ArrayList<>();
     ScriptedHandler handler =
         handler()
@@ -232,7 +233,7 @@ class EventCallTest {
             .on(
                 EventType.MAIL,
                 (event, call) -> {
-                  call.await(first, value -> List.of(Actions.reject()));
+                  call.await(first, value -> List.of(Action.reject()));
                   assertEquals(
                       Category.BAD_HANDLER_RETURN,
                       refusal(() -> call.await(new CompletableFuture<>(), value -> List.of())));
@@ -358,7 +359,7 @@ class EventCallTest {
               .on(
                   EventType.MAIL,
                   (event, call) -> {
-                    call.await(twice, value -> List.of(Actions.accept()));
+                    call.await(twice, value -> List.of(Action.accept()));
                     return null;
                   });
       DrivenEngine mta = DrivenEngine.negotiated(handler);
@@ -381,7 +382,7 @@ class EventCallTest {
                       new TrapStage<>(2, "first", null),
                       first -> {
                         came.add(first);
-                        call.await(next, second -> List.of(Actions.reject()));
+                        call.await(next, second -> List.of(Action.reject()));
                         return null;
                       });
                   return null;

@@ -22,6 +22,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import temse.protocol.Action;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.server.EngineOptions;
@@ -189,7 +190,7 @@ class FailClosedTest {
         DrivenEngine.negotiated(
             handler,
             EngineOptions.builder()
-                .defaultReply(EventType.END_OF_MESSAGE, Actions.accept())
+                .defaultReply(EventType.END_OF_MESSAGE, Action.accept())
                 .build());
 
     assertEquals(List.of("t"), mta.say(HEADER, EOM));

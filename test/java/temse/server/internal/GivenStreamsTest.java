@@ -21,8 +21,8 @@ import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.protocol.MilterException;
-import temse.server.Connection;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 import temse.transport.internal.Conversation.Wish;
 
 /** Every stream that the library was given as a new body is closed, whatever becomes of it. */
@@ -149,7 +149,7 @@ class GivenStreamsTest {
 
   @Test
   void ifTheCallItWasSentToIsDead() {
-    List<Connection> calls = new ArrayList<>();
+    List<MilterConnection> calls = new ArrayList<>();
     DrivenEngine mta =
         mta(
             (event, call) -> {

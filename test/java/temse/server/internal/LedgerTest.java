@@ -27,11 +27,12 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.EnumSet;
 import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
-import temse.protocol.ActionCodec;
+import temse.protocol.Action;
 import temse.protocol.Actions;
 import temse.protocol.Agreement;
 import temse.protocol.DisconnectReason;
@@ -43,6 +44,7 @@ import temse.protocol.Negotiation;
 import temse.protocol.Offer;
 import temse.protocol.Packet;
 import temse.protocol.Request;
+import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
 import temse.server.internal.Entry.Way;
 
@@ -53,6 +55,21 @@ class LedgerTest {
 
   private Ledger ledger = new Ledger(EngineOptions.DEFAULTS);
   private Agreement agreement;
+  private Collecting collector;
+
+  /** Keeps events of some types. */
+  private record Collecting(Set<EventType> types) implements EventCollector {
+    @Override
+    public boolean collects(EventType type) {
+      return types.contains(type);
+    }
+
+    @Override
+    public void collect(ConnectionInfo connection, EventType type, IPersistentMap event) {}
+
+    @Override
+    public void collectField(ConnectionInfo connection, String name, String value) {}
+  }
 
   private static Packet packet(String text) {
     byte[] bytes = text.substring(1).replace('|', '\0').getBytes(StandardCharsets.ISO_8859_1);
@@ -74,7 +91,8 @@ class LedgerTest {
     Request request =
         Request.builder().events(events).noReplyEvents(Arrays.asList(watched)).build();
     agreement = Negotiation.agree(Offer.of(EventCodec.decode(offer)), request, 1 << 20);
-    ledger.agreed(agreement, observed);
+    ledger.agreed(agreement, collector);
+    ledger.observed(observed);
   }
 
   private void agreeOnAll() {
@@ -88,7 +106,8 @@ class LedgerTest {
   }
 
   private void replied(EventType type, IPersistentMap reply) {
-    ledger.replied(type, reply, ActionCodec.verdict(reply));
+    Action.Reply view = (Action.Reply) Action.view(reply);
+    ledger.replied(type, view, view.verdict());
   }
 
   private List<String> settle(IPersistentMap reply) {
@@ -100,9 +119,9 @@ class LedgerTest {
         continue;
       }
       if (agreement.owesReply(entry.type())) {
-        replied(entry.answered(), entry.reply() != null ? entry.reply() : reply);
+        replied(entry.answered(), entry.reply() != null ? entry.reply().map() : reply);
       } else {
-        ledger.told(entry.type());
+        ledger.endedWithoutReply(entry.type());
       }
     }
     return lines;
@@ -121,9 +140,95 @@ class LedgerTest {
       }
     }
     if (entry.way() == Way.REPEAT) {
-      line.append(' ').append(((Keyword) entry.reply().valAt(Keys.ACTION)).getName());
+      line.append(' ').append(entry.reply().type().keyword.getName());
     }
     return line.toString();
+  }
+
+  @Test
+  void whatIsCollectedAndOwesNoReplyIsKeptInPassing() {
+    collector = new Collecting(EnumSet.of(EventType.HEADER, EventType.BODY));
+    agree(false, ScriptedHandler.ALL, EventType.HEADER, EventType.DATA);
+    say(CONNECT);
+    assertEquals(
+        List.of("mail", "recipient", "data", "COLLECT header", "end-of-headers", "body"),
+        MESSAGE.subList(0, 6).stream().flatMap(text -> say(text).stream()).toList());
+  }
+
+  @Test
+  void whatIsObservedIsDecodedWithAllThatBelongsToIt() {
+    collector = new Collecting(EnumSet.of(EventType.HEADER));
+    agree(true, ScriptedHandler.ALL, EventType.HEADER);
+    say(CONNECT);
+    say(MAIL);
+    assertEquals(List.of("COLLECT header 1"), say(HEADER));
+  }
+
+  @Test
+  void aFieldThatIsCollectedUnobservedHasAMapWhenItIsAskedFor() {
+    collector = new Collecting(EnumSet.of(EventType.HEADER));
+    agree(false, ScriptedHandler.ALL, EventType.HEADER);
+    say(CONNECT);
+    say(MAIL);
+    ledger.packet(packet("LSubject|hello|"));
+    assertEquals(new EventCodec.Field("Subject", "hello"), ledger.next().field());
+    assertEquals(EventCodec.decode(packet("LSubject|hello|")), ledger.next().event());
+    assertEquals(ledger.next().event(), ledger.next().decoded());
+  }
+
+  @Test
+  void aFieldThatIsCollectedAndMalformedIsRefused() {
+    collector = new Collecting(EnumSet.of(EventType.HEADER));
+    agree(false, ScriptedHandler.ALL, EventType.HEADER);
+    say(CONNECT);
+    say(MAIL);
+    assertEquals(MilterException.Category.MALFORMED_PACKET, refused(() -> say("LSubject|no end")));
+    assertNull(ledger.next());
+  }
+
+  @Test
+  void headerFieldsAreNumberedFromTheFirstOfAMessageOnOrNotAtAll() {
+    collector = new Collecting(EnumSet.of(EventType.HEADER));
+    agree(false, ScriptedHandler.ALL, EventType.HEADER);
+    say(CONNECT);
+    say(MAIL);
+    say(HEADER);
+    ledger.observed(true);
+    assertEquals(List.of("COLLECT header"), say(HEADER));
+    say(ABORT);
+    say(MAIL);
+    assertEquals(List.of("COLLECT header 1"), say(HEADER));
+    ledger.observed(false);
+    assertEquals(List.of("COLLECT header 2"), say(HEADER));
+  }
+
+  @Test
+  void whatIsCollectedIsDecidedWhenAMessageBegins() {
+    Set<EventType> types = EnumSet.of(EventType.HEADER);
+    collector = new Collecting(types);
+    agree(false, ScriptedHandler.ALL, EventType.HEADER);
+    say(CONNECT);
+    say(MAIL);
+    types.clear();
+    assertEquals(List.of("COLLECT header"), say(HEADER));
+    say(ABORT);
+    say(MAIL);
+    types.add(EventType.HEADER);
+    assertEquals(List.of("header 1"), say(HEADER));
+  }
+
+  @Test
+  void headerFieldsThatAreKeptInPassingAreCounted() {
+    collector = new Collecting(EnumSet.of(EventType.HEADER));
+    agree(
+        EngineOptions.builder().maximumHeaderFields(1).build(),
+        false,
+        ScriptedHandler.ALL,
+        EventType.HEADER);
+    say(CONNECT);
+    say(MAIL);
+    assertEquals(List.of("COLLECT header"), say(HEADER));
+    assertEquals(List.of("EXCEED header"), say(HEADER));
   }
 
   private static MilterException.Category refused(Runnable work) {

@@ -251,7 +251,7 @@ class MessageLifeTest {
 
     silent.hangUp();
     assertEquals(List.of(), unasked.heard());
-    assertEquals(List.of("closed"), silent.reports());
+    assertEquals(List.of("closed: no byte"), silent.reports());
   }
 
   @Test

@@ -387,7 +387,7 @@ class MilterFacadeTest {
         List.of(),
         output.lines().filter(line -> line.contains("clojure.core")).limit(5).toList(),
         "the core is loaded");
-    assertTrue(said.contains("handler failed at mail :sender <a@example.org>"), said);
+    assertTrue(said.contains("handler failed at mail sender=<a@example.org>"), said);
   }
 
   private static String location(Class<?> type) {

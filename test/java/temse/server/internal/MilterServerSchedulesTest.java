@@ -20,8 +20,10 @@ import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
@@ -31,9 +33,9 @@ import temse.schedules.Met;
 import temse.schedules.Network;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
-import temse.server.Connection;
 import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 import temse.server.MilterHandler;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
@@ -61,7 +63,7 @@ class MilterServerSchedulesTest {
     private String sender;
 
     @Override
-    public Request request(Connection connection, IPersistentMap offer) {
+    public Request request(MilterConnection connection, IPersistentMap offer) {
       clients.incrementAndGet();
       return Request.builder()
           .events(EventType.MAIL, EventType.END_OF_MESSAGE, EventType.MESSAGE_END)
@@ -71,7 +73,7 @@ class MilterServerSchedulesTest {
 
     @Override
     public List<IPersistentMap> onEvent(
-        Connection connection, EventType type, IPersistentMap event) {
+        MilterConnection connection, EventType type, IPersistentMap event) {
       if (running.incrementAndGet() != 1) {
         problems.add("handlers of one connection overlap");
       }
@@ -83,7 +85,7 @@ class MilterServerSchedulesTest {
     }
 
     private List<IPersistentMap> answer(
-        Connection connection, EventType type, IPersistentMap event) {
+        MilterConnection connection, EventType type, IPersistentMap event) {
       if (type == EventType.MAIL) {
         messages.incrementAndGet();
         sender = (String) event.valAt(Keys.SENDER);
@@ -102,7 +104,7 @@ class MilterServerSchedulesTest {
                 });
         work.start();
         connection.await(
-            value, known -> List.of(Actions.addHeader("X-Sender", known), Actions.accept()));
+            value, known -> List.of(Action.addHeader("X-Sender", known), Action.accept()));
       }
       return null;
     }
@@ -123,13 +125,17 @@ class MilterServerSchedulesTest {
 
   private final class Reporter implements ServerListener {
     @Override
+    public void probed(ConnectionInfo connection, String what) {
+      closed.incrementAndGet();
+    }
+
+    @Override
     public void closed(ConnectionInfo connection, Throwable error) {
       closed.incrementAndGet();
     }
 
     @Override
-    public void failed(
-        ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+    public void failed(ConnectionInfo connection, EventType type, Event event, Throwable error) {
       boolean timeout =
           error instanceof MilterException known
               && known.category() == MilterException.Category.HANDLER_TIMEOUT;

@@ -29,24 +29,28 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import temse.client.Mail;
+import temse.client.MessageReport;
 import temse.client.MtaClient;
 import temse.client.MtaOptions;
 import temse.client.MtaSession;
 import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Request;
-import temse.server.Connection;
 import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
+import temse.server.Milter;
+import temse.server.MilterConnection;
 import temse.server.MilterFactory;
 import temse.server.MilterHandler;
 import temse.server.MilterServer;
 import temse.server.ServerListener;
+import temse.server.Step;
 import temse.transport.Endpoint;
 import temse.transport.TransportOptions;
 
@@ -70,7 +74,7 @@ class MilterServerTest {
         private String sender;
 
         @Override
-        public Request request(Connection connection, IPersistentMap offer) {
+        public Request request(MilterConnection connection, IPersistentMap offer) {
           return Request.builder()
               .events(
                   EventType.MAIL,
@@ -85,7 +89,7 @@ class MilterServerTest {
 
         @Override
         public List<IPersistentMap> onEvent(
-            Connection connection, EventType type, IPersistentMap event) {
+            MilterConnection connection, EventType type, IPersistentMap event) {
           switch (type) {
             case MAIL -> sender = (String) event.valAt(Keys.SENDER);
             case END_OF_MESSAGE -> {
@@ -317,6 +321,43 @@ class MilterServerTest {
       assertEquals(Duration.ZERO, server.stopTimeout());
       server.replace(connection -> null, EngineOptions.DEFAULTS, ServerListener.SILENT);
       assertEquals(50_000, server.engine().maximumRecipients());
+    }
+  }
+
+  private static Milter<Integer> counting(String name, ActionFlag flag) {
+    return Milter.perClient(() -> 0)
+        .requires(ActionFlag.ADD_HEADER, flag)
+        .on(Event.Connect.class, (connect, mails) -> Step.next(10))
+        .on(
+            Event.EndOfMessage.class,
+            (end, mails) ->
+                Step.next(mails + 1).respond(Action.addHeader(name, "" + mails), Action.accept()))
+        .build();
+  }
+
+  private static String added(MtaSession mta) throws IOException {
+    MessageReport report = mta.sendMessage("<a@example.org>", List.of("<b@example.com>"), "\n\n");
+    Action.AddHeader field = (Action.AddHeader) report.modifications().get(0);
+    return field.name() + " " + field.value();
+  }
+
+  @Test
+  void anotherMilterBeginsWithTheStateOfANewClient() throws IOException {
+    try (MilterServer server =
+            MilterServer.builder(counting("X-Old", ActionFlag.ADD_HEADER))
+                .listenOn(ANY_PORT)
+                .start();
+        MtaSession mta = MtaClient.connect(server.endpoint(), MtaOptions.POSTFIX)) {
+      assertEquals(List.of("X-Old 10", "X-Old 11"), List.of(added(mta), added(mta)));
+      server.replace(counting("X-New", ActionFlag.ADD_HEADER));
+      assertEquals(List.of(), server.outdated());
+      assertEquals(List.of("X-New 10", "X-New 11"), List.of(added(mta), added(mta)));
+      server.replace(counting("X-Newest", ActionFlag.QUARANTINE));
+      assertEquals(
+          List.of("actions quarantine"),
+          server.outdated().stream().map(connection -> "" + connection.missing()).toList());
+      assertEquals("X-New 12", added(mta));
+      assertEquals(1, server.outdated().get(0).id());
     }
   }
 

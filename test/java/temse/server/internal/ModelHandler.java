@@ -16,8 +16,8 @@ import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Request;
-import temse.server.Connection;
 import temse.server.ConnectionInfo;
+import temse.server.MilterConnection;
 import temse.server.MilterFactory;
 import temse.server.MilterHandler;
 
@@ -50,7 +50,7 @@ final class ModelHandler implements MilterFactory, MilterHandler {
           ScriptedHandler.typed("nonsense"));
 
   /** What an earlier call was, and which reply it belongs to. */
-  private record Kept(Connection call, int serial, int reply) {}
+  private record Kept(MilterConnection call, int serial, int reply) {}
 
   private final Chaos chaos;
   private final ModelLink link;
@@ -126,7 +126,7 @@ final class ModelHandler implements MilterFactory, MilterHandler {
   }
 
   @Override
-  public Request request(Connection connection, IPersistentMap offer) {
+  public Request request(MilterConnection connection, IPersistentMap offer) {
     called("request");
     keep(connection);
     chaos.maybeThrow();
@@ -140,7 +140,7 @@ final class ModelHandler implements MilterFactory, MilterHandler {
   }
 
   @Override
-  public List<IPersistentMap> onEvent(Connection call, EventType type, IPersistentMap event) {
+  public List<IPersistentMap> onEvent(MilterConnection call, EventType type, IPersistentMap event) {
     called("onEvent");
     Kept now = keep(call);
     messageSeen = messageSeen || type.inMessage();
@@ -159,18 +159,18 @@ final class ModelHandler implements MilterFactory, MilterHandler {
   }
 
   private List<IPersistentMap> act(Kept now) {
-    Connection call = now.call;
+    MilterConnection call = now.call;
     switch (chaos.random.nextInt(16)) {
       case 1, 2 -> {
         CompletableFuture<List<IPersistentMap>> value = new CompletableFuture<>();
         undecided.add(value);
-        call.await(value, actions -> response(now), this::givenUp);
+        call.awaitMaps(value, actions -> response(now), this::givenUp);
         return chaos.oneIn(20) ? anyActions(now.reply) : null;
       }
       case 3 -> {
         TrapStage<String> stage =
             new TrapStage<>(chaos.random.nextInt(3), "", chaos.oneIn(3) ? chaos.anything() : null);
-        call.await(stage, ignored -> response(now), this::givenUp);
+        call.awaitMaps(stage, ignored -> response(now), this::givenUp);
       }
       case 4 -> call.progress();
       case 5, 6 -> call.send(given(anyAction(now.reply)));
@@ -193,7 +193,7 @@ final class ModelHandler implements MilterFactory, MilterHandler {
     chaos.check(link.isInside(), "the response is made between enter and leave");
     chaos.maybeThrow();
     if (chaos.oneIn(10)) {
-      now.call.await(new TrapStage<>(1, "", null), ignored -> response(now), this::givenUp);
+      now.call.awaitMaps(new TrapStage<>(1, "", null), ignored -> response(now), this::givenUp);
       return null;
     }
     return chaos.oneIn(10) ? act(now) : anyActions(now.reply);
@@ -206,7 +206,7 @@ final class ModelHandler implements MilterFactory, MilterHandler {
 
   @Override
   public List<IPersistentMap> onError(
-      Connection call, Throwable error, EventType type, IPersistentMap event) {
+      MilterConnection call, Throwable error, EventType type, IPersistentMap event) {
     called("onError");
     chaos.check(event != null, "the error policy receives the event");
     asked++;
@@ -329,7 +329,7 @@ final class ModelHandler implements MilterFactory, MilterHandler {
     undecided.clear();
   }
 
-  private Kept keep(Connection call) {
+  private Kept keep(MilterConnection call) {
     Kept now = new Kept(call, ++serial, link.finals());
     if (!kept.isEmpty()) {
       chaos.check(call.equals(kept.get(0).call), "calls of one connection are equal");
@@ -370,12 +370,14 @@ final class ModelHandler implements MilterFactory, MilterHandler {
     }
   }
 
-  private void use(Connection call, int use, IPersistentMap action) {
+  private void use(MilterConnection call, int use, IPersistentMap action) {
     switch (use) {
       case 0, 1 -> call.send(given(action));
       case 2 -> call.progress();
       case 3 -> call.macros();
-      default -> call.await(new CompletableFuture<List<IPersistentMap>>(), actions -> actions);
+      default ->
+          call.awaitMaps(
+              new CompletableFuture<List<IPersistentMap>>(), actions -> actions, () -> {});
     }
   }
 

@@ -7,10 +7,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import temse.protocol.Output;
 import temse.protocol.Packet;
 import temse.protocol.PacketDecoder;
 import temse.transport.internal.Link;
-import temse.transport.internal.Output;
 
 /**
  * A link without a socket that refuses handlers, is congested and runs out of memory at random, and

@@ -1,8 +1,9 @@
 package temse.server.internal;
 
-import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.List;
+import temse.protocol.Action;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
@@ -45,21 +46,19 @@ final class ModelListener implements ServerListener {
   }
 
   @Override
-  public void exchanged(
-      ConnectionInfo connection, IPersistentMap event, List<IPersistentMap> response, long nanos) {
+  public void exchanged(ConnectionInfo connection, Event event, List<Action> response, long nanos) {
     chaos.check(event != null, "an exchange has an event");
     heard();
   }
 
   @Override
   public void verdict(
-      ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
+      ConnectionInfo connection, EventType event, Action.Reply reply, MessageEndReason ended) {
     heard();
   }
 
   @Override
-  public void failed(
-      ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+  public void failed(ConnectionInfo connection, EventType type, Event event, Throwable error) {
     failed.add(type);
     heard();
   }
@@ -68,6 +67,11 @@ final class ModelListener implements ServerListener {
   public void violated(ConnectionInfo connection, MilterException error) {
     violated++;
     heard();
+  }
+
+  @Override
+  public void probed(ConnectionInfo connection, String what) {
+    closed(connection, null);
   }
 
   @Override

@@ -246,4 +246,13 @@ class NegotiationOnTheWireTest {
   private static int integer(byte[] bytes, int offset) {
     return ByteBuffer.wrap(bytes).getInt(offset);
   }
+
+  @Test
+  void whereNoThreadIsFreeToNegotiateTheConnectionCloses() {
+    DrivenEngine mta = new DrivenEngine(ScriptedHandler.hearingAll());
+    mta.sayWithoutThreads(DrivenEngine.OFFER);
+    assertEquals(List.of(), mta.starve());
+    assertTrue(mta.isClosed());
+    assertEquals(List.of("closed HANDLER_TIMEOUT"), mta.reports());
+  }
 }

@@ -18,6 +18,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import temse.protocol.Action;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.server.EngineOptions;
@@ -126,8 +127,8 @@ class NoReplyTest {
   void theDefaultReplyIsNotGivenToANoReplyEvent() {
     EngineOptions rejecting =
         EngineOptions.builder()
-            .defaultReply(EventType.HEADER, Actions.reject())
-            .defaultReply(EventType.BODY, Actions.reject())
+            .defaultReply(EventType.HEADER, Action.reject())
+            .defaultReply(EventType.BODY, Action.reject())
             .build();
     DrivenEngine mta = negotiated(WITHOUT_SILENCE, rejecting);
 

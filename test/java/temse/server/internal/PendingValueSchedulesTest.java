@@ -24,8 +24,8 @@ import temse.protocol.MilterException;
 import temse.schedules.Met;
 import temse.schedules.Pick;
 import temse.schedules.Schedules;
-import temse.server.Connection;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 import temse.transport.internal.Conversation.End;
 import temse.transport.internal.Conversation.Wish;
 
@@ -54,11 +54,11 @@ class PendingValueSchedulesTest {
               EventType.END_OF_MESSAGE,
               (event, connection) -> {
                 waiting = connection;
-                connection.await(value, this::respond, givenUp::incrementAndGet);
+                connection.awaitMaps(value, this::respond, givenUp::incrementAndGet);
                 return null;
               });
   private DrivenEngine mta;
-  private Connection waiting;
+  private MilterConnection waiting;
 
   private void beginMessage() {
     mta = DrivenEngine.negotiated(handler, OPTIONS);

@@ -23,6 +23,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import temse.protocol.Action;
 import temse.protocol.ActionFlag;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
@@ -48,7 +49,7 @@ class PendingValueTest {
 
   private ScriptedHandler.Answer waitingFor(CompletableFuture<List<IPersistentMap>> value) {
     return (event, connection) -> {
-      connection.await(value, actions -> actions, givenUp::incrementAndGet);
+      connection.awaitMaps(value, actions -> actions, givenUp::incrementAndGet);
       return null;
     };
   }
@@ -251,6 +252,21 @@ class PendingValueTest {
   }
 
   @Test
+  void aFloodOfProgressForAPendingValueWaitsAsOneTask() {
+    DrivenEngine mta = waitingAt(EventType.END_OF_MESSAGE);
+    mta.say(MAIL, RCPT, EOM);
+
+    for (int i = 0; i < 1000; i++) {
+      handler.connection().progress();
+    }
+    assertEquals(1, mta.link.tasks.size());
+    assertEquals(List.of("p"), mta.runTasks());
+
+    handler.connection().progress();
+    assertEquals(List.of("p"), mta.runTasks(), "what comes later is sent, too");
+  }
+
+  @Test
   void workForAPendingValueMaySendActions() {
     DrivenEngine mta = waitingAt(EventType.END_OF_MESSAGE);
     mta.say(MAIL, RCPT, EOM);
@@ -266,12 +282,13 @@ class PendingValueTest {
     handler.on(
         EventType.MAIL,
         (event, connection) -> {
-          connection.await(
+          connection.awaitMaps(
               value,
               first -> {
-                connection.await(second, actions -> actions);
+                connection.awaitMaps(second, actions -> actions, () -> {});
                 return null;
-              });
+              },
+              () -> {});
           return null;
         });
     DrivenEngine mta = DrivenEngine.negotiated(handler, OPTIONS);
@@ -288,7 +305,7 @@ class PendingValueTest {
     handler.on(
         EventType.MAIL,
         (event, connection) -> {
-          connection.await(value, actions -> actions);
+          connection.awaitMaps(value, actions -> actions, () -> {});
           throw new IllegalStateException("after all");
         });
     DrivenEngine mta = DrivenEngine.negotiated(handler, OPTIONS);
@@ -306,7 +323,7 @@ class PendingValueTest {
     MilterException stale =
         assertThrows(
             MilterException.class,
-            () -> handler.connection().await(value, actions -> List.of(Actions.reject())));
+            () -> handler.connection().await(value, actions -> List.of(Action.reject())));
     assertEquals(MilterException.Category.STALE_CONTEXT, stale.category());
     assertEquals(List.of("c"), mta.say(RCPT));
   }

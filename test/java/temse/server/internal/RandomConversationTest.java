@@ -24,9 +24,9 @@ import temse.protocol.Keys;
 import temse.protocol.MilterException;
 import temse.protocol.Phase;
 import temse.protocol.Request;
-import temse.server.Connection;
 import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
+import temse.server.MilterConnection;
 import temse.server.MilterFactory;
 import temse.server.MilterHandler;
 import temse.transport.internal.Conversation.Wish;
@@ -403,13 +403,13 @@ class RandomConversationTest {
     }
 
     @Override
-    public Request request(Connection connection, IPersistentMap offer) {
+    public Request request(MilterConnection connection, IPersistentMap offer) {
       return request;
     }
 
     @Override
     public List<IPersistentMap> onEvent(
-        Connection connection, EventType type, IPersistentMap event) {
+        MilterConnection connection, EventType type, IPersistentMap event) {
       Object reason = event.valAt(Keys.REASON);
       heard.add(
           type.keyword.getName() + (reason == null ? "" : " " + ((Keyword) reason).getName()));
@@ -418,10 +418,11 @@ class RandomConversationTest {
         case 2 -> {
           CompletableFuture<List<IPersistentMap>> value = new CompletableFuture<>();
           undecided.add(value);
-          connection.await(value, actions -> actions);
+          connection.awaitMaps(value, actions -> actions, () -> {});
           return null;
         }
-        case 3 -> connection.await(CompletableFuture.completedFuture(anyActions()), a -> a);
+        case 3 ->
+            connection.awaitMaps(CompletableFuture.completedFuture(anyActions()), a -> a, () -> {});
         case 4 -> connection.progress();
         case 5 -> connection.send(REPLIES.get(random.nextInt(REPLIES.size())));
         case 6 -> {

@@ -12,7 +12,6 @@ import static temse.server.internal.DrivenEngine.MAIL;
 import static temse.server.internal.DrivenEngine.QUIT;
 import static temse.server.internal.DrivenEngine.RCPT;
 
-import clojure.lang.IPersistentMap;
 import clojure.lang.Keyword;
 import java.io.IOException;
 import java.lang.reflect.Proxy;
@@ -21,18 +20,22 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import temse.protocol.Action;
 import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
 import temse.server.ConnectionInfo;
 import temse.server.EngineOptions;
+import temse.server.Exchange;
 import temse.server.ServerListener;
 import temse.transport.internal.Conversation.End;
 import temse.transport.internal.Conversation.Wish;
@@ -78,28 +81,29 @@ class ReportsTest {
 
     @Override
     public void exchanged(
-        ConnectionInfo connection,
-        IPersistentMap event,
-        List<IPersistentMap> response,
-        long nanos) {
-      heard("exchanged", event.valAt(Keys.EVENT), response.size());
+        ConnectionInfo connection, Event event, List<Action> response, long nanos) {
+      heard("exchanged", event.map().valAt(Keys.EVENT), response.size());
     }
 
     @Override
     public void verdict(
-        ConnectionInfo connection, EventType event, IPersistentMap reply, MessageEndReason ended) {
+        ConnectionInfo connection, EventType event, Action.Reply reply, MessageEndReason ended) {
       heard("verdict", event, ended);
     }
 
     @Override
-    public void failed(
-        ConnectionInfo connection, EventType type, IPersistentMap event, Throwable error) {
+    public void failed(ConnectionInfo connection, EventType type, Event event, Throwable error) {
       heard("failed", type, error.getClass().getSimpleName());
     }
 
     @Override
     public void violated(ConnectionInfo connection, MilterException error) {
       heard("violated", error.category());
+    }
+
+    @Override
+    public void probed(ConnectionInfo connection, String what) {
+      heard("probed", what);
     }
 
     @Override
@@ -157,7 +161,7 @@ class ReportsTest {
         List.of(
             "wantsExchanges",
             "negotiated 1",
-            "exchanged options 1",
+            "exchanged options 0",
             "exchanged connect 1",
             "exchanged mail 1",
             "failed RECIPIENT IllegalStateException",
@@ -253,10 +257,91 @@ class ReportsTest {
   }
 
   @Test
+  void watchersReceiveTheExchangesOfOpenConnectionsWhileTheyAreThere() {
+    Run run = new Run(handler(), ServerListener.SILENT);
+    List<String> seen = new ArrayList<>();
+    Consumer<Exchange> watcher =
+        exchange -> seen.add(exchange.event().type().keyword.getName() + " " + exchange.mail());
+    run.say(DrivenEngine.OFFER, CONNECT, MAIL, EOH);
+    run.counters.watchers().add("key", watcher);
+    run.say(EOM, MAIL, RCPT);
+    run.counters.watchers().remove("key");
+    run.say(EOM);
+    run.counters.watchers().add("key", watcher);
+    run.say(MAIL, QUIT);
+
+    assertEquals(
+        List.of(
+            "end-of-message 1",
+            "message-end 1",
+            "mail 2",
+            "recipient 2",
+            "mail 3",
+            "abort 3",
+            "message-end 3",
+            "quit 0",
+            "disconnect 0"),
+        seen);
+  }
+
+  @Test
+  void aWatcherThatThrowsChangesNoAnswerAndNoOtherReport() {
+    List<String> calm = new ArrayList<>();
+    List<String> beside = new ArrayList<>();
+    Run watched = new Run(handler(), ServerListener.SILENT);
+    watched.counters.watchers().add("calm", exchange -> calm.add(exchange.event().toString()));
+    String answers = watched.all();
+    Run run = new Run(handler(), ServerListener.SILENT);
+    run.counters.watchers().add("bad", exchange -> Chaos.raise(new AssertionError("at will")));
+    run.counters.watchers().add("calm", exchange -> beside.add(exchange.event().toString()));
+
+    assertEquals(answers, run.all());
+    assertEquals(calm, beside);
+    assertEquals(calm.size(), run.counters.listenerFailures());
+    assertFalse(run.link.isInside());
+  }
+
+  @Test
+  void whileNobodyWatchesNoStateIsAskedForAndNoEntryMade() {
+    ScriptedHandler handler = ScriptedHandler.hearing(EventType.END_OF_MESSAGE);
+    Run run = new Run(handler, ServerListener.SILENT);
+    run.say(DrivenEngine.OFFER, CONNECT);
+    run.link.kinds.clear();
+    run.counters.watchers().add("key", exchange -> {});
+    run.counters.watchers().remove("key");
+    run.say(MAIL, HEADER, EOM);
+    assertEquals(0, handler.statesAskedFor);
+    assertEquals(
+        List.of(EventType.END_OF_MESSAGE.ordinal(), EventType.MESSAGE_END.ordinal()),
+        List.copyOf(run.link.kinds),
+        "the handler and the end of scope");
+    run.counters.watchers().add("key", exchange -> {});
+    run.say(MAIL, HEADER, EOM);
+    assertEquals(1, handler.statesAskedFor);
+  }
+
+  @Test
   void theEndOfAConnectionIsReportedThoughNoHandlerWasEverThere() {
     Listener listener = new Listener("", null);
-    new Run(handler(), listener).engine.ended(End.PEER_CLOSED, new IOException("reset"));
+    Run run = new Run(handler(), listener);
+    run.engine.receive(ByteBuffer.wrap(new byte[] {0, 0}), 0);
+    run.engine.ended(End.PEER_CLOSED, new IOException("reset"));
     assertEquals(List.of("closed IOException"), listener.lines);
+  }
+
+  @Test
+  void somebodyWhoSendsNoByteAndHangsUpIsNoMta() {
+    Listener listener = new Listener("", null);
+    new Run(handler(), listener).engine.ended(End.PEER_CLOSED, new IOException("reset"));
+    new Run(handler(), listener).engine.ended(End.PEER_CLOSED, null);
+    assertEquals(List.of("probed no byte", "probed no byte"), listener.lines);
+  }
+
+  @Test
+  void aConnectionThatTheServerClosesIsNoProbe() {
+    Listener listener = new Listener("", null);
+    new Run(handler(), listener).engine.ended(End.STOPPED, null);
+    assertEquals(List.of("closed well"), listener.lines);
   }
 
   @Test
@@ -295,10 +380,7 @@ class ReportsTest {
         new ServerListener() {
           @Override
           public void exchanged(
-              ConnectionInfo connection,
-              IPersistentMap event,
-              List<IPersistentMap> response,
-              long nanos) {
+              ConnectionInfo connection, Event event, List<Action> response, long nanos) {
             received.add("not wanted");
           }
         };

@@ -16,8 +16,8 @@ import temse.protocol.Agreement;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.Request;
-import temse.server.Connection;
 import temse.server.ConnectionInfo;
+import temse.server.MilterConnection;
 import temse.server.MilterFactory;
 import temse.server.MilterHandler;
 
@@ -26,7 +26,7 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   /** What a handler does with an event. */
   @FunctionalInterface
   interface Answer {
-    List<IPersistentMap> to(IPersistentMap event, Connection connection) throws Exception;
+    List<IPersistentMap> to(IPersistentMap event, MilterConnection connection) throws Exception;
   }
 
   /** The events of an SMTP client and its mail, and the two that the library makes. */
@@ -37,7 +37,9 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   private final Map<EventType, Answer> answers = new EnumMap<>(EventType.class);
   private final List<String> heard = new ArrayList<>();
   private Answer onError;
-  private Connection connection;
+
+  int statesAskedFor;
+  private MilterConnection connection;
 
   /** Returns an action as somebody may have typed it, right or wrong. */
   static IPersistentMap typed(String name, Object... keysAndValues) {
@@ -91,7 +93,7 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
     return this;
   }
 
-  Connection connection() {
+  MilterConnection connection() {
     return connection;
   }
 
@@ -108,7 +110,7 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   }
 
   @Override
-  public Request request(Connection opened, IPersistentMap offer) throws Exception {
+  public Request request(MilterConnection opened, IPersistentMap offer) throws Exception {
     connection = opened;
     Answer answer = answers.get(EventType.OPTIONS);
     if (answer != null) {
@@ -123,8 +125,8 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
   }
 
   @Override
-  public List<IPersistentMap> onEvent(Connection current, EventType type, IPersistentMap event)
-      throws Exception {
+  public List<IPersistentMap> onEvent(
+      MilterConnection current, EventType type, IPersistentMap event) throws Exception {
     connection = current;
     heard.add(describe(event));
     Answer answer = answers.get(type);
@@ -133,7 +135,7 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
 
   @Override
   public List<IPersistentMap> onError(
-      Connection current, Throwable error, EventType type, IPersistentMap event) {
+      MilterConnection current, Throwable error, EventType type, IPersistentMap event) {
     connection = current;
     heard.add("error at " + type.keyword.getName());
     if (onError == null) {
@@ -173,5 +175,10 @@ final class ScriptedHandler implements MilterFactory, MilterHandler {
       line.append(' ').append(reason.getName());
     }
     return line.toString();
+  }
+
+  @Override
+  public Object state() {
+    return ++statesAskedFor;
   }
 }

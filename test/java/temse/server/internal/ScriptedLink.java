@@ -8,8 +8,8 @@ import java.util.ArrayDeque;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.IntPredicate;
+import temse.protocol.Output;
 import temse.transport.internal.Link;
-import temse.transport.internal.Output;
 
 /**
  * A link without a socket: keeps what is written and the tasks for later, and refuses to run

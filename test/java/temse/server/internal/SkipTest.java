@@ -18,6 +18,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import temse.protocol.Action;
 import temse.protocol.Actions;
 import temse.protocol.EventType;
 import temse.server.EngineOptions;
@@ -96,7 +97,7 @@ class SkipTest {
     DrivenEngine mta =
         new DrivenEngine(
             handler,
-            EngineOptions.builder().defaultReply(EventType.HEADER, Actions.reject()).build());
+            EngineOptions.builder().defaultReply(EventType.HEADER, Action.reject()).build());
     handler.answering(EventType.HEADER, Actions.skip());
 
     mta.say(OFFER, MAIL, RCPT);

@@ -4,8 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import clojure.lang.IPersistentMap;
-import clojure.lang.PersistentArrayMap;
 import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.reflect.Proxy;
@@ -17,13 +15,17 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import org.junit.jupiter.api.Test;
+import temse.protocol.Action;
 import temse.protocol.Actions;
+import temse.protocol.Event;
 import temse.protocol.EventCodec;
 import temse.protocol.EventType;
 import temse.protocol.Keys;
 import temse.protocol.MessageEndReason;
 import temse.protocol.MilterException;
+import temse.protocol.Missing;
 import temse.server.ConnectionInfo;
+import temse.server.OutdatedConnection;
 import temse.server.ServerListener;
 import temse.server.SystemLoggerListener;
 
@@ -56,7 +58,7 @@ class SystemLoggerListenerTest {
     listener.verdict(
         connection,
         EventType.MAIL,
-        Actions.reject().assoc(Keys.WHY, "no record"),
+        (Action.Reply) Action.of(Actions.reject().assoc(Keys.WHY, "no record")),
         MessageEndReason.REJECTED);
     assertTrue(logger.lines.get(0).endsWith("reject (no record)"), logger.lines.toString());
   }
@@ -97,14 +99,23 @@ class SystemLoggerListenerTest {
   }
 
   @Test
+  void aConnectionThatKeepsItsMilterIsAWarningWithTheReason() {
+    listener.outdated(
+        new OutdatedConnection(7, "inet:1@192.0.2.1", Missing.event(EventType.BODY), null));
+    listener.outdated(
+        new OutdatedConnection(8, "inet:2@192.0.2.1", Missing.NOTHING, new IOException("no")));
+    assertEquals(
+        List.of(
+            "WARNING connection 7 of inet:1@192.0.2.1 keeps its milter: it lacks events body",
+            "WARNING connection 8 of inet:2@192.0.2.1 keeps its milter: the new one has failed"),
+        logger.lines);
+  }
+
+  @Test
   void aFailedHandlerIsAnErrorWithItsExceptionAndWithoutTheBody() {
     IllegalStateException error = new IllegalStateException("broken");
-    listener.failed(
-        connection,
-        EventType.BODY,
-        EventCodec.event(EventType.BODY, Keys.DATA, "secret".getBytes()),
-        error);
-    assertEquals(List.of("ERROR " + who() + " handler failed at body :data 6 bytes"), logger.lines);
+    listener.failed(connection, EventType.BODY, new Event.Body("secret".getBytes()), error);
+    assertEquals(List.of("ERROR " + who() + " handler failed at body data=6 bytes"), logger.lines);
     assertSame(error, logger.thrown.get(0));
   }
 
@@ -142,14 +153,13 @@ class SystemLoggerListenerTest {
   @Test
   void whatAMailSaysCannotForgeALineOrSteerATerminal() {
     String hostile = "\u001b]0;x\u0007\r\n2026 ERROR\u202e{0}'" + "y".repeat(100_000);
-    IPersistentMap event =
-        EventCodec.event(EventType.HEADER, Keys.NAME, hostile, Keys.VALUE, hostile);
+    Event event = new Event.Header("X", hostile, 1);
     listener.negotiated(named(hostile));
     listener.closed(connection, new IOException(hostile));
     listener.verdict(
         connection,
         EventType.MAIL,
-        Actions.reject().assoc(Keys.ACTION, hostile),
+        (Action.Reply) Action.of(Actions.reject().assoc(Keys.WHY, hostile)),
         MessageEndReason.LOST);
     listener.violated(
         connection, new MilterException(MilterException.Category.UNEXPECTED_EVENT, hostile));
@@ -178,19 +188,22 @@ class SystemLoggerListenerTest {
       listener.closed(each, null);
       listener.closed(each, nasty);
       listener.verdict(each, null, null, null);
-      listener.verdict(each, EventType.MAIL, PersistentArrayMap.EMPTY, MessageEndReason.LOST);
+      listener.verdict(each, EventType.MAIL, Action.reject(), MessageEndReason.LOST);
       listener.violated(each, null);
       listener.failed(each, null, null, null);
-      listener.failed(each, null, PersistentArrayMap.EMPTY, nasty);
+      listener.failed(each, null, new Event.Data(), nasty);
       listener.failed(
           each,
           EventType.MAIL,
-          EventCodec.event(EventType.MAIL, Keys.SENDER, nasty, Keys.OPTIONS, null),
+          Event.view(
+              EventType.MAIL,
+              EventCodec.event(EventType.MAIL, Keys.SENDER, nasty, Keys.OPTIONS, null)),
           nasty);
       listener.refused(null, null);
+      listener.outdated(null);
       listener.exchanged(each, null, null, -1);
     }
-    assertEquals(3 * 10, logger.lines.size());
+    assertEquals(3 * 11, logger.lines.size());
   }
 
   @Test

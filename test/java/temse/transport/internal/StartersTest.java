@@ -20,11 +20,13 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import temse.transport.TransportOptions;
 
 /** Processes that start on the same Unix-domain socket at the same time. */
 @Timeout(60)
 class StartersTest {
   private static final int ROUNDS = 150;
+  private static final TransportOptions OPTIONS = TransportOptions.builder().build();
 
   @TempDir private Path directory;
 
@@ -36,7 +38,7 @@ class StartersTest {
           new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
       while (in.readLine() != null) {
         try (ServerSocketChannel channel = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
-          UnixSocketFile file = UnixSocketFile.bind(channel, 10, path, null, null);
+          UnixSocketFile file = UnixSocketFile.bind(channel, path, OPTIONS);
           System.out.println("started");
           in.readLine();
           file.remove();

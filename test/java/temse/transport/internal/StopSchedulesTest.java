@@ -71,6 +71,35 @@ class StopSchedulesTest {
     assertOver(toy);
   }
 
+  /** While it drains, connections are served as before, and it ends with the last of them. */
+  @Schedules(
+      random = 600,
+      meeting = {"refused", "served", "drained", "cut"})
+  void connectionsGoOnWhileItDrains() throws Exception {
+    ToyServer toy = serve((line, link) -> line);
+    int port = toy.port();
+    MemoryClient idle = Network.connect(port);
+    boolean leaves = Pick.of(true, false);
+    Thread stopping =
+        new Thread(() -> toy.server.stop(leaves ? LONG : Duration.ofMillis(20), Duration.ZERO));
+    stopping.start();
+    Thread other = new Thread(() -> ask(port));
+    other.start();
+    for (int i = 0; i < 3; i++) {
+      idle.send("x\n");
+      String answer = idle.readLine();
+      assertTrue("x".equals(answer) || answer == null && !leaves, answer);
+      Met.met(answer == null ? "cut" : "served");
+    }
+    other.join();
+    if (leaves) {
+      idle.close();
+      Met.met("drained");
+    }
+    stopping.join();
+    assertOver(toy);
+  }
+
   @Schedules(
       random = 600,
       meeting = {"InterruptedException"})

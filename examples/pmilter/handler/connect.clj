@@ -1,0 +1,5 @@
+(println "hello pmilter handler called from" (:name (:milter/info context)))
+(println "client ipaddr" (client-address context))
+(println "client hostname" (client-name context))
+(println "client daemon" (get-macro context "daemon_name"))
+(println "handler phase name:" (:event event))

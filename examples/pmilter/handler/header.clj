@@ -1,0 +1,1 @@
+(println "header:" {(:name event) (:value event)})

@@ -1,0 +1,6 @@
+(println "helo hostname:" (hello-name context))
+(println "tls client issuer:" (cert-issuer context))
+(println "tls client subject:" (cert-subject context))
+(println "tls session key size:" (cipher-bits context))
+(println "tls encrypt method:" (cipher context))
+(println "tls version:" (tls-version context))

@@ -1,0 +1,2 @@
+/** What the Clojure side makes of the MTA's reports. Not for users. */
+package temse.client.internal;
