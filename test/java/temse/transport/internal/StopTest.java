@@ -107,26 +107,25 @@ class StopTest {
   @Test
   void aStopFromAHandlerMayShortenToo() throws Exception {
     CompletableFuture<SocketServer> server = new CompletableFuture<>();
-    CountDownLatch inside = new CountDownLatch(1);
+    CountDownLatch inside = new CountDownLatch(2);
     ToyServer toy =
         new ToyServer(
             (line, link) -> {
+              inside.countDown();
               if (line.equals("stop")) {
-                server.get().stop(Duration.ZERO);
+                ToyServer.await("the first stop", () -> !server.join().isListening());
+                server.join().stop(Duration.ZERO);
                 return "stopped";
               }
-              inside.countDown();
               return new CompletableFuture<String>();
             });
     server.complete(toy.server);
     try (ToyServer.Client pending = toy.connect().send("wait\n");
         ToyServer.Client stopping = toy.connect()) {
+      stopping.send("stop\n");
       ToyServer.await(inside);
-      stopping.send("stop");
-      ToyServer.await("both are known", () -> toy.toys.opened.get() == 2);
       Thread first = new Thread(() -> toy.server.stop(FOR_EVER));
       first.start();
-      stopping.send("\n");
       first.join(20_000);
       assertFalse(first.isAlive());
       assertNull(pending.read());
