@@ -9,6 +9,7 @@
    [temse.action :as act]
    [temse.filter :refer [changed message-filter]]
    [temse.mail :as mail]
+   [temse.runner :as runner]
    [temse.simulate.cases :as cases]
    [temse.simulate.edits :as edits]
    [temse.support :refer [thrown with-logs]]
@@ -196,11 +197,10 @@
 (defn- check
   [mta n options]
   (with-logs _logs
-    (let [seed (mod (System/nanoTime) 1000000000)
-          found (keep (fn [[size state]]
+    (let [found (keep (fn [[size state]]
                         (edits/wrong-on-simulator mta options (rose/root (gen/call-gen edits/any-case state (mod size 60)))))
-                      (map vector (range 5 (+ 5 n)) (random/split-n (random/make-random seed) n)))]
-      (is (= nil (#'cases/shortened (first found))) (str "seed " seed)))))
+                      (map vector (range 5 (+ 5 n)) (random/split-n (random/make-random runner/seed) n)))]
+      (is (= nil (#'cases/shortened (first found))) (str "seed " runner/seed)))))
 
 (deftest what-postfix-delivers-is-what-was-asked-for
   (check :postfix (cases/share 3) {})

@@ -238,6 +238,11 @@
                    :end-of-message (fn [_ context] (refusal (@fields (id context))))}
                   {:client-state? true, :offer mt/postfix})))))
 
+(deftest a-filter-that-looks-at-the-client-passes-also-when-a-client-has-left-before
+  (is (= [] (found {:connect (fn [{:keys [address]} context] (assoc context ::address address))
+                    :end-of-message (fn [_ {::keys [address]}] (refusal address))}
+                   {:runs 200, :seed 800}))))
+
 (deftest state-that-is-kept-in-a-global-is-found
   (testing "by the same message a second time"
     (let [messages (atom 0)

@@ -22,10 +22,6 @@
 
 (def ^:private largest-size 60)
 
-(def ^:private seed
-  (or (some-> (System/getenv "TEMSE_SEED") parse-long)
-      (System/currentTimeMillis)))
-
 (def ^:private uses
   "How often each difference has explained that the peers part."
   (atom (into {} (map (juxt :id (constantly 0))) differential/differences)))
@@ -56,7 +52,7 @@
   (let [property (prop/for-all [conversation (generators/conversation variant)]
                    (not= :unexplained (difference peers conversation)))
         {:keys [pass? shrunk]} (check/quick-check trials-per-variant property
-                                                  :seed seed
+                                                  :seed runner/seed
                                                   :max-size largest-size)]
     (when-not pass?
       [(differential/report peers (first (:smallest shrunk)))])))
@@ -72,7 +68,7 @@
 
 (def ^:private outcomes
   (delay
-    (runner/say "Conversations of seed" seed)
+    (runner/say "Conversations of seed" runner/seed)
     (let [outcomes (apply merge-with into (pmap outcome (keys rule/variants)))]
       (doseq [[id times] (sort-by val > @uses)]
         (runner/say (format "%7d %s" times (name id))))

@@ -21,9 +21,6 @@
   [variable otherwise]
   (or (some-> (System/getenv variable) parse-long) otherwise))
 
-(def ^:private seed
-  (delay (setting "TEMSE_SEED" (mod (System/nanoTime) 1000000000))))
-
 (def ^:private mails
   (delay (setting "TEMSE_CASES" 150)))
 
@@ -66,9 +63,9 @@
     (runner/skip! reason))
   (support/with-logs logs
     (let [begin (System/nanoTime)
-          {:keys [problems incidents results shifted unfiltered]} (cases/run mta (mtas mta) @seed @mails)]
+          {:keys [problems incidents results shifted unfiltered]} (cases/run mta (mtas mta) runner/seed @mails)]
       (runner/say (format "  %s, TEMSE_SEED=%d TEMSE_CASES=%d: %s; %d incidents at packets %s of the MTA and %s of the milter; nothing is promised of %d mails, %d of which were delivered unfiltered; %.0f s"
-                          (name mta) @seed @mails
+                          (name mta) runner/seed @mails
                           (str/join ", " (for [[result n] (sort results)] (str n " " (name result))))
                           (count incidents) (codes incidents :events) (codes incidents :replies) shifted unfiltered
                           (/ (- (System/nanoTime) begin) 1e9)))

@@ -12,6 +12,7 @@
    [temse.action :as act]
    [temse.impl.command.console :as console]
    [temse.milter :as milter]
+   [temse.runner :as runner]
    [temse.test :as mt])
   (:import
    (java.time Instant)
@@ -99,7 +100,8 @@
                  300
                  (prop/for-all [message any-text, sender any-text]
                    (= [(lossless message) (lossless sender)]
-                      (map (formatted Level/INFO message {"sender" sender}) ["message" "sender"]))))]
+                      (map (formatted Level/INFO message {"sender" sender}) ["message" "sender"])))
+                 :seed runner/seed)]
     (is (:pass? result) (pr-str (get-in result [:shrunk :smallest]) (:seed result)))))
 
 ;; ---- what servers log

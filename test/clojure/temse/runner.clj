@@ -10,12 +10,14 @@
   The terminal shows one line per suite, failures, the slowest tests and the totals. What tests
   and library print or log goes to `target/test-log.txt`.
 
-  With `TEMSE_REQUIRE_ALL=1` in the environment a skipped test counts as failed."
+  With `TEMSE_REQUIRE_ALL=1` in the environment a skipped test counts as failed. Whatever tests
+  generate follows from one seed, which is printed: `TEMSE_SEED`, or another one each time."
   (:require
    [clojure.java.io :as io]
    [clojure.main :as main]
    [clojure.string :as str]
-   [clojure.test :as test])
+   [clojure.test :as test]
+   [clojure.test.check.clojure-test :as properties])
   (:import
    (java.io File FileOutputStream OutputStreamWriter PrintStream PrintWriter StringWriter)
    (java.util.concurrent CountDownLatch TimeUnit)
@@ -29,6 +31,11 @@
 
 (def ^:private require-all?
   (= "1" (System/getenv "TEMSE_REQUIRE_ALL")))
+
+(def seed
+  "The number that whatever tests generate follows from."
+  (or (some-> (System/getenv "TEMSE_SEED") parse-long)
+      (mod (System/nanoTime) 1000000000)))
 
 (def ^:private slow-seconds 1.0)
 
@@ -333,6 +340,7 @@
           2)
       (let [chosen? (fn [suite] (or (empty? wanted) (some #(named? suite %) wanted)))
             start (System/nanoTime)
+            _ (say (str "TEMSE_SEED=" seed))
             {:keys [passed failed] :or {passed 0, failed 0} :as totals}
             (frequencies (mapcat run-suite (filter chosen? all)))]
         (print-totals totals (seconds-since start))
@@ -349,7 +357,9 @@
     (System/setProperty "java.util.logging.config.file" "test/resources/logging.properties")
     (.readConfiguration (LogManager/getLogManager))
     (run! #(alter-var-root % (constantly writer)) [#'*out* #'*err* #'test/*test-out*])
-    (binding [*out* writer, *err* (PrintWriter. writer true)]
+    (binding [*out* writer
+              *err* (PrintWriter. writer true)
+              properties/*default-opts* (assoc properties/*default-opts* :seed seed)]
       (f))))
 
 (defn run

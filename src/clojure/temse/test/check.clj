@@ -351,8 +351,12 @@
   [{:keys [client-state? global-state?] :as check} {:keys [conversation message other] :as given}]
   (let [trial (assoc-in given [:macros "i"] "4TEMSE0001")
         client (opening conversation)
-        before (cond-> (filterv #(not= :quit (:event %)) conversation)
-                 client-state? (-> (conj {:event :disconnect}) (into client)))
+        said (filterv #(not= :quit (:event %)) conversation)
+        nobody? (= :disconnect (:event (peek said)))
+        before (cond
+                 nobody? (into said client)
+                 client-state? (-> said (conj {:event :disconnect}) (into client))
+                 :else said)
         play #(play-message check trial client %)
         alone (play message)
         global (fn [other circumstances]

@@ -439,10 +439,6 @@
   [variable otherwise]
   (or (some-> (System/getenv variable) parse-long) otherwise))
 
-(def ^:private seed
-  "TEMSE_SEED, or another one each time."
-  (delay (setting "TEMSE_SEED" (mod (System/nanoTime) 1000000000))))
-
 (def ^:dynamic *lab*
   "The lab of the tests that run now."
   nil)
@@ -471,15 +467,15 @@
   [n found]
   (when (seq found)
     (with-out-str
-      (println (count found) "of" n "cases with seed" @seed "differ from the simulation, such as")
+      (println (count found) "of" n "cases with seed" runner/seed "differ from the simulation, such as")
       (run! (comp pprint/pprint shortened) (take 3 found)))))
 
 (defn check
   "Checks n cases of a filter that asked for the leading space or did not."
   [n leading-space?]
   (reset! (:leading-space? *lab*) leading-space?)
-  (runner/say (str "  " n " cases of " (name (:mta *lab*)) ", TEMSE_SEED=" @seed))
-  (is (= nil (report n (differences *lab* n @seed)))))
+  (runner/say (str "  " n " cases of " (name (:mta *lab*)) ", TEMSE_SEED=" runner/seed))
+  (is (= nil (report n (differences *lab* n runner/seed)))))
 
 (def ^:private cases
   "TEMSE_CASES, how many cases are tried for each MTA."

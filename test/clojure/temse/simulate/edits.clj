@@ -366,7 +366,7 @@
     (runner/skip! reason))
   (with-open [lab (lab/start-judging mta judge)]
     (reset! (:leading-space? lab) leading-space?)
-    (let [seed @@#'cases/seed
+    (let [seed runner/seed
           results (#'cases/in-parallel #(run lab %) (map rose/root
                                                       (#'cases/trees any-case n seed)))
           wrong (filter :wrong results)]

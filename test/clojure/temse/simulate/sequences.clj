@@ -239,7 +239,7 @@
      (runner/skip! reason))
    (with-open [separate (start-lab mta false spaces)
                composed (start-lab mta true spaces)]
-     (let [seed @@#'cases/seed
+     (let [seed runner/seed
            generated (map rose/root (#'cases/trees any-case n seed))
            all (concat hand-picked generated)
            results (into (#'cases/in-parallel #(difference separate composed %) all)
