@@ -389,9 +389,9 @@
 (deftest generated-conversations-find-nothing
   (with-dns [dns]
     (let [report (check/check-filter (load-filter dns {}) {:runs 60
-                                                            :seed runner/seed
-                                                            :mails (for [domain ["good" "null" "missing"]]
-                                                                     {:sender (str "<ann@" domain ".example>")})})]
+                                                           :seed runner/seed
+                                                           :mails (for [domain ["good" "null" "missing"]]
+                                                                    {:sender (str "<ann@" domain ".example>")})})]
       (is (:pass? report) (pr-str (map #(dissoc % :conversation :events :alone) (:findings report)))))))
 
 ;; ---- real MTAs
