@@ -66,16 +66,22 @@
                              (some-> (namespace k) (string/starts-with? "temse.impl."))))))
           context)))
 
-(defn- base-context
-  [options ^MilterConnection connection]
-  (into ^{:type :milter/context} {:milter/connection connection
-                                  :socket connection
-                                  :milter/info {:id (.id connection)
-                                                :peer (.peer connection)
-                                                :name (:name options)
-                                                :started (Date.)}}
+(defn- base-of-all
+  "Returns what the base contexts of all connections have in common."
+  [options]
+  (into ^{:type :milter/context} {:milter/connection nil, :socket nil, :milter/info nil}
         (keep #(find options %))
         context-options))
+
+(defn- base-context
+  [{::keys [base] :keys [name]} ^MilterConnection connection]
+  (assoc base
+         :milter/connection connection
+         :socket connection
+         :milter/info {:id (.id connection)
+                       :peer (.peer connection)
+                       :name name
+                       :started (Date.)}))
 
 (defn- check-unanswered
   "Throws :bad-handler-return if a context carries actions where no event can be answered."
@@ -97,8 +103,11 @@
                                (str ":init must return a context, a map; it returned "
                                     (keys/shown context))
                                (object-array ["value" context]))))
-    (check-unanswered ":init" (return-value/check-context ":init" context nil))
-    (return-value/without-answer (merge context (select-keys base base-keys)))))
+    (if (identical? base context)
+      base
+      (do
+        (check-unanswered ":init" (return-value/check-context ":init" context nil))
+        (return-value/without-answer (merge context (select-keys base base-keys)))))))
 
 (defn- current-handlers
   [^IPersistentMap context]
@@ -106,26 +115,36 @@
     (if (var? handlers) (.deref ^Var handlers) handlers)))
 
 (defn- remembering
-  "Returns a function like f that remembers its last result, for what `essence` returns of its
-  arguments: connections mostly ask the same."
+  "Returns a function like f, of one argument, that remembers its last result, for what `essence` returns
+  of the argument: connections mostly ask the same."
   ([f]
-   (remembering vector f))
+   (remembering identity f))
   ([essence f]
    (let [last-call (volatile! nil)]
-     (fn [& args]
-       (let [asked (apply essence args)
-             [known result] @last-call]
-         (if (= asked known)
-           result
-           (let [result (apply f args)]
+     (fn [argument]
+       (let [asked (essence argument)
+             known @last-call]
+         (if (and known (= asked (nth known 0)))
+           (nth known 1)
+           (let [result (f argument)]
              (vreset! last-call [asked result])
              result)))))))
 
+(defn- no-reply-events
+  "Returns the events whose handlers want to give no reply, which the metadata of a var may say anew."
+  [handlers]
+  (reduce-kv (fn [events event handler]
+               (if (:no-reply (meta handler)) (conj events event) events))
+             []
+             handlers))
+
 (defn- checked-request
-  "Returns what the wishes of a context, and the options that it cannot change, ask of the MTA."
-  ^Request [fixed wishes _no-reply]
-  (options/check-given (into {} (filter (comp some? val)) wishes))
-  (negotiation/request (merge wishes fixed)))
+  "Returns what is asked of the MTA: handlers, those without a reply, and the values of context-options of
+  a context, with the options that it cannot change."
+  ^Request [fixed [handlers _no-reply wishes]]
+  (let [wishes (assoc (zipmap context-options wishes) :handlers handlers)]
+    (options/check-given (into {} (filter (comp some? val)) wishes))
+    (negotiation/request (merge wishes fixed))))
 
 (defn- wished-handlers
   "Returns the handlers of a context. Throws :bad-options where there is no map of them, or where it
@@ -140,9 +159,7 @@
   "Returns what the context and those options that it cannot change ask of the MTA."
   ^Request [{::keys [request] :as options} context]
   (let [handlers (wished-handlers options context)]
-    (request (select-keys options [:default-reply :log-mail?])
-             (assoc (select-keys context context-options) :handlers handlers)
-             (mapv (comp :no-reply meta val) handlers))))
+    (request [handlers (no-reply-events handlers) (mapv #(get context %) context-options)])))
 
 (defn- agreed-context
   [{::keys [agreed]} context ^Agreement agreement]
@@ -372,12 +389,13 @@
   (let [options (assoc options
                        :handlers (if (identical? identity init) (or handlers {}) handlers)
                        ::handler-map (remembering negotiation/handler-map)
-                       ::request (remembering checked-request)
+                       ::request (remembering (partial checked-request (select-keys options [:default-reply :log-mail?])))
                        ::table (remembering handler-table)
                        ::broken (atom nil)
                        ::agreed (remembering (fn [^Agreement agreement]
                                                [(.offer agreement) (.request agreement) (.protocolMask agreement)])
                                              negotiation/agreement-map))
+        options (assoc options ::base (base-of-all options))
         awaited (atom nil)]
     (reify MilterFactory
       (open [_ _connection]

@@ -59,21 +59,22 @@
 
 (defn- line
   "Returns a report of a connection in one printable line."
-  [server ^ConnectionInfo connection & more]
-  (Printable/of ^String (apply str server " "
-                               (when connection
-                                 (str (.id connection) " " (.peer connection)))
-                               more)
-                (int longest-line)))
+  [server ^ConnectionInfo connection text]
+  (let [line (doto (StringBuilder. 256)
+               (.append (str server))
+               (.append " "))]
+    (when connection
+      (doto line
+        (.append (.id connection))
+        (.append " ")
+        (.append (.peer connection))))
+    (Printable/of (.toString (.append line ^String text)) (int longest-line))))
 
 (defn- mail-line
   "Returns a report of a connection and its mail in one printable line."
-  [server ^ConnectionInfo connection & more]
-  (apply line server connection (when connection
-                                  (let [mail (.mail connection)]
-                                    (when (seq mail)
-                                      (str " " mail))))
-         more))
+  [server ^ConnectionInfo connection text]
+  (let [mail (when connection (.mail connection))]
+    (line server connection (if (seq mail) (str " " mail text) text))))
 
 (defn- logged?
   "Returns true if the error that a connection ended with has been logged already."
@@ -155,9 +156,9 @@
           (quietly
             (when-let [missed (unreported)]
               (log/log logger :error (Printable/throwable problem)
-                       (line title nil what " failed: " (problem-text problem)
-                             (when (pos? (long missed))
-                               (str " (and " missed " times before that were not logged)")))))))))))
+                       (line title nil (str what " failed: " (problem-text problem)
+                                            (when (pos? (long missed))
+                                              (str " (and " missed " times before that were not logged)"))))))))))))
 
 ;; ---- the listener
 
@@ -189,7 +190,7 @@
                 (line server connection " connected")))
       (probed [_ connection what]
         (report :debug nil (fields server connection nil)
-                (line server connection " was no MTA's: " what)))
+                (line server connection (str " was no MTA's: " what))))
       (verdict [_ connection event reply ended]
         (report :debug nil (fields server connection #(LogFields/addVerdict % event reply ended))
                 (mail-line server connection (verdict-text event reply ended))))
@@ -198,17 +199,17 @@
           (report :debug nil (fields server connection nil)
                   (line server connection " closed"))
           (report :info nil (fields server connection nil)
-                  (line server connection " closed: " (problem-text error)))))
+                  (line server connection (str " closed: " (problem-text error))))))
       (violated [_ connection error]
         (report :warn nil (fields server connection nil)
-                (line server connection " protocol error, closing: " (problem-text error) " "
-                      (data-text (dissoc (ex-data error) :action)))))
+                (line server connection (str " protocol error, closing: " (problem-text error) " "
+                                           (data-text (dissoc (ex-data error) :action))))))
       (failed [_ connection type event error]
         (report :error (Printable/throwable error)
                 (fields server connection #(LogFields/addEvent % type))
-                (mail-line server connection " the handler of " (some-> ^EventType type .-keyword)
-                           " failed: " (problem-text error) " "
-                           (data-text (dissoc (some-> ^Event event .map) :data)))))
+                (mail-line server connection (str " the handler of " (some-> ^EventType type .-keyword)
+                                              " failed: " (problem-text error) " "
+                                              (data-text (dissoc (some-> ^Event event .map) :data))))))
       (outdated [_ kept]
         (report :warn (some-> (.failure kept) Printable/throwable)
                 (fields server nil #(doto ^LinkedHashMap %
@@ -218,7 +219,7 @@
       (refused [_ peer why]
         (quietly
           (report :warn nil (fields server nil #(.put ^LinkedHashMap % "peer" (str peer)))
-                  (line server nil "refused " peer " " why))))
+                  (line server nil (str "refused " peer " " why)))))
       (troubled [_ what]
         (quietly
           (report :warn nil (fields server nil nil) (line server nil what))))

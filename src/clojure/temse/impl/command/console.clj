@@ -173,7 +173,12 @@
         millis (str (quot (.getNano instant) 1000000))]
     (when-not (= second known)
       (reset! last-second [second text]))
-    (str text "." (subs "000" (.length millis)) millis)))
+    (-> (StringBuilder. 23)
+        (.append ^String text)
+        (.append ".")
+        (.append "000" (.length millis) 3)
+        (.append millis)
+        .toString)))
 
 (def ^:private ^SimpleFormatter formatter (SimpleFormatter.))
 
@@ -202,12 +207,14 @@
 (defn- record-text
   "Returns a record as it is written, of a bounded length."
   [^LogRecord record]
-  (str (timestamp (.getInstant record))
-       (when (problem? record)
-         (str " " (.getName (.getLevel record))))
-       " " (indented (or (message record) "") longest-message)
-       (when-let [thrown (.getThrown record)]
-         (str "\n  " (indented (StackTraces/of thrown (int longest-trace)) longest-trace)))))
+  (let [text (doto (StringBuilder. 256)
+               (.append ^String (timestamp (.getInstant record))))]
+    (when (problem? record)
+      (doto text (.append " ") (.append (.getName (.getLevel record)))))
+    (doto text (.append " ") (.append ^String (indented (or (message record) "") longest-message)))
+    (when-let [thrown (.getThrown record)]
+      (doto text (.append "\n  ") (.append ^String (indented (StackTraces/of thrown (int longest-trace)) longest-trace))))
+    (.toString text)))
 
 (defn- log
   "Has a record written. What it holds is formatted here, in the thread that logs, and not kept."

@@ -29,11 +29,7 @@ public final class LogFields {
     try {
       logging.run();
     } finally {
-      if (outer == null) {
-        CURRENT.remove();
-      } else {
-        CURRENT.set(outer);
-      }
+      CURRENT.set(outer);
     }
   }
 
