@@ -150,8 +150,8 @@
 
 (defn- response-of
   "Returns the actions of a returned context, or nil."
-  [event context]
-  (when-some [response (:milter/response context)]
+  [event ^IPersistentMap context]
+  (when-some [response (.valAt context :milter/response)]
     (when-not (instance? List response)
       (throw (bad-answer event context
                          (str "a context whose :milter/response is " (keys/shown response)
@@ -168,7 +168,8 @@
     nil
 
     (instance? IPersistentMap value)
-    (if (and (not (contains? value :milter/connection)) (contains? value :action))
+    (if (and (not (.containsKey ^IPersistentMap value :milter/connection))
+             (.containsKey ^IPersistentMap value :action))
       (throw (bad-answer event value
                          "one action map: return [action] or (respond context action)"))
       (response-of event (check-context nil value event)))
