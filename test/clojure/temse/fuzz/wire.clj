@@ -1,6 +1,7 @@
 (ns temse.fuzz.wire
   "Fuzz targets: the bytes of the protocol."
   (:require
+   [clojure.string :as string]
    [temse.fuzz.support :refer [allowing comparable from must octet]]
    [temse.impl.recording.exchange :as exchange])
   (:import
@@ -93,8 +94,8 @@
 
 (defn actions
   "A packet of a milter. An action that was decoded can be viewed and recorded; if it may be sent, it is the
-  same when it arrives, but for the enhanced code that a reply gets which needs one, and parameters of which
-  there are none."
+  same when it arrives, but for the enhanced code that a reply gets which needs one, parameters of which
+  there are none, and the line breaks of a value, which are LF."
   [^bytes input]
   (when (pos? (alength input))
     (when-let [action (allowing #{:malformed-packet} (ActionCodec/decode (packet input)))]
@@ -103,7 +104,9 @@
       (exchange/check 0 {:event {:event :end-of-message}, :response [action]})
       (when (allowing #{:bad-action} (ActionCodec/check action) true)
         (let [sent (ActionCodec/packets action)
-              bare #(cond-> % (empty? (:parameters %)) (dissoc :parameters))
+              bare #(cond-> %
+                      (empty? (:parameters %)) (dissoc :parameters)
+                      (:value %) (update :value string/replace "\r\n" "\n"))
               again (mapv #(cond-> (bare (ActionCodec/decode %))
                              (not (:enhanced-code action)) (dissoc :enhanced-code))
                           sent)]
