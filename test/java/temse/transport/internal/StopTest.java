@@ -165,7 +165,7 @@ class StopTest {
       assertEquals(0, toy.toys.ended.get());
       release.countDown();
       ToyServer.await("all have ended", () -> toy.toys.ended.get() == 3);
-      assertEquals(0, toy.server.connections());
+      ToyServer.await("none is counted", () -> toy.server.connections() == 0);
       toy.assertOrderly();
     }
   }
