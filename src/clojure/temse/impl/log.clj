@@ -203,13 +203,13 @@
       (violated [_ connection error]
         (report :warn nil (fields server connection nil)
                 (line server connection (str " protocol error, closing: " (problem-text error) " "
-                                           (data-text (dissoc (ex-data error) :action))))))
+                                          (data-text (dissoc (ex-data error) :action))))))
       (failed [_ connection type event error]
         (report :error (Printable/throwable error)
                 (fields server connection #(LogFields/addEvent % type))
                 (mail-line server connection (str " the handler of " (some-> ^EventType type .-keyword)
-                                              " failed: " (problem-text error) " "
-                                              (data-text (dissoc (some-> ^Event event .map) :data))))))
+                                               " failed: " (problem-text error) " "
+                                               (data-text (dissoc (some-> ^Event event .map) :data))))))
       (outdated [_ kept]
         (report :warn (some-> (.failure kept) Printable/throwable)
                 (fields server nil #(doto ^LinkedHashMap %
