@@ -473,6 +473,17 @@
           (finally
             (.destroyForcibly process)))))))
 
+(deftest it-says-so-where-a-hangup-loads-nothing-again
+  (with-file "{:end-of-message (fn [_ _] nil)}"
+    (fn [file]
+      (let [process (support/process ["-m" "temse.cli" "run" file "--listen" "0"] :by ["nohup"])]
+        (try
+          (is (await-line (io/reader (.getInputStream ^Process process))
+                          (atom [])
+                          #"cannot be loaded again by SIGHUP, which this process ignores, as nohup has it$"))
+          (finally
+            (.destroyForcibly ^Process process)))))))
+
 ;; Output that nobody reads
 
 (defn- play

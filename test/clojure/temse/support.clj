@@ -176,14 +176,14 @@
   (str (io/file (System/getProperty "java.home") "bin" "java")))
 
 (defn process
-  "Starts clojure.main with arguments on the class path of the tests, or another. Its errors go where
-  its output goes, unless `errors` is a file."
-  ^Process [arguments & {:keys [errors class-path]
+  "Starts clojure.main with arguments on the class path of the tests, or another, perhaps by another command.
+  Its errors go where its output goes, unless `errors` is a file."
+  ^Process [arguments & {:keys [errors class-path by]
                          :or {class-path (System/getProperty "java.class.path")}}]
   (let [builder (ProcessBuilder. ^java.util.List
-                                 (into [java "-XX:TieredStopAtLevel=1"
-                                        "-cp" class-path "clojure.main"]
-                                       arguments))]
+                                 (concat by
+                                         [java "-XX:TieredStopAtLevel=1" "-cp" class-path "clojure.main"]
+                                         arguments))]
     (if errors
       (.redirectError builder (io/file errors))
       (.redirectErrorStream builder true))

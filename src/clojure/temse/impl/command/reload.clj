@@ -165,7 +165,8 @@
         reload (fn [cause]
                  (locking state
                    (reload! title filter state cause)))]
-    (signals/on-reload #(reload "SIGHUP"))
+    (when-not (signals/on-reload #(reload "SIGHUP"))
+      (report :info (title) " cannot be loaded again by SIGHUP, which this process ignores, as nohup has it"))
     (if watch?
       (file-watch/start {:files #(files-that-matter filter (:failed? @state))
                          :known #(:known @state)

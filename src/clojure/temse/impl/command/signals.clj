@@ -7,6 +7,7 @@
 (set! *warn-on-reflection* true)
 
 (defn- handle
+  "Has f called at a signal; returns what was done at it before."
   [signal f]
   (Signal/handle (Signal. signal)
                  (reify SignalHandler
@@ -29,7 +30,9 @@
                   (.halt (Runtime/getRuntime) (+ 128 (.getNumber signal)))))))))
 
 (defn on-reload
-  "Has f called, in a thread of its own, when the process gets a SIGHUP: never twice at a time."
+  "Has f called, in a thread of its own, when the process gets a SIGHUP: never twice at a time. Returns false
+  where that cannot be, since the process was started with SIGHUP ignored, as by nohup."
   [f]
   (let [lock (Object.)]
-    (handle "HUP" (fn [_] (in-thread "temse-reload" #(locking lock (f)))))))
+    (not= SignalHandler/SIG_IGN
+          (handle "HUP" (fn [_] (in-thread "temse-reload" #(locking lock (f))))))))
