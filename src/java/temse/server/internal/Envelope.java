@@ -1,5 +1,6 @@
 package temse.server.internal;
 
+import clojure.lang.IPersistentMap;
 import java.util.ArrayList;
 import java.util.List;
 import temse.protocol.EventCodec;
@@ -60,10 +61,11 @@ final class Envelope {
 
   /** {@return the same as data} */
   MailInfo info() {
+    IPersistentMap connect = client == null ? null : decoded(client);
     return new MailInfo(
         queueId,
-        client == null ? null : field(client, Keys.HOST_NAME),
-        client == null ? null : emptyToNull(field(client, Keys.ADDRESS)),
+        client == null ? null : field(connect, Keys.HOST_NAME),
+        client == null ? null : emptyToNull(field(connect, Keys.ADDRESS)),
         sender == null ? null : field(sender, Keys.SENDER),
         recipients.stream().map(recipient -> field(recipient, Keys.ADDRESS)).toList(),
         count);
@@ -101,17 +103,30 @@ final class Envelope {
   }
 
   private String clientText() {
-    String name = field(client, Keys.HOST_NAME);
-    String address = "[" + field(client, Keys.ADDRESS) + "]";
+    IPersistentMap connect = decoded(client);
+    String name = field(connect, Keys.HOST_NAME);
+    String address = "[" + field(connect, Keys.ADDRESS) + "]";
     return word(address.equals("[]") || name.endsWith(address) ? name : name + address);
   }
 
   private static String field(Packet packet, Object key) {
-    try {
-      Object value = EventCodec.decode(packet).valAt(key);
-      return value == null ? "" : value.toString();
-    } catch (MilterException malformed) {
+    return field(decoded(packet), key);
+  }
+
+  private static String field(IPersistentMap event, Object key) {
+    if (event == null) {
       return "?";
+    }
+    Object value = event.valAt(key);
+    return value == null ? "" : value.toString();
+  }
+
+  /** {@return the event of a packet, or null if it is malformed} */
+  private static IPersistentMap decoded(Packet packet) {
+    try {
+      return EventCodec.decode(packet);
+    } catch (MilterException malformed) {
+      return null;
     }
   }
 
