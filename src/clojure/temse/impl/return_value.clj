@@ -52,7 +52,7 @@
 (defn owned
   "Returns the values of the keys of a context that belong to the library."
   ^objects [context]
-  (object-array (map context owned-keys)))
+  (to-array (mapv #(get context %) owned-keys)))
 
 (defn- common-key?
   "Says of most keys of the library's namespace that they are its own, without a set: it is asked for
