@@ -3,8 +3,10 @@ package temse.protocol;
 import clojure.lang.IPersistentMap;
 import clojure.lang.PersistentArrayMap;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -62,14 +64,16 @@ final class ReplyText {
   }
 
   /**
-   * Returns the action map of a reply as it travels.
+   * Returns the action map of a reply as it travels. The enhanced code is the one that all lines
+   * have; codes that differ stay in the text.
    *
    * @throws MilterException MALFORMED_PACKET if it does not begin with three digits
    */
   static IPersistentMap parse(String reply) {
     Long code = null;
-    String enhanced = null;
+    Set<String> codes = new HashSet<>();
     List<String> texts = new ArrayList<>();
+    List<String> textsWithCodes = new ArrayList<>();
     for (String line : reply.split("\r\n", -1)) {
       Matcher parts = LINE.matcher(line);
       if (!parts.matches()) {
@@ -78,10 +82,12 @@ final class ReplyText {
             "a reply must begin with three digits, this one does not: " + line);
       }
       code = Long.valueOf(parts.group(1));
-      enhanced = parts.group(2);
-      texts.add(parts.group(3).replace("%%", "%"));
+      codes.add(parts.group(2));
+      texts.add(parts.group(3));
+      textsWithCodes.add(parts.group(2) == null ? parts.group(3) : line.substring(parts.start(2)));
     }
-    String text = String.join("\n", texts);
+    String enhanced = codes.size() == 1 ? codes.iterator().next() : null;
+    String text = String.join("\n", enhanced == null ? textsWithCodes : texts).replace("%%", "%");
     return new PersistentArrayMap(
         enhanced == null
             ? new Object[] {

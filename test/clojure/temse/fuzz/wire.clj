@@ -94,8 +94,8 @@
 
 (defn actions
   "A packet of a milter. An action that was decoded can be viewed and recorded; if it may be sent, it is the
-  same when it arrives, but for the enhanced code that a reply gets which needs one, parameters of which
-  there are none, and the line breaks of a value, which are LF."
+  same when it arrives, but for enhanced codes that a reply gets which needs one, or that its text begins with,
+  parameters of which there are none, and the line breaks of a value, which are LF."
   [^bytes input]
   (when (pos? (alength input))
     (when-let [action (allowing #{:malformed-packet} (ActionCodec/decode (packet input)))]
@@ -107,9 +107,11 @@
               bare #(cond-> %
                       (empty? (:parameters %)) (dissoc :parameters)
                       (:value %) (update :value string/replace "\r\n" "\n"))
-              again (mapv #(cond-> (bare (ActionCodec/decode %))
-                             (not (:enhanced-code action)) (dissoc :enhanced-code))
-                          sent)]
+              bare #(cond-> (bare %)
+                      (and (:text %) (not (:enhanced-code action)))
+                      (-> (dissoc :enhanced-code)
+                          (update :text string/replace #"(?m)^[245]\.\d{1,3}\.\d{1,3}(?: |$)" "")))
+              again (mapv (comp bare #(ActionCodec/decode %)) sent)]
           (if (bytes? (:body action))
             (must (= (vec (:body action)) (vec (mapcat :body again))))
             (must (= [(comparable (bare action))] (comparable again)) action again)))))))

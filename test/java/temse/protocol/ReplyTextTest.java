@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import clojure.lang.IPersistentMap;
+import java.nio.charset.StandardCharsets;
 import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.Tag;
@@ -50,6 +51,13 @@ class ReplyTextTest {
     assertEquals("550 5.0.0 100%% sure", sent(550, null, "100% sure"));
     assertEquals("450 4.0.0 5 days", sent(450, null, "5 days"));
     assertEquals("550 5 days", sent(550, null, "5 days"));
+  }
+
+  @Test
+  void enhancedCodesThatDifferBetweenLinesStayInTheText() {
+    assertEquals("5.7.1 a\nb 10%", received("550-5.7.1 a\r\n550 b 10%%"));
+    assertEquals("5.7.1 a\n5.7.2 b", received("550-5.7.1 a\r\n550 5.7.2 b"));
+    assertEquals("a\nb", received("550-5.7.1 a\r\n550 5.7.1 b"));
   }
 
   @Test
@@ -159,6 +167,11 @@ class ReplyTextTest {
         enhancedCode,
         "text",
         text);
+  }
+
+  private static Object received(String reply) {
+    byte[] payload = (reply + "\0").getBytes(StandardCharsets.ISO_8859_1);
+    return ActionCodec.decode(new Packet((byte) 'y', payload)).valAt(Keys.TEXT);
   }
 
   private static String sent(int code, String enhancedCode, String text) {
