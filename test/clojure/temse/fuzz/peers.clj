@@ -50,7 +50,7 @@
 
 ;; ---- a proxy
 
-(def ^:private printable #"[\n\t -~\u00a1-\u024f]*")
+(def ^:private printable #"[\n\t[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]]*")
 
 (defn tap
   "What passes a proxy, a packet a line; those of the milter behind <. Each exchange can be recorded and printed."
