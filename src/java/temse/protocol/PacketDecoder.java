@@ -7,9 +7,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * Cuts a stream of bytes into packets, however the transport has split or merged them.
  *
- * <p>Memory follows the bytes that have arrived, never the length that was announced; what an
- * unfinished packet holds is taken from a {@link Budget}. MTAs repeat the same macro packet before
- * every header field; a repeated packet of usual size is returned as the identical object.
+ * <p>Memory follows the bytes that have arrived, at most twice as many, never the length that was
+ * announced; what an unfinished packet holds is taken from a {@link Budget}. MTAs repeat the same
+ * macro packet before every header field; a repeated packet of usual size is returned as the
+ * identical object.
  *
  * <pre>{@code
  * PacketDecoder decoder = new PacketDecoder(65535);
@@ -28,7 +29,7 @@ public final class PacketDecoder {
   private final Budget budget;
   private long prefix;
   private int prefixBytes;
-  private byte[] payload;
+  private byte[] payload = EMPTY;
   private int payloadBytes;
   private int payloadLength;
   private long held;
@@ -82,7 +83,7 @@ public final class PacketDecoder {
         payloadLength = checkedPayloadLength(prefix);
       }
     }
-    if (payload == null && input.remaining() >= payloadLength) {
+    if (payloadBytes == 0 && input.remaining() >= payloadLength) {
       if (prefix == macroPrefix && repeatsMacros(input)) {
         input.position(input.position() + payloadLength);
         forget();
@@ -125,12 +126,8 @@ public final class PacketDecoder {
 
   private Packet continued(ByteBuffer input) {
     int taken = Math.min(input.remaining(), payloadLength - payloadBytes);
-    if (payload == null) {
-      take(taken);
-      payload = new byte[taken];
-    } else if (payload.length < payloadBytes + taken) {
-      long doubled = 2L * (payloadBytes + taken);
-      int capacity = (int) Math.min(doubled, payloadLength);
+    if (payload.length < payloadBytes + taken) {
+      int capacity = (int) Math.min(2L * (payloadBytes + taken), payloadLength);
       take(capacity - payload.length);
       payload = Arrays.copyOf(payload, capacity);
     }
@@ -178,7 +175,7 @@ public final class PacketDecoder {
   private void forget() {
     prefix = 0;
     prefixBytes = 0;
-    payload = null;
+    payload = EMPTY;
     payloadBytes = 0;
     if (held > 0) {
       budget.give(held);

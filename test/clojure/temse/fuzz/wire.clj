@@ -110,7 +110,7 @@
               bare #(cond-> (bare %)
                       (and (:text %) (not (:enhanced-code action)))
                       (-> (dissoc :enhanced-code)
-                          (update :text string/replace #"(?m)^[245]\.\d{1,3}\.\d{1,3}(?: |$)" "")))
+                          (update :text string/replace #"(?m)^(?:[245]\.\d{1,3}\.\d{1,3}(?: |$))+" "")))
               again (mapv (comp bare #(ActionCodec/decode %)) sent)]
           (if (bytes? (:body action))
             (must (= (vec (:body action)) (vec (mapcat :body again))))
