@@ -473,6 +473,32 @@
           (finally
             (.destroyForcibly process)))))))
 
+(defn- classes-after-loads
+  "Returns how many classes there are after 60 loads of a filter and after 120, in a JVM that forgets what nobody
+  has asked for in a third of a second."
+  [file]
+  (let [form `(do
+                (require 'temse.impl.filter-file)
+                (let [loaded# #(do
+                                 (dotimes [_# 60]
+                                   ((resolve 'temse.impl.filter-file/load-filter) ~(str file) nil)
+                                   (System/gc))
+                                 (.getLoadedClassCount (java.lang.management.ManagementFactory/getClassLoadingMXBean)))]
+                  (println "classes" (loaded#) (loaded#))))]
+    (map parse-long
+         (rest (re-find #"classes (\d+) (\d+)"
+                        (support/evaluated form :by ["env" "JDK_JAVA_OPTIONS=-Xmx64m -XX:SoftRefLRUPolicyMSPerMB=7"]))))))
+
+(deftest what-a-filter-consists-of-goes-when-it-is-loaded-again
+  (with-directory {"growing.clj" (string/join "\n"
+                                              (cons "(ns growing)"
+                                                    (concat (for [n (range 50)]
+                                                              (str "(defn handler-" n " [_ context] (update context ::" n " (fn [x] x)))"))
+                                                            ["(def filter {:mail handler-1})"])))}
+    (fn [directory]
+      (let [[after-60 after-120] (classes-after-loads (io/file directory "growing.clj"))]
+        (is (< after-120 (+ after-60 3000)) "6000 were made")))))
+
 (deftest it-says-so-where-a-hangup-loads-nothing-again
   (with-file "{:end-of-message (fn [_ _] nil)}"
     (fn [file]

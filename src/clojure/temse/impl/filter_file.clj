@@ -11,7 +11,7 @@
    (java.io File)
    (java.lang.ref Reference)
    (java.net URL)
-   (java.util Map)))
+   (java.util HashMap Map)))
 
 (set! *warn-on-reflection* true)
 
@@ -94,10 +94,13 @@
     (.get field nil)))
 
 (defn- link-classes!
-  "Has the classes of namespaces find now what they know by name: vars, which a class finds when its first
-  function or object is made, and types, which it finds when it first uses them. By then another load may have
-  made new ones of these names."
-  [namespaces]
+  "Has the classes of namespaces that were not among the classes before find now what they know by name: vars,
+  which a class finds when its first function or object is made, and types, which it finds when it first uses
+  them. By then another load may have made new ones of these names.
+
+  What an earlier load has made is not touched: Clojure refers to classes softly, and the JVM keeps those that
+  were asked for lately."
+  [namespaces ^Map before]
   (let [prefixes (map (comp munge name) namespaces)
         ours? (fn [class-name]
                 (some (fn [prefix]
@@ -106,7 +109,9 @@
                       prefixes))
         made (into {}
                    (keep (fn [[class-name ^Reference reference]]
-                           (when-let [^Class made (and (ours? class-name) (.get reference))]
+                           (when-let [^Class made (and (ours? class-name)
+                                                       (not (identical? reference (.get before class-name)))
+                                                       (.get reference))]
                              [class-name (.getClassLoader made)])))
                    classes)
         types (remove #(string/includes? % "$") (keys made))]
@@ -145,6 +150,7 @@
         own? #(or (contains? file-namespaces %) (known %) (file-of %))
         kept (into {} (filter (comp own? key)) namespaces)
         libraries @@#'clojure.core/*loaded-libs*
+        classes-before (HashMap. classes)
         forget (fn []
                  (run! remove-ns (filterv own? (keys namespaces)))
                  (dosync (commute @#'clojure.core/*loaded-libs* #(into (empty %) (remove own?) %))))]
@@ -153,7 +159,7 @@
       (with-bindings {Compiler/LOADER @class-loader}
         (let [result (f)
               found (merge (some-> *earlier* deref) (files-by-namespace))]
-          (link-classes! (into file-namespaces (keys found)))
+          (link-classes! (into file-namespaces (keys found)) classes-before)
           (some-> *earlier* (reset! found))
           (reset! last-loaded found)
           result))
