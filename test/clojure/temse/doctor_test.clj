@@ -221,8 +221,11 @@
     (is (= "/var/spool/postfix" (postfix-cf/value main "queue_directory")))))
 
 (deftest parameters-that-name-each-other-end
-  (let [main (postfix-cf/parse-main "smtpd_milters = $non_smtpd_milters\nnon_smtpd_milters = $smtpd_milters $smtpd_milters\n")]
-    (is (string? (postfix-cf/value main "smtpd_milters")))))
+  (let [main (postfix-cf/parse-main "a = $b $b $b x\nb = $a $a $a y\n")
+        each-twice (postfix-cf/parse-main (string/join "\n" (cons "p0 = inet:1@h," (for [n (range 1 40)] (str "p" n " = $p" (dec n) " $p" (dec n))))))]
+    (is (= "$a $a $a y $a $a $a y $a $a $a y x" (postfix-cf/value main "a")))
+    (is (= (string/join " " (repeat 4 "inet:1@h,")) (postfix-cf/value each-twice "p2")))
+    (is (< (count (postfix-cf/value each-twice "p39")) 10000) "what would be too long stays a name")))
 
 (deftest services-are-read-as-postfix-reads-them
   (is (= [{:name "smtp", :type "inet", :chroot? true, :overrides {"a" "b", "smtpd_milters" "inet:h:1, inet:h:2"}, :line 2}]

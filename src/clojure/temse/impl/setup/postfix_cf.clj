@@ -70,35 +70,41 @@
 
 (def ^:private most-nested 20)
 
-(defn- expanded
-  "Returns a value with the parameters that it names in their places."
-  [main text depth]
-  (if (or (= most-nested depth) (not (string/includes? text "$")))
-    text
-    (string/replace text
-                    #"\$\$|\$([A-Za-z0-9_]+)|\$[({]([A-Za-z0-9_]+)[)}]"
-                    (fn [[found plain enclosed]]
-                      (let [title (or plain enclosed)]
-                        (if title
-                          (expanded main (or (written main title) (defaults title) found) (inc (long depth)))
-                          "$"))))))
+(def ^:private longest-value
+  "Characters of a parameter that is put in the place of its name: names within names make it ever longer."
+  4096)
+
+(defn expand
+  "Returns a value with the parameters that it names in their places. A name stays as it is written where its
+  parameter is not known, names itself, is nested too deeply, or is too long."
+  [main text]
+  (let [values (volatile! {})]
+    (letfn [(expanded [text within]
+              (string/replace text
+                              #"\$\$|\$([A-Za-z0-9_]+)|\$[({]([A-Za-z0-9_]+)[)}]"
+                              (fn [[found plain enclosed]]
+                                (let [title (or plain enclosed)]
+                                  (if title (or (value-of title within) found) "$")))))
+            (value-of [title within]
+              (when-not (or (contains? within title) (= most-nested (count within)))
+                (when-not (contains? @values title)
+                  (let [value (some-> (or (written main title) (defaults title))
+                                      (expanded (conj within title)))]
+                    (vswap! values assoc title (when (<= (count value) (long longest-value)) value))))
+                (@values title)))]
+      (expanded text #{}))))
 
 (defn without-comment
   "Returns a value as it was meant where a comment stands behind it, which is a part of it to Postfix."
   [text]
   (string/replace text #"(^|\s+)#.*" ""))
 
-(defn expand
-  "Returns a value with the parameters that it names in their places."
-  [main text]
-  (expanded main text 0))
-
 (defn value
   "Returns the value of a parameter, or Postfix's own where it is not set, with the parameters that it
   names in their places, and without a comment behind it."
   [main title]
   (let [given (or (written main title) (defaults title) "")]
-    (without-comment (expanded (remove #(= title (:name %)) main) given 0))))
+    (without-comment (expand (remove #(= title (:name %)) main) given))))
 
 (defn milliseconds
   "Returns a time such as 30s in milliseconds, or nil. A number without a unit is seconds."
