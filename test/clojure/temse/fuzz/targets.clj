@@ -46,8 +46,8 @@
   16777216)
 
 (def ^:private bytes-per-byte
-  "What it may allocate besides for each byte of its input."
-  16384)
+  "What it may allocate besides for each byte of its input. Most of it is for what Jazzer adds."
+  65536)
 
 (def ^:private ^ThreadMXBean threads
   (ManagementFactory/getThreadMXBean))
