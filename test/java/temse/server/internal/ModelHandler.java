@@ -365,7 +365,10 @@ final class ModelHandler implements MilterFactory, MilterHandler {
             e instanceof MilterException known
                 && known.category() == MilterException.Category.STALE_CONTEXT;
         chaos.check(!dead || stale, "a dead call is stale, not " + e);
-        chaos.check(e instanceof MilterException, "a call is refused by an exception, not " + e);
+        boolean noMemory = e instanceof OutOfMemoryError && link.hasFailed;
+        chaos.check(
+            e instanceof MilterException || noMemory,
+            "a call is refused by an exception, not " + e);
       }
     }
   }
