@@ -31,6 +31,7 @@
         (binding [*directory* directory]
           (run))
         (finally
+          (gallery/stop-periodic-work)
           (run! io/delete-file (reverse (file-seq directory))))))))
 
 (defn- settings-file

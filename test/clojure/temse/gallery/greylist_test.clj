@@ -33,6 +33,7 @@
         (binding [*directory* directory]
           (run))
         (finally
+          (support/stop-periodic-work)
           (run! io/delete-file (reverse (file-seq directory))))))))
 
 (defn- file

@@ -14,6 +14,7 @@
    [temse.impl.filter-file :as filter-file]
    [temse.impl.options :as options]
    [temse.milter :as milter]
+   [temse.periodic :as periodic]
    [temse.runner :as runner])
   (:import
    (java.io Closeable File)))
@@ -31,6 +32,12 @@
   (let [file (doto (File/createTempFile "temse-" ".edn") .deleteOnExit)]
     (spit file (pr-str settings))
     (load-filter filter-name (str file))))
+
+(defn stop-periodic-work
+  "Ends what loaded filters do at intervals: it would go on after the test that has loaded them, whose files are
+  gone by then, and be logged in others."
+  []
+  (run! periodic/stop (keys @@#'periodic/started)))
 
 (defn- start-mta
   ^Closeable [mta server given]
