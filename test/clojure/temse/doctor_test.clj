@@ -210,6 +210,9 @@
                 "\"what\" is no equate: write S=ADDRESS, F=FLAG or T=TIMEOUTS"]}
 
     "X"
+    {:problems ["the name of the filter is missing"]}
+
+    "X,"
     {:problems ["the name of the filter is missing"]}))
 
 (deftest parameters-are-read-as-postfix-reads-them

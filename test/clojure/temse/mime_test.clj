@@ -528,6 +528,16 @@
               (map (juxt :path :type :filename :disposition) (mime/parts changed)))
            (or (contains? chosen []) (= (:headers message) (:headers changed)))))))
 
+(deftest a-soft-line-break-makes-no-boundary
+  (let [message (mail/read-eml (.getBytes (str "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+                                               "Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+                                               "old\r\n--b--\r\n")))]
+    (doseq [length (range 70 80)
+            :let [text (str (string/join (repeat length "x")) "--b and more")
+                  changed (mime/update-parts message any? (fn [_ old] (when (string? old) text)))]]
+      (is (= 2 (count (mime/parts changed))) length)
+      (is (= text (mime/text changed (second (mime/parts changed)))) length))))
+
 (defspec what-was-written-is-what-is-read 300
   (prop/for-all [message generators/message
                  addition generators/text]

@@ -98,12 +98,14 @@ final class TransferEncoding {
       }
       boolean plain = isPlain(content, i);
       // The last column is for the equals sign of a soft line break.
-      if (column + (plain ? 1 : 3) > LONGEST_ENCODED_LINE - 1) {
+      boolean broken = column + (plain ? 1 : 3) > LONGEST_ENCODED_LINE - 1;
+      if (broken) {
         out.write('=');
         out.writeBytes(CR_LF);
         column = 0;
       }
-      if (plain) {
+      // What comes at the beginning of a line by a soft line break must not look like a boundary.
+      if (plain && !(broken && content[i] == '-')) {
         out.write(content[i]);
         column++;
       } else {

@@ -70,7 +70,7 @@
 
 (defn- filter-of
   [[number text]]
-  (let [[title & equates] (map string/trim (string/split (subs text 1) #","))
+  (let [[title & equates] (map string/trim (string/split (subs text 1) #"," -1))
         [_ title more] (re-matches #"(?s)(\S*)\s*(.*)" title)
         entry {:name title, :line number, :text text, :flags "", :timeouts default-timeouts, :problems []}]
     (cond-> (reduce with-equate entry (remove string/blank? (cons more equates)))
