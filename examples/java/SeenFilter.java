@@ -14,7 +14,7 @@ import temse.transport.TransportOptions;
  *
  * <pre>
  * javac -cp temse.jar:clojure.jar -d classes examples/java/SeenFilter.java
- * java -XX:+UseSerialGC -Xmn64m -cp temse.jar:clojure.jar:classes SeenFilter \
+ * java -XX:+UseSerialGC -Xmn16m -cp temse.jar:clojure.jar:classes SeenFilter \
  *   inet:20025@127.0.0.1
  * </pre>
  */

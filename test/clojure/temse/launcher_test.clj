@@ -89,6 +89,22 @@
           (testing "in the locale C, too"
             (is (= "LC_ALL=C.UTF-8" (first lines)))))))))
 
+(deftest the-archive-is-of-the-kind-that-the-jdk-reads
+  (with-tree
+    (fn [directory]
+      (doseq [[version option kind] [["17.0.15" "-XX:SharedArchiveFile=" ".jsa"]
+                                     ["21.0.4" "-XX:SharedArchiveFile=" ".jsa"]
+                                     ["25" "-XX:AOTCache=" ".aot"]
+                                     ["100.0.1" "-XX:AOTCache=" ".aot"]]]
+        (mode (io/file directory "jdk") "rwx------")
+        (write directory "jdk/release" (str "IMPLEMENTOR=\"x\"\nJAVA_VERSION=\"" version "\"\n") 0)
+        (mode (io/file directory "jdk") "r-xr-xr-x")
+        (let [[_ lines] (ran directory "version")
+              archives (filter #(re-find #"SharedArchiveFile|AOTCache" %) lines)]
+          (is (= 1 (count archives)) version)
+          (is (string/starts-with? (first archives) option))
+          (is (string/ends-with? (first archives) kind)))))))
+
 (deftest what-must-be-set-up-and-cannot-be-is-told-at-once
   (with-tree
     (fn [directory]
