@@ -55,19 +55,23 @@
 
 ;; ---- as others write it
 
+(defn- ranges
+  "Returns the [first last] of each run of bytes in a set."
+  [bytes]
+  (loop [b 0, start nil, found []]
+    (cond
+      (and (< b 256) (contains? bytes b)) (recur (inc b) (or start b) found)
+      start (recur (inc b) nil (conj found [start (dec b)]))
+      (< b 256) (recur (inc b) nil found)
+      :else found)))
+
 (defn- written-set
   [bytes]
-  (let [byte-text #(format "\\x%02x" %)
-        ranges (reduce (fn [ranges b]
-                         (if (= (inc (long (peek (or (peek ranges) [-2])))) b)
-                           (conj (pop ranges) [(first (peek ranges)) b])
-                           (conj ranges [b b])))
-                       []
-                       (sort bytes))]
+  (let [byte-text #(format "\\x%02x" %)]
     (case (count bytes)
       0 "[^\\x00-\\x{10ffff}]"
       1 (byte-text (first bytes))
-      (str "[" (string/join (map (fn [[low high]] (str (byte-text low) "-" (byte-text high))) ranges)) "]"))))
+      (str "[" (string/join (for [[low high] (ranges bytes)] (str (byte-text low) "-" (byte-text high)))) "]"))))
 
 (def ^:private written-edges
   {:re2 {:start "\\A", :end "\\z", :word-edge "\\b", :no-word-edge "\\B", :word-start "\\b", :word-end "\\b"}
