@@ -39,10 +39,10 @@
     (.deleteOnExit file)
     file))
 
-(defn- reserve-port
+(defn reserve-port
   "Returns a bound socket whose port is given to nobody else while the socket is open. An MTA can
-  bind it all the same, since it allows to share or reuse ports. Without this, two MTAs that happen
-  to choose the same port would share its clients."
+  bind it all the same, since it allows to share or reuse ports; so can a milter that takes ports over.
+  Without this, two MTAs that happen to choose the same port would share its clients."
   ^Socket []
   (doto (Socket.)
     (.setReuseAddress true)
