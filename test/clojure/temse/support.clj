@@ -9,7 +9,7 @@
    (java.io DataInputStream DataOutputStream)
    (java.net InetSocketAddress ServerSocket Socket SocketException)
    (java.nio.file Files)
-   (java.nio.file.attribute FileAttribute)))
+   (java.nio.file.attribute FileAttribute PosixFilePermissions)))
 
 (set! *warn-on-reflection* true)
 
@@ -69,6 +69,19 @@
       (f directory)
       (finally
         (run! io/delete-file (reverse (file-seq directory)))))))
+
+(defn with-addresses
+  "Calls f with a function that returns the address of a name, to listen on: where `kind` is :unix, of a socket of that
+  name in a directory that any user may enter; where it is :tcp, of any free port."
+  [kind f]
+  (case kind
+    :tcp (f (constantly "inet:0@127.0.0.1"))
+    :unix (let [mode (PosixFilePermissions/asFileAttribute (PosixFilePermissions/fromString "rwxr-xr-x"))
+                directory (Files/createTempDirectory "temse-sockets" (into-array FileAttribute [mode]))]
+            (try
+              (f #(str "unix:" directory "/" %))
+              (finally
+                (Files/delete directory))))))
 
 (defmacro printed
   "Returns what the body prints, and other threads print meanwhile."

@@ -247,10 +247,10 @@
 
 (defn- run-case
   "Runs a case and returns [mail outcome] of each mail, and the case with its :effect and what was :heard."
-  [{:keys [ports] :as lab} {:keys [filter mails] :as given}]
+  [{:keys [addresses] :as lab} {:keys [filter mails] :as given}]
   (let [[on-bytes end] (listening)
         plan (assoc (:plan given)
-                    :milter (ports filter)
+                    :milter (addresses filter)
                     :on-bytes on-bytes
                     :happened (promise)
                     :taken (promise))
@@ -467,69 +467,75 @@
 
 (defn- with-lab
   "Calls f with an MTA before a fault proxy before servers of all filters; of one also
-  behind a proxy of temse."
-  [{:keys [start address]} f]
+  behind a proxy of temse. `address-of` returns the address of a name, to listen on."
+  [{:keys [start address]} address-of f]
   (let [notes {:stamps (atom #{}), :open (atom 0)}
         plans (LinkedBlockingQueue.)
-        servers (update-vals (filters/filters notes)
-                             #(milter/start-milter (assoc % :port 0 :daemon? true)))
-        ports (update-vals servers milter/milter-port)]
+        servers (into {} (for [[title options] (filters/filters notes)]
+                           [title (milter/start-milter (assoc options :address (address-of (name title)) :daemon? true))]))
+        addresses (update-vals servers milter/milter-address)]
     (try
-      (with-open [proxied (proxy/start-proxy {:listen "inet:0@127.0.0.1"
-                                              :milter (milter/milter-address (:handlers servers))
+      (with-open [proxied (proxy/start-proxy {:listen (address-of "proxied")
+                                              :milter (:handlers addresses)
                                               :daemon? true})
-                  proxy (fault-proxy/start #(or (.poll plans plans-empty-millis TimeUnit/MILLISECONDS)
+                  proxy (fault-proxy/start (address-of "faults")
+                                           #(or (.poll plans plans-empty-millis TimeUnit/MILLISECONDS)
                                                 (throw (ex-info "nobody has asked the MTA to connect" {}))))
                   sink (sink/start)
-                  mta ^Closeable (start {:sink sink, :milters [(address (:port proxy))]})]
+                  mta ^Closeable (start {:sink sink, :milters [(address (:address proxy))]})]
         (f {:port (:port mta)
             :plans plans
             :servers (vals servers)
-            :ports (assoc ports :proxied (parse-long (re-find #"\d+" (proxy/proxy-address proxied))))
+            :addresses (assoc addresses :proxied (proxy/proxy-address proxied))
             :notes notes
             :sink sink
             :queue-directory (:queue-directory mta)}))
       (finally
         (run! milter/stop-milter (vals servers))))))
 
+(defn- run-in-lab
+  [mta {:keys [sink servers notes queue-directory] :as lab} seed mails]
+  (let [{:keys [held on-its-way]} (queues mta)
+        cases (cases-of seed mails)
+        done (in-parallel (partial run-case lab) cases)
+        filter-of (into {} (for [{:keys [filter mails]} cases, mail mails] [mail filter]))
+        case-of (into {} (for [[results one] done, [mail] results] [mail one]))
+        first-outcomes (into {} (for [[results {:keys [effect]}] done, [mail outcome] results] [mail [outcome effect]]))
+        outcomes (sent-again lab first-outcomes filter-of)]
+    (support/await-true #(empty? (on-its-way queue-directory)))
+    (run! (fn [server] (support/await-true #(zero? (long (:connections (milter/milter-status server))))))
+          servers)
+    {:incidents (keep (fn [[_ {:keys [plan]}]] (deref (:happened plan) 0 nil)) done)
+     :results (frequencies (map (comp :result first val) first-outcomes))
+     :shifted (count (shifted first-outcomes))
+     :unfiltered (count (unfiltered (shifted first-outcomes) @(:messages sink)))
+     :problems (concat
+                 (for [[mail [outcome effect]] (distinct (concat first-outcomes outcomes))
+                       :when (not= :shifted effect)
+                       problem (problems mail outcome effect)]
+                   (told mta (case-of mail) mail problem))
+                 (for [[_ {:keys [heard] :as one}] done
+                       problem (wrong-answers heard)]
+                   (told mta one (first (:mails one)) problem))
+                 (for [[mail problem] (delivery-problems @(:stamps notes) outcomes (held-ids (held queue-directory))
+                                                         @(:messages sink))]
+                   (told mta (case-of mail) mail problem))
+                 (for [[mail [outcome effect]] outcomes
+                       :when (and (not= :shifted effect) (queued? mail outcome))]
+                   (told mta (case-of mail) mail "never accepted"))
+                 (when-not (zero? (long @(:open notes)))
+                   [(str "filters of handlers have begun " @(:open notes) " messages more than have ended")]))}))
+
 (defn run
-  "Sends so many mails through an MTA, of cases of successive seeds, and returns
+  "Sends so many mails through an MTA, of cases of successive seeds, over sockets of a kind, :tcp or :unix, and
+  returns
 
     :problems    ; texts, what was not as it must be
     :incidents   ; the [fault direction code at] that have happened
     :results     ; how often which came of a mail at first
     :shifted     ; mails of which nothing can be said
     :unfiltered  ; how many of these have been delivered unfiltered"
-  [mta {:keys [start address]} seed mails]
-  (with-lab {:start start, :address address}
-    (fn [{:keys [sink servers notes queue-directory] :as lab}]
-      (let [{:keys [held on-its-way]} (queues mta)
-            cases (cases-of seed mails)
-            done (in-parallel (partial run-case lab) cases)
-            filter-of (into {} (for [{:keys [filter mails]} cases, mail mails] [mail filter]))
-            case-of (into {} (for [[results one] done, [mail] results] [mail one]))
-            first-outcomes (into {} (for [[results {:keys [effect]}] done, [mail outcome] results] [mail [outcome effect]]))
-            outcomes (sent-again lab first-outcomes filter-of)]
-        (support/await-true #(empty? (on-its-way queue-directory)))
-        (run! (fn [server] (support/await-true #(zero? (long (:connections (milter/milter-status server))))))
-              servers)
-        {:incidents (keep (fn [[_ {:keys [plan]}]] (deref (:happened plan) 0 nil)) done)
-         :results (frequencies (map (comp :result first val) first-outcomes))
-         :shifted (count (shifted first-outcomes))
-         :unfiltered (count (unfiltered (shifted first-outcomes) @(:messages sink)))
-         :problems (concat
-                     (for [[mail [outcome effect]] (distinct (concat first-outcomes outcomes))
-                           :when (not= :shifted effect)
-                           problem (problems mail outcome effect)]
-                       (told mta (case-of mail) mail problem))
-                     (for [[_ {:keys [heard] :as one}] done
-                           problem (wrong-answers heard)]
-                       (told mta one (first (:mails one)) problem))
-                     (for [[mail problem] (delivery-problems @(:stamps notes) outcomes (held-ids (held queue-directory))
-                                                             @(:messages sink))]
-                       (told mta (case-of mail) mail problem))
-                     (for [[mail [outcome effect]] outcomes
-                           :when (and (not= :shifted effect) (queued? mail outcome))]
-                       (told mta (case-of mail) mail "never accepted"))
-                     (when-not (zero? (long @(:open notes)))
-                       [(str "filters of handlers have begun " @(:open notes) " messages more than have ended")]))}))))
+  [mta kind started seed mails]
+  (support/with-addresses kind
+    (fn [address-of]
+      (with-lab started address-of #(run-in-lab mta % seed mails)))))

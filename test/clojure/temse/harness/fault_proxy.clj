@@ -1,20 +1,24 @@
 (ns temse.harness.fault-proxy
   "A proxy between an MTA and a milter that does harm on purpose, at a packet or within it.
 
-    (with-open [proxy (fault-proxy/start (constantly {:milter 20025
+    (with-open [proxy (fault-proxy/start \"inet:0@127.0.0.1\"
+                                         (constantly {:milter \"inet:20025@127.0.0.1\"
                                                       :replies {:incident {:fault :cut, :code \\c, :nth 2, :at 1/2}}}))]
-      … let an MTA connect to port (:port proxy) …)
+      … let an MTA connect to (:address proxy) …)
 
+  Either side may be a Unix-domain socket.
   What befalls a connection is a plan, a map:
 
-    :milter     ; port of the milter
+    :milter     ; address of the milter
     :events     ; what befalls what the MTA sends, :replies what the milter sends; each a map:
       :style      ; how packets pass: :whole (the default), :split in pieces, :dribble, byte after byte, or
                   ; :merge, those that come together as one piece
       :seed       ; of the sizes of pieces
       :incident   ; what happens once, a map of
         :fault      ; :cut, both sides are closed; :reset, both are reset; :half-close, the receiver sees the
-                    ; end and the other direction goes on; :delay; :duplicate, the packet comes twice
+                    ; end and the other direction goes on; :delay; :duplicate, the packet comes twice.
+                    ; A Unix-domain socket has a reset only for who has sent what is not read; for others
+                    ; it is closed
         :code       ; code of the packet, a character; nil for any
         :nth        ; of those packets, from 1 on
         :at         ; after which part of the packet: 0 is before it, 1 behind it
@@ -24,11 +28,59 @@
     :taken      ; a promise that is delivered when the MTA has connected"
   (:import
    (java.io BufferedInputStream ByteArrayOutputStream Closeable IOException InputStream OutputStream)
-   (java.net InetAddress ServerSocket Socket)
+   (java.net InetSocketAddress SocketAddress StandardProtocolFamily StandardSocketOptions)
+   (java.nio ByteBuffer)
+   (java.nio.channels ServerSocketChannel SocketChannel)
+   (java.nio.file Files)
+   (java.nio.file.attribute PosixFilePermissions)
    (java.util Arrays Random)
-   (java.util.concurrent.locks LockSupport)))
+   (java.util.concurrent.locks LockSupport)
+   (temse.transport Endpoint Endpoint$Inet Endpoint$Unix)))
 
 (set! *warn-on-reflection* true)
+
+;; ---- streams of a socket; those of the JDK let nobody write while somebody reads
+
+(defn- read-now
+  "Reads what has come into the buffer, without waiting."
+  [^SocketChannel channel ^ByteBuffer ahead]
+  (.compact ahead)
+  (try
+    (.configureBlocking channel false)
+    (.read channel ahead)
+    (.configureBlocking channel true)
+    (finally
+      (.flip ahead))))
+
+(defn- input
+  "Returns a stream that reads from a socket; its `available` knows of all that has come."
+  ^InputStream [^SocketChannel channel]
+  (let [ahead (.flip (ByteBuffer/allocate 8192))
+        read-some (fn [octets from size]
+                    (if (.hasRemaining ahead)
+                      (let [n (min (int size) (.remaining ahead))]
+                        (.get ahead octets from n)
+                        n)
+                      (.read channel (ByteBuffer/wrap octets from size))))]
+    (BufferedInputStream.
+      (proxy [InputStream] []
+        (read
+          ([] (throw (UnsupportedOperationException.)))
+          ([octets] (read-some octets 0 (alength ^bytes octets)))
+          ([octets from size] (read-some octets from size)))
+        (available []
+          (read-now channel ahead)
+          (.remaining ahead))))))
+
+(defn- output
+  ^OutputStream [^SocketChannel channel]
+  (proxy [OutputStream] []
+    (write
+      ([octets] (.write ^OutputStream this octets 0 (alength ^bytes octets)))
+      ([octets from size]
+       (let [buffer (ByteBuffer/wrap octets from size)]
+         (while (.hasRemaining buffer)
+           (.write channel buffer)))))))
 
 ;; ---- packets
 
@@ -103,21 +155,21 @@
 ;; ---- ends
 
 (defn- close
-  [^Socket socket]
+  [^SocketChannel socket]
   (try
     (.close socket)
     (catch IOException _)))
 
 (defn- end-output
-  [^Socket socket]
+  [^SocketChannel socket]
   (try
     (.shutdownOutput socket)
     (catch IOException _)))
 
 (defn- reset
-  [^Socket socket]
+  [^SocketChannel socket]
   (try
-    (.setSoLinger socket true 0)
+    (.setOption socket StandardSocketOptions/SO_LINGER (Integer/valueOf 0))
     (catch IOException _))
   (close socket))
 
@@ -133,8 +185,8 @@
 
 (defn- passing
   "Returns a function that passes bytes of a direction on."
-  [{:keys [on-bytes]} direction way ^Socket to]
-  (let [out (.getOutputStream to)]
+  [{:keys [on-bytes]} direction way to]
+  (let [out (output to)]
     (fn [^bytes bytes]
       (when (pos? (alength bytes))
         (when (= :events direction)
@@ -143,7 +195,7 @@
 
 (defn- befall
   "Has an incident happen to a packet. Returns true if the direction goes on."
-  [{:keys [fault at millis]} ^bytes packet pass ^Socket from ^Socket to]
+  [{:keys [fault at millis]} ^bytes packet pass ^InputStream in from to]
   (let [offset (int (Math/round (* (double at) (alength packet))))
         rest-of-packet (Arrays/copyOfRange packet offset (alength packet))]
     (if (= :duplicate fault)
@@ -161,7 +213,7 @@
           :reset (do (run! reset [to from])
                      false)
           :half-close (do (end-output to)
-                          (.skip (.getInputStream from) Long/MAX_VALUE)
+                          (.skip in Long/MAX_VALUE)
                           false)
           :delay (do (Thread/sleep (long millis))
                      (pass rest-of-packet)
@@ -169,9 +221,9 @@
 
 (defn- pump
   "Passes what comes from one socket on to the other until it ends."
-  [{:keys [on-bytes happened] :as plan} direction ^Socket from ^Socket to]
+  [{:keys [on-bytes happened] :as plan} direction from to]
   (let [{:keys [style seed incident] :or {style :whole, seed 0}} (direction plan)
-        in (BufferedInputStream. (.getInputStream from))
+        in (input from)
         pass (passing plan direction {:style style, :random (Random. (long seed))} to)
         seen (volatile! 0)]
     (loop []
@@ -181,13 +233,23 @@
         (when (pos? (alength packet))
           (if (and incident (meant? incident seen packet))
             (do (deliver happened [(:fault incident) direction (code-of packet) (:at incident)])
-                (when (befall incident packet pass from to)
+                (when (befall incident packet pass in from to)
                   (recur)))
             (do (pass packet)
                 (recur))))))
     (end-output to)))
 
 ;; ---- connections
+
+(defn- socket-address
+  ^SocketAddress [address]
+  (.address (Endpoint/parse address)))
+
+(defn- hurry
+  "Has a socket send what it is given at once."
+  [^SocketChannel socket]
+  (when (contains? (.supportedOptions socket) StandardSocketOptions/TCP_NODELAY)
+    (.setOption socket StandardSocketOptions/TCP_NODELAY true)))
 
 (defn- start-thread
   ^Thread [^String title f]
@@ -197,12 +259,12 @@
 
 (defn- serve
   "Passes on between an MTA and its milter until both have ended; a side that resets resets the other."
-  [plan ^Socket mta sockets]
+  [plan ^SocketChannel mta sockets]
   (try
     (with-open [mta mta
-                milter (Socket. (InetAddress/getByName "127.0.0.1") (int (:milter plan)))]
+                milter (SocketChannel/open (socket-address (:milter plan)))]
       (swap! sockets conj mta milter)
-      (run! #(.setTcpNoDelay ^Socket % true) [mta milter])
+      (run! hurry [mta milter])
       (let [guarded (fn [direction from to]
                       (fn []
                         (try
@@ -215,17 +277,34 @@
       (swap! sockets disj mta milter))
     (catch IOException _)))
 
-(defrecord ^:private Proxy [port ^ServerSocket server sockets]
+(defrecord ^:private Proxy [address ^ServerSocketChannel server sockets]
   Closeable
   (close [_]
     (.close server)
-    (run! close @sockets)))
+    (run! close @sockets)
+    (let [endpoint (Endpoint/parse address)]
+      (when (instance? Endpoint$Unix endpoint)
+        (Files/delete (.path ^Endpoint$Unix endpoint))))))
+
+(defn- listen
+  "Returns [server address] of a server that anybody may connect to."
+  [address]
+  (let [endpoint (Endpoint/parse address)
+        unix? (instance? Endpoint$Unix endpoint)
+        server (ServerSocketChannel/open (if unix? StandardProtocolFamily/UNIX StandardProtocolFamily/INET))]
+    (.bind server (.address endpoint) 50)
+    (if unix?
+      (do (Files/setPosixFilePermissions (.path ^Endpoint$Unix endpoint) (PosixFilePermissions/fromString "rw-rw-rw-"))
+          [server address])
+      [server (str (Endpoint$Inet. false
+                                   (.host ^Endpoint$Inet endpoint)
+                                   (.getPort ^InetSocketAddress (.getLocalAddress server))))])))
 
 (defn start
-  "Starts a proxy on a free port, its :port, and returns it. `next-plan` returns the plan of the connection
-  that has come. Close it."
-  ^Closeable [next-plan]
-  (let [server (ServerSocket. 0 50 (InetAddress/getByName "127.0.0.1"))
+  "Starts a proxy at an address, with the port 0 at a free one, and returns it; :address is where it listens, as
+  Sendmail writes it. `next-plan` returns the plan of the connection that has come. Close it."
+  ^Closeable [address next-plan]
+  (let [[^ServerSocketChannel server address] (listen address)
         sockets (atom #{})]
     (start-thread "faults"
                   #(try
@@ -236,4 +315,4 @@
                          (start-thread "faults-replies" (fn [] (serve plan mta sockets)))
                          (deliver (:taken plan) true)))
                      (catch IOException _)))
-    (->Proxy (.getLocalPort server) server sockets)))
+    (->Proxy address server sockets)))
