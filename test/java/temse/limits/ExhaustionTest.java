@@ -52,6 +52,7 @@ class ExhaustionTest {
   @Test
   void withoutDescriptorsOpenConnectionsAreServedAndNewOnesWait() throws Exception {
     List<RawMta> idle = new ArrayList<>();
+    long begin = System.nanoTime();
     try (SmallProcess server = SmallProcess.limited("-n 150", directory, FEW_DESCRIPTORS);
         RawMta mta = RawMta.connect(server.port).negotiate()) {
       assertEquals('a', mta.sendMessage("<a@example.org>").readVerdict());
@@ -70,6 +71,9 @@ class ExhaustionTest {
         assertEquals("O", late.readCodes(1));
         assertEquals('a', late.sendMessage("<a@example.org>").readVerdict());
       }
+      long minutes = TimeUnit.NANOSECONDS.toMinutes(System.nanoTime() - begin);
+      long troubles = server.ask("troubles");
+      assertTrue(troubles <= 1 + minutes, "it says so once a minute, not " + troubles + " times");
     }
   }
 

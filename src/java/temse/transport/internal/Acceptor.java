@@ -31,9 +31,9 @@ final class Acceptor extends Timers.Timed {
   private final Endpoint endpoint;
   private final UnixSocketFile file;
   private final InheritedSocket inherited;
+  private final AcceptFailures failures = new AcceptFailures();
   private EventLoop loop;
   private SelectionKey key;
-  private boolean failing;
   private boolean lost;
 
   /**
@@ -181,6 +181,7 @@ final class Acceptor extends Timers.Timed {
   }
 
   private void lookLater() {
+    loop.schedule(this, failures.nextLook());
     if (file != null && !lost) {
       loop.schedule(this, Nanos.after(System.nanoTime(), LOOK));
     }
@@ -194,24 +195,28 @@ final class Acceptor extends Timers.Timed {
         if (accepted == null) {
           return;
         }
-        failing = false;
         loop.server().admission().admit(accepted, loop);
       }
     } catch (IOException e) {
       key.interestOps(0);
-      loop.schedule(this, System.nanoTime() + PAUSE);
-      if (!failing) {
-        failing = true;
-        loop.reportFailure(e);
-      }
+      long now = System.nanoTime();
+      loop.schedule(this, now + PAUSE);
+      report(failures.add(e, now));
     }
   }
 
-  /** A pause is over, or it is time to look for the file. Carrier. */
+  private void report(IOException problem) {
+    if (problem != null) {
+      loop.reportFailure(problem);
+    }
+  }
+
+  /** A pause is over, or it is time to look for the file or for the end of failures. Carrier. */
   @Override
   boolean fire(long now) {
     if (key.isValid()) {
       key.interestOps(SelectionKey.OP_ACCEPT);
+      report(failures.look(now));
       if (file != null && !lost && !file.isInPlace()) {
         lost = true;
         loop.reportFailure(
