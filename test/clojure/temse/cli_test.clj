@@ -444,11 +444,25 @@
   [^Process process signal]
   (.waitFor (.exec (Runtime/getRuntime) ^"[Ljava.lang.String;" (into-array ["kill" (str "-" signal) (str (.pid process))]))))
 
+(defn- hangup-ignored?
+  "Returns true if the processes that are started here ignore SIGHUP, as under nohup."
+  []
+  (let [^java.util.List words ["sh" "-c" "kill -HUP $$; echo ignored"]
+        process (.start (ProcessBuilder. words))]
+    (= "ignored" (string/trim (slurp (.getInputStream process))))))
+
+(defn- start-hearing-hangups
+  "Starts a command that does not ignore SIGHUP."
+  ^Process [& args]
+  (support/process (into ["-m" "temse.cli"] args)
+                   :by (when (hangup-ignored?)
+                         ["env" "--default-signal=HUP"])))
+
 (deftest a-hangup-loads-the-filter-again-and-a-second-signal-ends-it-at-once
   (with-directory {"marking.clj" "{:end-of-message (fn [_ _] [{:action :add-header, :name \"X-A\", :value \"1\"}])}"}
     (fn [directory]
       (let [file (io/file directory "marking.clj")
-            process ^Process (start "run" (str file) "--listen" "0")
+            process (start-hearing-hangups "run" (str file) "--listen" "0")
             lines (atom [])
             marks #(map :value (:modifications (mt/run-message % {})))]
         (try
