@@ -395,7 +395,7 @@ class SocketServerTest {
       toy.assertOrderly();
     }
     ToyServer.await("no thread is left", () -> threads("toy").isEmpty());
-    assertTrue(descriptors() <= descriptors, "descriptors are left open");
+    ToyServer.await("no descriptor is left open", () -> descriptors() <= descriptors);
   }
 
   private static List<String> threads(String prefix) {
