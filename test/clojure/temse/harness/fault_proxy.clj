@@ -7,6 +7,7 @@
       … let an MTA connect to (:address proxy) …)
 
   Either side may be a Unix-domain socket.
+
   What befalls a connection is a plan, a map:
 
     :milter     ; address of the milter
@@ -213,7 +214,7 @@
           :reset (do (run! reset [to from])
                      false)
           :half-close (do (end-output to)
-                          (.skip in Long/MAX_VALUE)
+                          (.transferTo in (OutputStream/nullOutputStream))
                           false)
           :delay (do (Thread/sleep (long millis))
                      (pass rest-of-packet)
