@@ -20,8 +20,6 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
 {
     struct seen *seen = calloc(1, sizeof *seen);
 
-    (void) host;
-    (void) address;
     if (seen == NULL)
         return SMFIS_TEMPFAIL;
     smfi_setpriv(ctx, seen);
@@ -30,15 +28,11 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
 
 static sfsistat on_text(SMFICTX *ctx, char *text)
 {
-    (void) ctx;
-    (void) text;
     return SMFIS_CONTINUE;
 }
 
 static sfsistat on_unknown(SMFICTX *ctx, const char *command)
 {
-    (void) ctx;
-    (void) command;
     return SMFIS_CONTINUE;
 }
 
@@ -46,21 +40,17 @@ static sfsistat on_mail(SMFICTX *ctx, char **arguments)
 {
     struct seen *seen = smfi_getpriv(ctx);
 
-    (void) arguments;
     memset(seen, 0, sizeof *seen);
     return SMFIS_CONTINUE;
 }
 
 static sfsistat on_recipient(SMFICTX *ctx, char **arguments)
 {
-    (void) ctx;
-    (void) arguments;
     return SMFIS_CONTINUE;
 }
 
 static sfsistat on_stage(SMFICTX *ctx)
 {
-    (void) ctx;
     return SMFIS_CONTINUE;
 }
 
@@ -68,7 +58,6 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
 {
     struct seen *seen = smfi_getpriv(ctx);
 
-    (void) value;
     if (strcasecmp(name, "X-Seen") != 0)
         seen->headers++;
     return SMFIS_CONTINUE;
@@ -78,7 +67,6 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *data, size_t length)
 {
     struct seen *seen = smfi_getpriv(ctx);
 
-    (void) data;
     seen->bytes += length;
     return SMFIS_CONTINUE;
 }

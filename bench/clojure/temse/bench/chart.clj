@@ -91,77 +91,6 @@
            title
            (map #(group-svg scale unit %1 %2) tops groups)))))
 
-;; Lines
-
-(def ^:private plot {:left 70, :right 730, :top 94, :bottom 334})
-
-(defn- decades
-  "Returns the powers of ten that enclose the values, at least two."
-  [values]
-  (let [low (long (Math/floor (Math/log10 (apply min values))))
-        high (long (Math/ceil (Math/log10 (apply max values))))]
-    (map #(Math/pow 10 %) (range low (inc (max high (inc low)))))))
-
-(defn- log-scale
-  "Returns a function from a value to its pixel between start and end."
-  [ticks start end]
-  (let [low (Math/log10 (first ticks))
-        high (Math/log10 (last ticks))]
-    (fn [value]
-      (Math/round (+ start (* (- end start) (/ (- (Math/log10 value) low) (- high low))))))))
-
-(defn- series-svg [place-x place-y {:keys [color points]}]
-  (let [places (for [[x y] points] [(place-x x) (place-y y)])]
-    [[:polyline {:points (string/join " " (flatten places))
-                 :fill "none"
-                 :stroke color
-                 :stroke-width 2}]
-     (for [[x y] places]
-       [:circle {:cx x, :cy y, :r 4, :fill color}])]))
-
-(defn- legend-svg [series]
-  (map-indexed (fn [i {:keys [label color]}]
-                 (let [x (+ margin (* i 180))]
-                   [[:rect {:x x, :y 46, :width 12, :height 12, :fill color}]
-                    (text (+ x 18) 57 label)]))
-               series))
-
-(defn- tick-text [tick]
-  (if (<= 1 tick) (figure (long tick)) (str tick)))
-
-(defn- grid-svg [place-x place-y x-ticks y-ticks]
-  (let [{:keys [left right top bottom]} plot]
-    [(for [tick x-ticks
-           :let [x (place-x tick)]]
-       [[:line {:x1 x, :y1 top, :x2 x, :y2 bottom, :stroke faint}]
-        (text {:text-anchor "middle"} x (+ bottom 18) (tick-text tick))])
-     (for [tick y-ticks
-           :let [y (place-y tick)]]
-       [[:line {:x1 left, :y1 y, :x2 right, :y2 y, :stroke faint}]
-        (text {:text-anchor "end"} (- left 8) (+ y 4) (tick-text tick))])]))
-
-(defn lines
-  "Returns an SVG of lines between points, both axes logarithmic; nil if there are none.
-
-    :title   ; text above them
-    :x :y    ; what the axes show
-    :series  ; [{:label \"libmilter\", :color \"#0072b2\", :points [[1 40.1] [10 11.8]]}]"
-  [{:keys [title x y series]}]
-  (when-let [points (seq (mapcat :points series))]
-    (let [{:keys [left right top bottom]} plot
-          x-ticks (decades (map first points))
-          y-ticks (decades (map second points))
-          place-x (log-scale x-ticks left right)
-          place-y (log-scale y-ticks bottom top)]
-      (svg usual-width
-           (+ bottom 50)
-           title
-           (legend-svg series)
-           (grid-svg place-x place-y x-ticks y-ticks)
-           (text {:text-anchor "end"} right (+ bottom 38) x)
-           (text {} margin (- top 10) y)
-           (map #(series-svg place-x place-y %) series)))))
-
 ;; Panels
 
 (def ^:private panel-width 442)
@@ -180,13 +109,23 @@
         step (* power (first (filter #(<= rough (* power %)) [1 2 2.5 5 10])))]
     (take (inc (long (Math/ceil (- (/ greatest step) 1e-9)))) (iterate #(+ step %) 0.0))))
 
-(defn- linear-scale [ticks start end]
-  (let [most (last ticks)]
-    (fn [value]
-      (+ start (* (- end start) (/ (double value) most))))))
+(defn- scale
+  "Returns a function from a value to its pixel between start and end, which zero and `most` have."
+  [most start end]
+  (fn [value]
+    (+ start (* (- end start) (/ (double value) most)))))
+
+(defn- x-axis
+  "Returns the ticks and the scale of an x axis from zero, or from one if it is logarithmic."
+  [most log? start end]
+  (if log?
+    (let [powers (take-while #(<= % most) (iterate #(* 10 %) 1))
+          place (scale (Math/log most) start end)]
+      [powers #(place (Math/log %))])
+    [(filter #(<= % most) (round-steps most 6)) (scale most start end)]))
 
 (defn- step-text [step]
-  (if (= step (Math/rint step))
+  (if (= (double step) (Math/rint step))
     (figure (long step))
     (let [text (formatted "%.3f" step)]
       (string/replace text #"0+$" ""))))
@@ -200,13 +139,12 @@
                     attributes)])
 
 (defn- panel-svg
-  [x-label most-x {:keys [title unit note good? series from lines]}]
+  [x-label most-x log? {:keys [title unit note good? series from lines]}]
   (let [{:keys [left right top bottom]} panel-plot
         values (for [{:keys [points]} series, [_ y] points] y)
-        x-ticks (round-steps most-x 6)
+        [x-ticks place-x] (x-axis most-x log? left right)
         y-ticks (round-steps (apply max 1e-3 values) 4)
-        place-x (linear-scale [most-x] left right)
-        place-y (linear-scale y-ticks bottom top)]
+        place-y (scale (last y-ticks) bottom top)]
     [(text {:font-weight "bold"} left 16 (str title (when (seq unit) (str ", " unit))))
      (when note
        (text {:font-size 11, :fill (if good? good bad)} left 34 note))
@@ -217,7 +155,6 @@
        [[:line {:x1 left, :y1 y, :x2 right, :y2 y, :stroke faint}]
         (text {:text-anchor "end", :font-size 11} (- left 6) (+ y 4) (step-text tick))])
      (for [tick x-ticks
-           :when (<= tick most-x)
            :let [x (place-x tick)]]
        [[:line {:x1 x, :y1 bottom, :x2 x, :y2 (+ bottom 4), :stroke ink}]
         (text {:text-anchor "middle", :font-size 11} x (+ bottom 17) (step-text tick))])
@@ -237,12 +174,13 @@
     :title   ; text above them
     :texts   ; further lines below it
     :x       ; what the x axes show
+    :log?    ; whether they are logarithmic, from one on (default: false)
     :panels  ; [{:title \"Heap\" :unit \"MiB\"
              ;   :series [{:label \"used\" :color \"#0072b2\" :points [[0.5 11.8] …]}]
              ;   :note \"+0.1 MiB\" :good? true    ; what is said about it
              ;   :from 60                          ; where it begins to be shaded
              ;   :lines [[[60 11.7] [120 11.8]]]}] ; dashed"
-  [{:keys [title texts x panels]}]
+  [{:keys [title texts x log? panels]}]
   (when-let [xs (seq (for [panel panels, {:keys [points]} (:series panel), [x] points] x))]
     (let [rows (quot (inc (count panels)) 2)]
       (svg (* 2 panel-width)
@@ -251,4 +189,4 @@
            (map-indexed #(text {:fill "#57606a"} margin (+ 47 (* 17 %1)) %2) texts)
            (for [[i panel] (map-indexed vector panels)]
              [:g {:transform (str "translate(" (* panel-width (rem i 2)) "," (+ panels-top (* panel-height (quot i 2))) ")")}
-              (panel-svg x (apply max xs) panel)])))))
+              (panel-svg x (apply max xs) log? panel)])))))

@@ -5,83 +5,62 @@
    [clojure.java.io :as io]
    [clojure.string :as string])
   (:import
+   (java.io File)
    (java.nio.file Files Path)
    (java.time LocalDate)))
 
 (set! *warn-on-reflection* true)
 
-(defn- processor []
-  (or (second (re-find #"model name\s*: (.*)"
-                       (Files/readString (Path/of "/proc/cpuinfo" (into-array String [])))))
-      (System/getProperty "os.arch")))
+(defn median [values]
+  (when (seq values)
+    (nth (sort values) (quot (count values) 2))))
 
-(defn- section
-  "Returns what a section of the benchmark has written, or nil."
-  [section-key]
-  (let [file (io/file "target/bench" (str (name section-key) ".edn"))]
-    (when (.exists file)
-      (edn/read-string (slurp file)))))
+(defn ratio
+  "Returns the CPU time of one row beside that of another: the median of what the rounds show, since whatever
+  slows the machine down slows both servers of a round."
+  [row peer]
+  (median (map / (:rounds row) (:rounds peer))))
 
-(defn joined
-  "Returns the sections that were measured, with what they were measured on:
+(defn row
+  "Returns the first row with these keys and values, or nil."
+  [rows wanted]
+  (first (filter #(= wanted (select-keys % (keys wanted))) rows)))
 
-    :date :mode                      ; \"2026-11-21\", and :quick or :all
-    :jdk :processor :cores :kernel
-    :load :micro :situations         ; what the sections wrote; those not measured are left out"
-  [mode]
-  (into {:date (str (LocalDate/now))
-         :mode mode
-         :jdk (System/getProperty "java.vm.version")
-         :processor (processor)
-         :cores (.availableProcessors (Runtime/getRuntime))
-         :kernel (System/getProperty "os.version")}
-        (for [section-key [:load :micro :situations]
-              :let [figures (section section-key)]
-              :when figures]
-          [section-key figures])))
+(defn machine
+  "Returns what a benchmark runs on, and when."
+  []
+  (let [processors (Files/readString (Path/of "/proc/cpuinfo" (into-array String [])))]
+    (array-map :date (str (LocalDate/now))
+               :jdk (System/getProperty "java.vm.version")
+               :processor (or (second (re-find #"model name\s*: (.*)" processors))
+                              (System/getProperty "os.arch"))
+               :cores (.availableProcessors (Runtime/getRuntime))
+               :kernel (System/getProperty "os.version"))))
 
-(def ^:private key-order
-  "Keys that come first in a map, in this order. The others follow in that of the alphabet."
-  [:date :mode :jdk :processor :cores :kernel :load :micro :situations
-   :workload :mta :benchmark :socket :server :over :count
-   :options :connect :hello :mail :recipient :data :header :end-of-headers :body :end-of-message])
-
-(def ^:private places (zipmap key-order (range)))
-
-(defn- ordered [m]
-  (sort-by (fn [[k]] [(places k (count places)) (str k)]) m))
-
-(defn- one-line [x]
+(defn- rounded [x]
   (cond
-    (map? x) (str "{" (string/join " " (for [[k v] (ordered x)] (str k " " (one-line v)))) "}")
-    (sequential? x) (str "[" (string/join " " (map one-line x)) "]")
-    (double? x) (pr-str (/ (Math/round (* 1000.0 x)) 1000.0))
-    :else (pr-str x)))
+    (map? x) (update-vals x rounded)
+    (coll? x) (mapv rounded x)
+    (or (float? x) (ratio? x)) (/ (Math/round (* 1000.0 x)) 1000.0)
+    :else x))
 
-(defn- nested? [x]
-  (some coll? (if (map? x) (vals x) (when (vector? x) x))))
-
-(defn- edn-text
-  "Returns data as text, with a line for each row of a vector and each key of a map of maps."
-  [indent x]
-  (let [inner (str indent " ")
-        lines #(string/join (str "\n" inner) %)]
-    (cond
-      (not (nested? x))
-      (one-line x)
-
-      (map? x)
-      (str "{"
-           (lines (for [[k v] (ordered x)]
-                    (str k (if (nested? v) (str "\n" inner) " ") (edn-text inner v))))
-           "}")
-
-      :else
-      (str "[" (lines (map one-line x)) "]"))))
+(def ^:private directory "bench/results")
 
 (defn write
-  "Writes results to bench/results/DATE.edn, a row a line, with three decimals."
-  [results]
-  (let [file (io/file "bench/results" (str (:date results) ".edn"))]
-    (io/make-parents file)
-    (spit file (str (edn-text "" results) "\n"))))
+  "Writes results to bench/results/DATE-jdkN.edn, each row on a line of its own."
+  [{:keys [date] :as results}]
+  (let [file (io/file directory (str date "-jdk" (.feature (Runtime/version)) ".edn"))
+        text (fn [value]
+               (if (and (vector? value) (map? (first value)))
+                 (str "[" (string/join "\n  " (map pr-str value)) "]")
+                 (pr-str value)))]
+    (spit file (str "{" (string/join "\n " (for [[k v] (rounded results)] (str k " " (text v)))) "}\n"))))
+
+(defn latest
+  "Returns the newest results of a JDK, :jdk17 or :jdk25, with their :file, or nil."
+  [jdk]
+  (when-let [^File file (->> (.listFiles (io/file directory))
+                             (filter #(string/ends-with? (str %) (str "-" (name jdk) ".edn")))
+                             sort
+                             last)]
+    (assoc (edn/read-string (slurp file)) :file (.getName file))))

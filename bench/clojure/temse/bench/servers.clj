@@ -1,12 +1,12 @@
 (ns temse.bench.servers
-  "The measured servers, each a process of its own, and what the system tells of them."
+  "The measured servers, each a process of its own, and what the system reports about them."
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string])
   (:import
    (java.io Closeable File IOException)
    (java.lang ProcessBuilder$Redirect)
-   (java.net InetSocketAddress Socket)
+   (java.net InetSocketAddress Socket SocketAddress)
    (java.nio.channels SocketChannel)
    (java.nio.file Files)
    (java.nio.file.attribute PosixFilePermissions)
@@ -15,34 +15,47 @@
 
 (set! *warn-on-reflection* true)
 
-(def java-home
-  "The JDK that all servers run on."
-  (System/getProperty "java.home"))
+(def ^:private java-home (System/getProperty "java.home"))
 
-(def ^:private work "target/bench")
+(def ^:private java (str java-home "/bin/java"))
+
+(def work
+  "The directory of compiled programs, sockets and logs."
+  "target/bench")
 
 (def ^:private start-timeout-ms 60000)
 
-(defn- temse-run [file]
-  ["bin/temse" "run" file "--listen"])
+(defn- class-path [root]
+  (string/join ":" (map #(str root "/target/" %)
+                        (concat ["classes" "example-classes"]
+                                (map #(str "bin/lib/" %)
+                                     (string/split-lines (slurp (str root "/target/bin/run.classpath"))))))))
 
-(defn command
-  "Returns the command line of a server, to which the address is appended:
+(defn filters
+  "Returns the command lines of the filters in a checkout of temse, to which the address is appended."
+  [root]
+  (let [java-filter (fn [main]
+                      [java "-XX:+UseSerialGC" "-Xmn64m" "-cp" (class-path root) main])
+        clojure-filter (fn [file]
+                         [(str root "/bin/temse") "run" (str root "/" file) "--listen"])]
+    {:java (java-filter "SeenFilter")
+     :clojure (clojure-filter "examples/seen_filter.clj")
+     :whole-java (java-filter "SeenWhole")
+     :whole (clojure-filter "examples/seen_whole.clj")}))
 
-    :libmilter  :java  :clojure  :message  ; the filter that counts header fields
-    :waiting                               ; the one that waits"
-  [server]
-  (case server
-    :libmilter [(str work "/seen_filter")]
-    :java [(str java-home "/bin/java")
-           "-XX:+UseSerialGC" "-Xmn64m"
-           "-cp" (string/join ":" (concat ["target/classes" "target/example-classes"]
-                                          (map #(str "target/bin/lib/" %)
-                                               (string/split-lines (slurp "target/bin/run.classpath")))))
-           "SeenFilter"]
-    :clojure (temse-run "examples/seen_filter.clj")
-    :message (temse-run "examples/seen_message.clj")
-    :waiting (temse-run "bench/filters/waiting_filter.clj")))
+(defn commands
+  "Returns the command lines of all servers that this machine has: bin/bench sets the properties `jmilter`, a
+  class path, and `pymilter`, an interpreter."
+  []
+  (let [null-server [java "-cp" "target/bench-classes" "temse.bench.NullServer"]
+        jmilter (System/getProperty "jmilter")
+        pymilter (System/getProperty "pymilter")]
+    (cond-> (assoc (filters ".")
+                   :libmilter [(str work "/seen_filter")]
+                   :null null-server
+                   :silent-null (conj null-server "silent"))
+      jmilter (assoc :jmilter [java "-Djmilter.netty.soBacklog=1024" "-cp" jmilter "SeenFilter"])
+      pymilter (assoc :pymilter [pymilter "bench/python/seen_filter.py"]))))
 
 (defn- reserve-port
   "Returns a bound socket. While it is open the system gives its port to no client; a server can
@@ -61,19 +74,14 @@
      :reservation (reify Closeable
                     (close [_] (run! #(.close ^Socket %) sockets)))}))
 
-(defn- socket-file
-  ^File [server]
-  (doto (io/file work (str (name server) ".sock"))
-    (-> .toPath Files/deleteIfExists)))
+(defn socket-address
+  "Returns the address of a server as a SocketAddress."
+  ^SocketAddress [{:keys [address]}]
+  (.address (Endpoint/parse address)))
 
-(defn connect
-  "Returns a SocketChannel to an address."
-  ^SocketChannel [address]
-  (SocketChannel/open (.address (Endpoint/parse address))))
-
-(defn- listens? [address]
+(defn- listens? [server]
   (try
-    (.close (connect address))
+    (.close (SocketChannel/open (socket-address server)))
     true
     (catch IOException _ false)))
 
@@ -85,72 +93,81 @@
       (.waitFor (.destroyForcibly process)))
     (some-> reservation .close)))
 
-(defn- launch-command
-  "Starts a command and returns a Server without waiting for it."
-  [command {:keys [address log environment reservation]}]
+(defn- await-listening
+  [{:keys [^Process process log] :as server}]
+  (loop [patience start-timeout-ms]
+    (cond
+      (listens? server) server
+      (and (.isAlive process) (pos? patience)) (do (Thread/sleep 1)
+                                                   (recur (dec patience)))
+      :else (throw (ex-info (str "the server does not start:\n" (slurp log)) {})))))
+
+(defn start-command
+  "Starts a command and returns it when it listens: Closeable, with a :process and an :address in libmilter's
+  notation. Options:
+
+    :address       ; which it serves
+    :log           ; the file of its output
+    :environment   ; further environment variables
+    :reservation   ; is closed with it"
+  ^Closeable [command {:keys [address log environment reservation]}]
   (let [builder (-> (ProcessBuilder. ^java.util.List command)
                     (.redirectErrorStream true)
                     (.redirectOutput (ProcessBuilder$Redirect/to (io/file log))))]
     (.putAll (.environment builder) (assoc environment "JAVA_HOME" java-home))
     (let [process (.start builder)]
       (.addShutdownHook (Runtime/getRuntime) (Thread. #(.destroyForcibly process)))
-      (->Server process address log reservation))))
+      (await-listening (->Server process address log reservation)))))
 
-(defn launch
-  "Starts a server and returns it without waiting for it. A server is Closeable and has a :process
-  and an :address in libmilter's notation. Options:
-
-    :socket        ; :tcp or :unix (default: :tcp)
-    :environment   ; further environment variables"
-  ^Closeable [server {:keys [socket environment] :or {socket :tcp}}]
-  (let [reservation (when (= :tcp socket) (reserve-port))
-        address (if reservation
-                  (str "inet:" (.getLocalPort reservation) "@127.0.0.1")
-                  (str "unix:" (.getAbsolutePath (socket-file server))))]
-    (launch-command (conj (command server) address)
-                    {:address address
-                     :log (io/file work (str (name server) "-" (name socket) ".log"))
-                     :environment environment
-                     :reservation reservation})))
-
-(defn await-listening
-  "Returns the server as soon as it listens."
-  [{:keys [^Process process address log] :as server}]
-  (loop [patience start-timeout-ms]
-    (cond
-      (listens? address) server
-      (and (.isAlive process) (pos? patience)) (do (Thread/sleep 1)
-                                                   (recur (dec patience)))
-      :else (throw (ex-info (str "the server does not start:\n" (slurp log)) {})))))
+(defn- socket-file
+  "Returns the file of a Unix socket. libmilter leaves it behind if it runs as root."
+  ^File [server]
+  (doto (io/file work (str (name server) ".sock"))
+    (-> .toPath Files/deleteIfExists)))
 
 (defn- let-everybody-connect
   "An MTA runs as another user, for whom the umask may have closed the socket."
-  [address]
-  (when-let [[_ path] (re-matches #"unix:(.*)" address)]
-    (Files/setPosixFilePermissions (.toPath (io/file path))
-                                   (PosixFilePermissions/fromString "rw-rw-rw-"))))
+  [^File socket]
+  (Files/setPosixFilePermissions (.toPath socket) (PosixFilePermissions/fromString "rw-rw-rw-")))
 
 (defn start
-  "Starts a server as `launch` does, and returns it when everybody can connect."
-  ^Closeable [server options]
-  (let [{:keys [address] :as started} (await-listening (launch server options))]
-    (let-everybody-connect address)
-    started))
+  "Starts a server over :tcp or :unix and returns it as `start-command` does, with its name as :server."
+  (^Closeable [server socket] (start server socket ((commands) server)))
+  (^Closeable [server socket command]
+   (let [reservation (when (= :tcp socket) (reserve-port))
+         file (when-not reservation (socket-file server))
+         address (if reservation
+                   (str "inet:" (.getLocalPort reservation) "@127.0.0.1")
+                   (str "unix:" (.getAbsolutePath file)))
+         started (start-command (conj command address)
+                                {:address address
+                                 :log (io/file work (str (name server) ".log"))
+                                 :reservation reservation})]
+     (some-> file let-everybody-connect)
+     (assoc started :server server))))
 
-(defn start-command
-  "Starts a command and returns it as `launch` does, but when it listens. Options:
+(defn pid
+  "Returns the process number of a server."
+  ^long [{:keys [^Process process]}]
+  (.pid process))
 
-    :address       ; which it serves
-    :log           ; the file of its output
-    :environment   ; further environment variables
-    :reservation   ; is closed with it"
-  ^Closeable [command options]
-  (await-listening (launch-command command options)))
+(defn bind
+  "Binds a process, with all its threads, to cores in the notation of taskset."
+  [pid cores]
+  (let [^java.util.List command ["taskset" "-a" "-c" "-p" cores (str pid)]
+        bound? #(-> (ProcessBuilder. command)
+                    (.redirectOutput ProcessBuilder$Redirect/DISCARD)
+                    .start
+                    .waitFor
+                    zero?)]
+    ;; It fails when a thread ends meanwhile.
+    (when-not (some true? (repeatedly 10 bound?))
+      (throw (ex-info (str "cannot bind process " pid " to core " cores) {})))))
 
 (defn proc
   "Returns a file of a server in /proc."
-  ^File [{:keys [^Process process]} & names]
-  (apply io/file "/proc" (str (.pid process)) names))
+  ^File [server & names]
+  (apply io/file "/proc" (str (pid server)) names))
 
 (defn threads
   "Returns the number of threads of a server."
@@ -163,34 +180,11 @@
   (let [status (Files/readString (.toPath (proc server "status")))]
     (parse-long (second (re-find #"VmRSS:\s+(\d+)" status)))))
 
-(defn await-files
-  "Returns once a server has fewer open files than that: its connections are closed."
-  [server files]
-  (loop [patience start-timeout-ms]
-    (when (<= files (count (.list (proc server "fd"))))
-      (when (zero? patience)
-        (throw (ex-info "the server keeps its connections" {:server (:name server)})))
-      (Thread/sleep 1)
-      (recur (dec patience)))))
-
 (defn- jcmd
-  "Gives a JVM commands and returns what it says."
-  [{:keys [^Process process]} & commands]
-  (let [^java.util.List line [(str java-home "/bin/jcmd")
-                              (str (.pid process))
-                              (string/join "\n" commands)]]
+  "Gives a JVM commands and returns what it prints."
+  [server & commands]
+  (let [^java.util.List line [(str java-home "/bin/jcmd") (str (pid server)) (string/join "\n" commands)]]
     (slurp (.getInputStream (.start (ProcessBuilder. line))))))
-
-(defn- settled
-  "Returns what f returns as soon as that has not changed by a thousandth for half a second."
-  [f]
-  (loop [first-value (f), looks 0]
-    (Thread/sleep 100)
-    (let [value (f)]
-      (cond
-        (< 0.001 (abs (- 1.0 (/ (double value) first-value)))) (recur value 0)
-        (= 5 looks) value
-        :else (recur first-value (inc looks))))))
 
 (defn- used
   "Returns the KiB of the heap that are in use: those of all its generations."
@@ -206,20 +200,3 @@
     (when-let [[_ metaspace] (re-find #"Metaspace\s+used (\d+)K" info)]
       {:heap (used info)
        :metaspace (parse-long metaspace)})))
-
-(defn memory
-  "Returns the memory of a JVM, in KiB, after its garbage is collected:
-
-    :untrimmed   ; resident, as the JVM leaves it, which may keep 70 % of the heap free
-    :resident    ; resident, once it has been told to give free heap back
-    :objects     ; the part of the heap that is in use"
-  [server]
-  (jcmd server "GC.run" "GC.run")
-  (let [untrimmed (settled #(resident-kib server))
-        heap (jcmd server "VM.set_flag MinHeapFreeRatio 0" "VM.set_flag MaxHeapFreeRatio 5" "GC.run"
-                   "GC.heap_info")
-        resident (settled #(resident-kib server))]
-    (jcmd server "VM.set_flag MaxHeapFreeRatio 70" "VM.set_flag MinHeapFreeRatio 40")
-    {:untrimmed untrimmed
-     :resident resident
-     :objects (used heap)}))

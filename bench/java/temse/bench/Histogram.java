@@ -1,7 +1,7 @@
 package temse.bench;
 
-/** Durations in nanoseconds, counted in buckets whose width is at most a sixteenth of the value. */
-final class Histogram {
+/** Counts durations in buckets whose width is at most a sixteenth of the value. */
+public final class Histogram {
   private static final int BITS = 4;
   private static final int STEPS = 1 << BITS;
 
@@ -13,19 +13,8 @@ final class Histogram {
     total++;
   }
 
-  void add(Histogram other) {
-    for (int i = 0; i < counts.length; i++) {
-      counts[i] += other.counts[i];
-    }
-    total += other.total;
-  }
-
-  boolean isEmpty() {
-    return total == 0;
-  }
-
   /** Returns a duration that this fraction of all durations does not exceed, in microseconds. */
-  double micros(double fraction) {
+  public double micros(double fraction) {
     long rank = (long) Math.ceil(fraction * total);
     int i = 0;
     for (long seen = counts[0]; seen < rank; seen += counts[i]) {

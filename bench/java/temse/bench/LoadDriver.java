@@ -1,6 +1,8 @@
 package temse.bench;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.SocketAddress;
 import java.net.StandardSocketOptions;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
@@ -8,14 +10,14 @@ import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /** The MTA side: plays a workload on one selector loop and checks every byte of every answer. */
-final class LoadDriver {
-  /** Time between two looks at the clocks; longer if a look would be seen in the latencies. */
+public final class LoadDriver {
+  private static final double SECOND = 1e9;
+
+  /** Time between two looks at the clocks; longer where a look would be seen in the latencies. */
   private static final long LOOK = TimeUnit.MILLISECONDS.toNanos(25);
 
   private static final long LOOK_BETWEEN_PACED = TimeUnit.MILLISECONDS.toNanos(250);
@@ -28,66 +30,58 @@ final class LoadDriver {
 
   private static final long PATIENCE = TimeUnit.SECONDS.toNanos(20);
 
+  /** A run without a message on each connection ends after this multiple of its time. */
+  private static final int PATIENCE_FOR_MESSAGES = 4;
+
   /** Connections that wait for the answer to the offer, fewer than any server's backlog. */
   private static final int TOGETHER = 200;
 
   private final Workload workload;
-  private final Server server;
-  private final CpuClock clock;
-  private final Length length;
+  private final SocketAddress address;
   private final Script script;
-  private final double answersPerMessage;
   private final Selector selector = Selector.open();
   private final ByteBuffer input = ByteBuffer.allocateDirect(64 * 1024);
   private final List<Conversation> waiting = new ArrayList<>();
-  private final Map<Stage, Histogram> latencies = new EnumMap<>(Stage.class);
+  private Histogram latency = new Histogram();
   private int open;
   private long begunConversations;
-  private long mailsBegun;
+  private long begunMails;
   private long negotiated;
   private long events;
-  private long eventsBefore;
-  private long cpuBefore;
-  private long begun;
-  private Sample sample;
-  private long idleMemory;
-  private IOException problem;
+  private boolean ending;
 
-  private LoadDriver(Workload workload, Server server, CpuClock clock, Length length)
-      throws IOException {
+  private LoadDriver(Workload workload, SocketAddress address) throws IOException {
     this.workload = workload;
-    this.server = server;
-    this.clock = clock;
-    this.length = length;
-    this.script = new Script(workload, negotiate(server));
-    this.answersPerMessage = script.answersPerMessage(workload);
-    for (Stage stage : Stage.values()) {
-      latencies.put(stage, new Histogram());
-    }
+    this.address = address;
+    this.script = new Script(workload, negotiate(address));
   }
 
   /**
-   * Measures from when all connections are there.
+   * Measures from when all connections are there, until the server has used so much CPU time or so
+   * much time has passed, and every connection could have had a message.
    *
+   * @param pid the process of the server
    * @throws IOException if an answer is wrong or missing
    */
-  static Sample run(Workload workload, Server server, CpuClock clock, Length length)
+  public static Sample run(
+      Workload workload,
+      SocketAddress address,
+      long pid,
+      CpuClock clock,
+      double cpuSeconds,
+      double seconds)
       throws IOException {
+    LoadDriver driver = new LoadDriver(workload, address);
     try {
-      LoadDriver driver = new LoadDriver(workload, server, clock, length);
-      try {
-        return driver.run();
-      } finally {
-        driver.selector.close();
-      }
-    } catch (IOException e) {
-      throw new IOException(server.name() + ", " + workload.name() + ": " + e.getMessage(), e);
+      return driver.run(pid, clock, cpuSeconds, seconds);
+    } finally {
+      driver.selector.close();
     }
   }
 
   /** Returns the server's answer to the offer. */
-  private static byte[] negotiate(Server server) throws IOException {
-    try (SocketChannel channel = SocketChannel.open(server.address())) {
+  private static byte[] negotiate(SocketAddress address) throws IOException {
+    try (SocketChannel channel = SocketChannel.open(address)) {
       channel.write(ByteBuffer.wrap(Script.OFFER));
       ByteBuffer length = ByteBuffer.allocate(Integer.BYTES);
       fill(channel, length);
@@ -105,38 +99,59 @@ final class LoadDriver {
     }
   }
 
-  private Sample run() throws IOException {
+  private Sample run(long pid, CpuClock clock, double cpuSeconds, double seconds)
+      throws IOException {
     List<SocketChannel> idle = openIdle(workload.idle());
     List<SocketChannel> slow = openIdle(workload.slow());
     long slowSent = 0;
-    long lastProgress = System.nanoTime();
-    long seen = 0;
-    long look = 0;
-    long betweenLooks = workload.eventsPerSecond() > 0 ? LOOK_BETWEEN_PACED : LOOK;
     long start = System.nanoTime();
+    long look = start;
+    long lastProgress = start;
+    long seen = 0;
+    long begun = 0;
+    long cpuBefore = 0;
+    long eventsBefore = 0;
+    Sample sample = null;
     while (sample == null || open > 0) {
       long now = System.nanoTime();
-      for (long due = sample == null ? due(now - start) : 0; due > 0; due--) {
-        new Conversation();
-      }
-      sendWhatIsDue(now);
+      begin(now - start);
       for (; slowSent < (now - start) / SLOW * slow.size(); slowSent++) {
         int place = (int) (slowSent / slow.size() % SLOW_MACROS.length);
         slow.get((int) (slowSent % slow.size())).write(ByteBuffer.wrap(SLOW_MACROS, place, 1));
       }
       select();
-      if (problem != null) {
-        throw problem;
+      if (now - look < (workload.isPaced() ? LOOK_BETWEEN_PACED : LOOK)) {
+        continue;
       }
-      if (now - look > betweenLooks) {
-        look = now;
-        measure(now);
-        if (events != seen) {
-          seen = events;
-          lastProgress = now;
-        } else if (now - lastProgress > PATIENCE) {
-          throw new IOException("there was no answer for too long; " + open + " are waiting");
-        }
+      look = now;
+      if (events != seen) {
+        seen = events;
+        lastProgress = now;
+      } else if (now - lastProgress > PATIENCE) {
+        throw new IOException("there was no answer for too long; " + open + " are waiting");
+      }
+      if (sample != null || !isComplete() || events == 0) {
+        continue;
+      }
+      long cpu = clock.nanos(pid);
+      if (begun == 0) {
+        begun = now;
+        cpuBefore = cpu;
+        eventsBefore = events;
+        latency = new Histogram();
+        continue;
+      }
+      Sample soFar =
+          new Sample(
+              events - eventsBefore,
+              (events - eventsBefore) / script.answersPerMessage(),
+              now - begun,
+              cpu - cpuBefore,
+              latency);
+      if (isEnough(soFar, cpuSeconds, seconds)) {
+        sample = soFar;
+        latency = new Histogram();
+        ending = true;
       }
     }
     idle.addAll(slow);
@@ -146,13 +161,18 @@ final class LoadDriver {
     return sample;
   }
 
+  private boolean isEnough(Sample sample, double cpuSeconds, double seconds) {
+    return sample.messages() >= Math.max(1, workload.connections())
+            && (sample.cpuNanos() >= cpuSeconds * SECOND || sample.nanos() >= seconds * SECOND)
+        || sample.messages() > 0 && sample.nanos() >= PATIENCE_FOR_MESSAGES * seconds * SECOND;
+  }
+
   private List<SocketChannel> openIdle(int count) throws IOException {
     List<SocketChannel> idle = new ArrayList<>();
-    long before = server.residentMemory();
     while (idle.size() < count) {
       int first = idle.size();
       for (int i = 0; i < TOGETHER; i++) {
-        SocketChannel channel = SocketChannel.open(server.address());
+        SocketChannel channel = SocketChannel.open(address);
         channel.write(ByteBuffer.wrap(Script.OFFER));
         idle.add(channel);
       }
@@ -160,17 +180,25 @@ final class LoadDriver {
         fill(channel, ByteBuffer.allocate(script.first(0)[0].answer().length));
       }
     }
-    if (!idle.isEmpty()) {
-      idleMemory = Math.max(0, server.residentMemory() - before) / idle.size();
-    }
     return idle;
   }
 
-  /** Returns how many conversations are to begin now. */
-  private long due(long elapsed) {
-    return workload.mailsPerSecond() > 0
-        ? elapsed * workload.mailsPerSecond() / 1_000_000_000 + 1 - begunConversations
-        : Math.min(workload.connections() - open, TOGETHER - (begunConversations - negotiated));
+  /** Begins the conversations that are due, and sends the events that are. */
+  private void begin(long elapsed) throws IOException {
+    if (!ending) {
+      long due =
+          workload.mailsPerSecond() > 0
+              ? (long) (elapsed / SECOND * workload.mailsPerSecond()) + 1 - begunConversations
+              : Math.min(
+                  workload.connections() - open, TOGETHER - (begunConversations - negotiated));
+      for (; due > 0; due--) {
+        new Conversation();
+      }
+    }
+    if (isComplete()) {
+      long now = System.nanoTime();
+      waiting.removeIf(conversation -> conversation.sendIfDue(now));
+    }
   }
 
   /** Whether all connections were opened; until then no mail begins. */
@@ -178,49 +206,12 @@ final class LoadDriver {
     return negotiated >= workload.connections();
   }
 
-  private void sendWhatIsDue(long now) {
-    if (isComplete()) {
-      waiting.removeIf(conversation -> conversation.sendIfDue(now));
-    }
-  }
-
   private void select() throws IOException {
-    if (workload.eventsPerSecond() > 0) {
+    if (workload.isPaced()) {
       selector.selectNow(this::serve);
     } else {
       selector.select(this::serve, workload.mailsPerSecond() > 0 ? 1 : 100);
     }
-  }
-
-  private void measure(long now) throws IOException {
-    if (sample != null || !isComplete() || events == 0) {
-      return;
-    }
-    long cpu = clock.nanos(server.pid());
-    if (begun == 0) {
-      begun = now;
-      eventsBefore = events;
-      cpuBefore = cpu;
-      latencies.replaceAll((stage, old) -> new Histogram());
-    } else if (isEnough(cpu - cpuBefore, now - begun)) {
-      sample =
-          new Sample(
-              events - eventsBefore,
-              (events - eventsBefore) / answersPerMessage,
-              now - begun,
-              cpu - cpuBefore,
-              server.residentMemory(),
-              idleMemory,
-              Map.copyOf(latencies));
-    }
-  }
-
-  private boolean isEnough(long cpuNanos, long nanos) {
-    double messages = (events - eventsBefore) / answersPerMessage;
-    double seconds = nanos / 1e9;
-    return messages >= Math.max(length.messages(), workload.connections())
-            && (cpuNanos >= length.cpuSeconds() * 1e9 || seconds >= length.seconds())
-        || messages > 0 && seconds >= Length.PATIENCE * length.seconds();
   }
 
   private void serve(SelectionKey key) {
@@ -232,14 +223,14 @@ final class LoadDriver {
         conversation.read();
       }
     } catch (IOException e) {
-      problem = e;
+      throw new UncheckedIOException(e);
     }
   }
 
   private final class Conversation {
     private final SocketChannel channel;
     private final SelectionKey key;
-    private Script.Step[] steps = script.first(mailsBegun++);
+    private Script.Step[] steps = script.first(begunMails++);
     private int place;
     private int mails;
     private int matched;
@@ -248,14 +239,14 @@ final class LoadDriver {
     private boolean waits;
 
     Conversation() throws IOException {
-      channel = SocketChannel.open(server.address());
+      channel = SocketChannel.open(address);
       channel.configureBlocking(false);
-      if (!(server.address() instanceof UnixDomainSocketAddress)) {
+      if (!(address instanceof UnixDomainSocketAddress)) {
         channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
       }
       key = channel.register(selector, SelectionKey.OP_READ, this);
       due = System.nanoTime();
-      if (workload.eventsPerSecond() > 0) {
+      if (workload.isPaced()) {
         due += open * interval() / workload.connections();
       }
       open++;
@@ -264,13 +255,13 @@ final class LoadDriver {
     }
 
     private long interval() {
-      return 1_000_000_000 / workload.eventsPerSecond();
+      return (long) SECOND / workload.eventsPerSecond();
     }
 
     private void sendNext() throws IOException {
       long now = System.nanoTime();
-      due = workload.eventsPerSecond() > 0 ? Math.max(due + interval(), now) : now;
-      if (workload.eventsPerSecond() > 0 || !isComplete()) {
+      due = workload.isPaced() ? Math.max(due + interval(), now) : now;
+      if (workload.isPaced() || !isComplete()) {
         waits = true;
         waiting.add(this);
       } else {
@@ -287,7 +278,7 @@ final class LoadDriver {
       try {
         send();
       } catch (IOException e) {
-        problem = e;
+        throw new UncheckedIOException(e);
       }
       return true;
     }
@@ -324,9 +315,9 @@ final class LoadDriver {
         }
       }
       if (matched == answer.length) {
-        latencies.get(step.stage()).add(System.nanoTime() - due);
+        latency.add(System.nanoTime() - due);
         events++;
-        if (step.stage() == Stage.OPTIONS) {
+        if (step.stage() == Script.Stage.OPTIONS) {
           negotiated++;
         }
         goOn();
@@ -336,10 +327,10 @@ final class LoadDriver {
     private void goOn() throws IOException {
       if (++place == steps.length) {
         mails++;
-        steps = script.next(mailsBegun++);
+        steps = script.next(begunMails++);
         place = 0;
       }
-      if (sample == null && (place > 0 || mails != workload.mails())) {
+      if (!ending && (place > 0 || mails != workload.mails())) {
         sendNext();
         return;
       }

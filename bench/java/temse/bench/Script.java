@@ -11,19 +11,13 @@ import java.util.Random;
 
 /**
  * The bytes of conversations, made beforehand, with macros as Postfix 3.7 sends them. Pieces of a
- * body are equal, so that one of a gibibyte needs no more memory than its pieces. What a filter
- * does not reply to travels together with what comes next, and what it does not want to hear of is
- * left out. Addresses, queue ids and values of header fields differ from mail to mail, and of many
- * fields the names differ, too.
+ * body are equal, so that a body of a gibibyte needs no more memory than its pieces. Addresses,
+ * queue ids and values of header fields differ from mail to mail.
+ *
+ * <p>Events that the filter does not ask for are left out. Those that it does not reply to are sent
+ * together with the next.
  */
 final class Script {
-  /**
-   * A write, and the bytes that must answer it.
-   *
-   * @param stage the command that is answered
-   */
-  record Step(Stage stage, ByteBuffer bytes, byte[] answer) {}
-
   static final byte[] OFFER = {
     0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, (byte) 0xFF, 0, 0x1F, (byte) 0xFF, (byte) 0xFF
   };
@@ -31,7 +25,7 @@ final class Script {
   private static final int CHUNK = 65535;
   private static final int LINE = 76;
 
-  /** So many mails differ before the first comes again. */
+  /** The number of mails that differ; then the first is sent again. */
   private static final int DIFFERENT = 8;
 
   private static final String[] FIELDS = {
@@ -52,10 +46,38 @@ final class Script {
     "User-Agent\0Mutt/2.2.9 (2022-11-12)",
   };
 
+  /** Commands, with their SMFIP_NO* and SMFIP_NR_* bits. */
+  enum Stage {
+    OPTIONS('O', 0, 0),
+    CONNECT('C', 0x01, 0x1000),
+    HELLO('H', 0x02, 0x2000),
+    MAIL('M', 0x04, 0x4000),
+    RECIPIENT('R', 0x08, 0x8000),
+    DATA('T', 0x200, 0x10000),
+    HEADER('L', 0x20, 0x80),
+    END_OF_HEADERS('N', 0x40, 0x40000),
+    BODY('B', 0x10, 0x80000),
+    END_OF_MESSAGE('E', 0, 0);
+
+    private final char code;
+    private final int noEvent;
+    private final int noReply;
+
+    Stage(char code, int noEvent, int noReply) {
+      this.code = code;
+      this.noEvent = noEvent;
+      this.noReply = noReply;
+    }
+  }
+
+  /** A write, the command that is answered, and the bytes that must answer it. */
+  record Step(Stage stage, ByteBuffer bytes, byte[] answer) {}
+
+  private final Workload workload;
   private final int agreed;
   private final Map<ByteBuffer, ByteBuffer> made = new HashMap<>();
   private final List<Step> steps = new ArrayList<>();
-  private final ByteArrayOutputStream waiting = new ByteArrayOutputStream();
+  private final ByteArrayOutputStream unsent = new ByteArrayOutputStream();
   private final List<Step[]> first = new ArrayList<>();
   private final List<Step[]> next = new ArrayList<>();
 
@@ -63,37 +85,36 @@ final class Script {
   final ByteBuffer goodbye;
 
   /**
-   * Makes the script of a workload for filters that give this answer to the offer.
+   * Makes the script of a workload for filters that answer the offer in this way.
    *
    * @param answer a whole packet
    */
   Script(Workload workload, byte[] answer) {
+    this.workload = workload;
     agreed = ByteBuffer.wrap(answer).getInt(13);
     for (int number = 0; number < DIFFERENT; number++) {
       steps.add(new Step(Stage.OPTIONS, direct(OFFER), answer));
-      if (workload.mail() == null) {
-        first.add(steps.toArray(new Step[0]));
-        next.add(new Step[0]);
-        steps.clear();
-        continue;
+      if (hasMails()) {
+        greeting();
+        mail(number);
       }
-      macros(
-          Stage.CONNECT,
-          "j\0mx.example.com\0{daemon_name}\0mx.example.com\0{daemon_addr}\000127.0.0.1\0"
-              + "v\0Postfix 3.7.11\0_\0mail.example.org [192.0.2.25]\0");
-      command(Stage.CONNECT, "mail.example.org\0004\377\376192.0.2.25\0");
-      macros(Stage.HELLO, "");
-      command(Stage.HELLO, "mail.example.org\0");
-      first.add(mail(workload.mail(), number));
-      packet('A', new byte[0], 0, 0);
-      next.add(mail(workload.mail(), number));
+      first.add(taken());
+      if (hasMails()) {
+        packet('A', new byte[0], 0);
+        mail(number);
+      }
+      next.add(taken());
     }
-    if (workload.mail() != null) {
-      packet('A', new byte[0], 0, 0);
-      packet('A', new byte[0], 0, 0);
+    if (hasMails()) {
+      packet('A', new byte[0], 0);
+      packet('A', new byte[0], 0);
     }
-    packet('Q', new byte[0], 0, 0);
-    goodbye = direct(waiting.toByteArray());
+    packet('Q', new byte[0], 0);
+    goodbye = direct(unsent.toByteArray());
+  }
+
+  private boolean hasMails() {
+    return workload.recipients() > 0;
   }
 
   /** Returns the first mail of a conversation, with what comes before it. */
@@ -106,61 +127,63 @@ final class Script {
     return next.get((int) (number % DIFFERENT));
   }
 
-  /** Returns how many answers a message of the workload takes, or a conversation without. */
-  double answersPerMessage(Workload workload) {
-    if (workload.mail() == null) {
-      return first(0).length;
-    }
+  /** Returns the number of answers for each message, or for each conversation without any. */
+  double answersPerMessage() {
     int further = next(0).length;
-    return workload.mails() == 0
-        ? further
-        : further + (double) (first(0).length - further) / workload.mails();
+    int before = first(0).length - further;
+    return workload.mails() == 0 ? further : further + (double) before / workload.mails();
   }
 
-  private Step[] mail(Workload.Mail mail, int number) {
+  private void greeting() {
+    macros(
+        Stage.CONNECT,
+        "j\0mx.example.com\0{daemon_name}\0mx.example.com\0{daemon_addr}\000127.0.0.1\0"
+            + "v\0Postfix 3.7.11\0_\0mail.example.org [192.0.2.25]\0");
+    command(Stage.CONNECT, "mail.example.org\0004\377\376192.0.2.25\0");
+    macros(Stage.HELLO, "");
+    command(Stage.HELLO, "mail.example.org\0");
+  }
+
+  private void mail(int number) {
     String queueId = "i\0004TEMSE1A2" + number + "\0";
     String sender = "a" + number + "@example.org";
     StringBuilder further = new StringBuilder();
-    for (int i = 0; i < mail.macros(); i++) {
+    for (int i = 0; i < workload.macros(); i++) {
       further.append("{macro_").append(i).append("}\0").append(sender).append('\0');
     }
     macros(
         Stage.MAIL,
         "{mail_addr}\0" + sender + "\0{mail_host}\0example.org\0{mail_mailer}\0smtp\0" + further);
     command(Stage.MAIL, "<" + sender + ">\0SIZE=8800\0BODY=8BITMIME\0");
-    for (int i = 0; i < mail.recipients(); i++) {
+    for (int i = 0; i < workload.recipients(); i++) {
       recipient(i == 0 ? "" : queueId, (char) ('b' + i % 10) + "" + number + "@example.com");
     }
     macros(Stage.DATA, queueId);
     command(Stage.DATA, "");
-    for (int i = 0; i < mail.headers(); i++) {
+    for (int i = 0; i < workload.headers(); i++) {
       macros(Stage.HEADER, queueId);
-      command(Stage.HEADER, field(i) + " (" + number + ")\0");
+      command(Stage.HEADER, field(i, number));
     }
     macros(Stage.END_OF_HEADERS, queueId);
     command(Stage.END_OF_HEADERS, "");
-    byte[] piece = body(Math.min(CHUNK, mail.bytes()));
-    for (int left = mail.bytes(); left > 0; left -= CHUNK) {
+    byte[] piece = body(Math.min(CHUNK, workload.bytes()));
+    for (int left = workload.bytes(); left > 0; left -= CHUNK) {
       macros(Stage.BODY, queueId);
-      command(Stage.BODY, piece, 0, Math.min(CHUNK, left), CONTINUE);
+      command(Stage.BODY, piece, Math.min(CHUNK, left), CONTINUE);
     }
     macros(Stage.END_OF_MESSAGE, queueId);
-    command(Stage.END_OF_MESSAGE, new byte[0], 0, 0, seen(mail));
-    Step[] done = steps.toArray(new Step[0]);
-    steps.clear();
-    return done;
+    command(Stage.END_OF_MESSAGE, new byte[0], 0, seen());
   }
 
-  private static String field(int place) {
-    String field = FIELDS[place % FIELDS.length];
+  private String field(int place, int number) {
+    String field = FIELDS[place % FIELDS.length] + " (" + number + ")\0";
     return place < FIELDS.length ? field : "X-" + place + field.substring(field.indexOf('\0'));
   }
 
   private void recipient(String queueId, String address) {
     macros(
         Stage.RECIPIENT,
-        queueId
-            + ("{rcpt_addr}\0" + address + "\0{rcpt_host}\0example.com\0{rcpt_mailer}\0smtp\0"));
+        queueId + "{rcpt_addr}\0" + address + "\0{rcpt_host}\0example.com\0{rcpt_mailer}\0smtp\0");
     command(Stage.RECIPIENT, "<" + address + ">\0");
   }
 
@@ -176,8 +199,8 @@ final class Script {
   }
 
   /** The answer to the end of message: X-Seen and continue. */
-  private static byte[] seen(Workload.Mail mail) {
-    byte[] field = latin1("X-Seen\0" + mail.headers() + " " + mail.bytes() + "\0");
+  private byte[] seen() {
+    byte[] field = latin1("X-Seen\0" + workload.headers() + " " + workload.bytes() + "\0");
     return ByteBuffer.allocate(5 + field.length + CONTINUE.length)
         .putInt(1 + field.length)
         .put((byte) 'h')
@@ -189,36 +212,42 @@ final class Script {
   private void macros(Stage stage, String definitions) {
     if ((stage.noEvent & agreed) == 0) {
       byte[] payload = latin1(stage.code + definitions);
-      packet('D', payload, 0, payload.length);
+      packet('D', payload, payload.length);
     }
   }
 
   private void command(Stage stage, String payload) {
     byte[] bytes = latin1(payload);
-    command(stage, bytes, 0, bytes.length, CONTINUE);
+    command(stage, bytes, bytes.length, CONTINUE);
   }
 
-  private void command(Stage stage, byte[] payload, int offset, int length, byte[] answer) {
+  private void command(Stage stage, byte[] payload, int length, byte[] answer) {
     if ((stage.noEvent & agreed) != 0) {
       return;
     }
-    packet(stage.code, payload, offset, length);
+    packet(stage.code, payload, length);
     if ((stage.noReply & agreed) == 0) {
-      steps.add(new Step(stage, direct(waiting.toByteArray()), answer));
-      waiting.reset();
+      steps.add(new Step(stage, direct(unsent.toByteArray()), answer));
+      unsent.reset();
     }
   }
 
-  private void packet(char code, byte[] payload, int offset, int length) {
-    waiting.writeBytes(ByteBuffer.allocate(5).putInt(1 + length).put((byte) code).array());
-    waiting.write(payload, offset, length);
+  private void packet(char code, byte[] payload, int length) {
+    unsent.writeBytes(ByteBuffer.allocate(5).putInt(1 + length).put((byte) code).array());
+    unsent.write(payload, 0, length);
+  }
+
+  private Step[] taken() {
+    Step[] taken = steps.toArray(new Step[0]);
+    steps.clear();
+    return taken;
   }
 
   private static byte[] latin1(String text) {
     return text.getBytes(StandardCharsets.ISO_8859_1);
   }
 
-  /** Returns the bytes in a buffer, the same for the same bytes. */
+  /** Returns the bytes in a buffer, which equal bytes share. */
   private ByteBuffer direct(byte[] bytes) {
     return made.computeIfAbsent(
         ByteBuffer.wrap(bytes),
