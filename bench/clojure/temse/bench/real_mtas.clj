@@ -25,6 +25,13 @@
              :start postfix/start
              :milter #(string/replace % #"inet:(\d+)@(.*)" "inet:$2:$1")}})
 
+(def ^:private headers
+  (for [i (range 10)] [(str "X-" i) " The minutes of yesterday's meeting"]))
+
+(def ^:private body "Dear all,\r\n\r\nplease find the minutes below.\r\n")
+
+(def ^:private seen ["X-Seen" (str " " (count headers) " " (count body))])
+
 (defn- milliseconds
   "Sends a message and returns the time from connecting to the answer to its end. Throws if it arrives without
   the filter's field."
@@ -36,11 +43,11 @@
                  (smtp/transact connection
                                 {:sender sender
                                  :recipients ["<b@example.com>" "<c@example.com>"]
-                                 :headers (for [i (range 10)] [(str "X-" i) " The minutes of the meeting"])
-                                 :body "Dear all,\r\n\r\nplease find the minutes below.\r\n"})
+                                 :headers headers
+                                 :body body})
                  (/ (- (System/nanoTime) start) 1e6))
         arrived (sink/await-message sink #(= sender (:sender %)))]
-    (when-not (some #{["X-Seen" " 10 44"]} (sink/headers arrived))
+    (when-not (some #{seen} (sink/headers arrived))
       (throw (ex-info "the message arrived without the filter's field" {:arrived arrived})))
     millis))
 
@@ -53,12 +60,16 @@
       (with-open [^Closeable mta (start {:sink sink, :milters [(milter (:address running))]})]
         (median (drop 2 (mapv #(milliseconds sink (:port mta) %) (range 15))))))))
 
+(defn- available? [mta]
+  (let [reason ((get-in kinds [mta :unavailable]))]
+    (when reason
+      (println (name mta) "is left out:" reason))
+    (nil? reason)))
+
 (defn measure
   "Returns [{:mta :sendmail, :socket :tcp, :server :libmilter, :median-ms 341.2}]. Prints why an MTA is left out."
   []
-  (vec (for [[mta {:keys [unavailable]}] kinds
-             :let [reason (unavailable)]
-             :when (or (nil? reason) (println (name mta) "is left out:" reason))
+  (vec (for [mta (filter available? (keys kinds))
              socket [:tcp :unix]
              server [:libmilter :java :clojure]]
          (with-open [sink (sink/start)]

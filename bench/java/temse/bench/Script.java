@@ -166,11 +166,7 @@ final class Script {
     }
     macros(Stage.END_OF_HEADERS, queueId);
     command(Stage.END_OF_HEADERS, "");
-    byte[] piece = body(Math.min(CHUNK, workload.bytes()));
-    for (int left = workload.bytes(); left > 0; left -= CHUNK) {
-      macros(Stage.BODY, queueId);
-      command(Stage.BODY, piece, Math.min(CHUNK, left), CONTINUE);
-    }
+    body(queueId);
     macros(Stage.END_OF_MESSAGE, queueId);
     command(Stage.END_OF_MESSAGE, new byte[0], 0, seen());
   }
@@ -187,15 +183,29 @@ final class Script {
     command(Stage.RECIPIENT, "<" + address + ">\0");
   }
 
-  private static byte[] body(int length) {
+  /** Adds the pieces of the body. Those of the same length are one step, again and again. */
+  private void body(String queueId) {
+    byte[] piece = text(Math.min(CHUNK, workload.bytes()));
+    int before = steps.size();
+    for (int left = workload.bytes(); left > 0; left -= CHUNK) {
+      if (left >= CHUNK && steps.size() > before) {
+        steps.add(steps.get(before));
+      } else {
+        macros(Stage.BODY, queueId);
+        command(Stage.BODY, piece, Math.min(CHUNK, left), CONTINUE);
+      }
+    }
+  }
+
+  private static byte[] text(int length) {
     Random random = new Random(length);
-    byte[] body = new byte[length];
+    byte[] text = new byte[length];
     for (int i = 0; i < length; i++) {
       int column = i % LINE;
-      body[i] =
+      text[i] =
           (byte) (column == LINE - 2 ? '\r' : column == LINE - 1 ? '\n' : 'a' + random.nextInt(26));
     }
-    return body;
+    return text;
   }
 
   /** The answer to the end of message: X-Seen and continue. */
