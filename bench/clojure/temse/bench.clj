@@ -13,7 +13,7 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private sections
+(def ^:private all-sections
   "What is measured: names, and functions that return a map of results."
   (array-map "allocation" #(hash-map :allocation (allocation/measure))
              "start" #(hash-map :start (load/start))
@@ -46,27 +46,27 @@
 
 (defn- measure [names]
   (into (results/machine)
-        (mapcat #(timed % (sections %)))
+        (mapcat #(timed % (all-sections %)))
         names))
 
 (defn- measure-all []
-  (let [results (measure (keys sections))]
+  (let [results (measure (keys all-sections))]
     (results/write results)
     (page/write)
     (report results)))
 
-(defn- keywords [names]
-  (map keyword (string/split names #",")))
+(defn- compare-filters [[filters workloads root]]
+  (let [keywords #(map keyword (string/split % #","))]
+    (load/compare-filters (keywords filters) (keywords workloads) root)))
 
 (defn -main
   "Does what bin/bench was asked for."
-  ([] (timed "bin/bench" measure-all))
-  ([command & arguments]
-   (timed (str "bin/bench " command)
-          #(case command
-             "quick" (report (load/measure-quickly))
-             "page" (page/write)
-             "compare" (let [[filters workloads root] arguments]
-                         (load/compare-filters (keywords filters) (keywords workloads) root))
-             (report (measure (cons command arguments)))))
-   (shutdown-agents)))
+  [& [command & arguments :as sections]]
+  (timed (string/join " " (cons "bin/bench" sections))
+         #(case command
+            nil (measure-all)
+            "quick" (report (load/measure-quickly))
+            "page" (page/write)
+            "compare" (compare-filters arguments)
+            (report (measure sections))))
+  (shutdown-agents))

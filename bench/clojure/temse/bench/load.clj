@@ -1,6 +1,7 @@
 (ns temse.bench.load
   "Plays workloads to servers in alternating rounds and takes the medians."
   (:require
+   [clojure.string :as string]
    [temse.bench.results :refer [median ratio]]
    [temse.bench.servers :as servers]
    [temse.bench.text :as text]
@@ -107,8 +108,9 @@
 (defn- run
   "Plays a workload until the server has used so many seconds of CPU time or so many have passed."
   [server settings [cpu-seconds seconds]]
-  (let [^Sample sample (LoadDriver/run (workload settings) (servers/socket-address server) (servers/pid server)
-                                       @clock cpu-seconds seconds)
+  (let [^Sample sample (with-open [driver (LoadDriver. (workload settings) (servers/socket-address server)
+                                                       (servers/pid server) @clock cpu-seconds seconds)]
+                         (.run driver))
         micros (/ (.cpuNanos sample) 1e3)
         latency (.latency sample)]
     {:cpu-micros (/ micros (.messages sample))
@@ -225,14 +227,17 @@
 
 (defn compare-filters
   "Prints what filters need beside those of another checkout, or beside the null server only."
-  [filters workloads-measured root]
+  [filters measured root]
+  (doseq [[names known] [[filters (servers/filters ".")] [measured workloads]]
+          unknown (remove known names)]
+    (throw (ex-info (str "there is no " (name unknown) "; there are " (string/join ", " (map name (keys known)))) {})))
   (let [before (when root
                  (update-keys (select-keys (servers/filters root) filters) from-before))]
     (with-servers :tcp
-      (concat (chosen (into [:null :silent-null] filters)) before)
+      (concat (chosen (concat (distinct (map floor filters)) filters)) before)
       (fn [servers]
         (warm servers (:W1 workloads) warm-up)
-        (run! #(rows % 11 servers) workloads-measured)))))
+        (run! #(rows % 11 servers) measured)))))
 
 (defn memory
   "Returns the resident memory of servers some seconds after their first negotiation, and under load:

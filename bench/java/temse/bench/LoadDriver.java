@@ -1,5 +1,6 @@
 package temse.bench;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.SocketAddress;
@@ -14,7 +15,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /** The MTA side: plays a workload on one selector loop and checks every byte of every answer. */
-public final class LoadDriver {
+public final class LoadDriver implements Closeable {
   private static final double SECOND = 1e9;
 
   /** Time between two looks at the clocks; longer where a look would be seen in the latencies. */
@@ -38,6 +39,10 @@ public final class LoadDriver {
 
   private final Workload workload;
   private final SocketAddress address;
+  private final long pid;
+  private final CpuClock clock;
+  private final double cpuSeconds;
+  private final double seconds;
   private final Script script;
   private final Selector selector = Selector.open();
   private final ByteBuffer input = ByteBuffer.allocateDirect(64 * 1024);
@@ -48,22 +53,22 @@ public final class LoadDriver {
   private long begunMails;
   private long negotiated;
   private long events;
-  private boolean ending;
-
-  private LoadDriver(Workload workload, SocketAddress address) throws IOException {
-    this.workload = workload;
-    this.address = address;
-    this.script = new Script(workload, negotiate(address));
-  }
+  private long slowSent;
+  private long progress;
+  private long eventsSeen;
+  private long begun;
+  private long cpuBefore;
+  private long eventsBefore;
+  private Sample sample;
 
   /**
-   * Measures from when all connections are there, until the server has used so much CPU time or so
-   * much time has passed, and every connection could have had a message.
+   * Negotiates once, to learn what the server asks for.
    *
    * @param pid the process of the server
-   * @throws IOException if an answer is wrong or missing
+   * @param cpuSeconds how much CPU time the server has when it is measured
+   * @param seconds after which it is measured even if it has used less
    */
-  public static Sample run(
+  public LoadDriver(
       Workload workload,
       SocketAddress address,
       long pid,
@@ -71,12 +76,18 @@ public final class LoadDriver {
       double cpuSeconds,
       double seconds)
       throws IOException {
-    LoadDriver driver = new LoadDriver(workload, address);
-    try {
-      return driver.run(pid, clock, cpuSeconds, seconds);
-    } finally {
-      driver.selector.close();
-    }
+    this.workload = workload;
+    this.address = address;
+    this.pid = pid;
+    this.clock = clock;
+    this.cpuSeconds = cpuSeconds;
+    this.seconds = seconds;
+    this.script = new Script(workload, negotiate(address));
+  }
+
+  @Override
+  public void close() throws IOException {
+    selector.close();
   }
 
   /** Returns the server's answer to the offer. */
@@ -99,59 +110,26 @@ public final class LoadDriver {
     }
   }
 
-  private Sample run(long pid, CpuClock clock, double cpuSeconds, double seconds)
-      throws IOException {
+  /**
+   * Plays the workload and measures from when all connections are there.
+   *
+   * @throws IOException if an answer is wrong or missing
+   */
+  public Sample run() throws IOException {
     List<SocketChannel> idle = openIdle(workload.idle());
     List<SocketChannel> slow = openIdle(workload.slow());
-    long slowSent = 0;
     long start = System.nanoTime();
     long look = start;
-    long lastProgress = start;
-    long seen = 0;
-    long begun = 0;
-    long cpuBefore = 0;
-    long eventsBefore = 0;
-    Sample sample = null;
+    progress = start;
     while (sample == null || open > 0) {
       long now = System.nanoTime();
       begin(now - start);
-      for (; slowSent < (now - start) / SLOW * slow.size(); slowSent++) {
-        int place = (int) (slowSent / slow.size() % SLOW_MACROS.length);
-        slow.get((int) (slowSent % slow.size())).write(ByteBuffer.wrap(SLOW_MACROS, place, 1));
-      }
+      dribble(slow, now - start);
       select();
-      if (now - look < (workload.isPaced() ? LOOK_BETWEEN_PACED : LOOK)) {
-        continue;
-      }
-      look = now;
-      if (events != seen) {
-        seen = events;
-        lastProgress = now;
-      } else if (now - lastProgress > PATIENCE) {
-        throw new IOException("there was no answer for too long; " + open + " are waiting");
-      }
-      if (sample != null || !isComplete() || events == 0) {
-        continue;
-      }
-      long cpu = clock.nanos(pid);
-      if (begun == 0) {
-        begun = now;
-        cpuBefore = cpu;
-        eventsBefore = events;
-        latency = new Histogram();
-        continue;
-      }
-      Sample soFar =
-          new Sample(
-              events - eventsBefore,
-              (events - eventsBefore) / script.answersPerMessage(),
-              now - begun,
-              cpu - cpuBefore,
-              latency);
-      if (isEnough(soFar, cpuSeconds, seconds)) {
-        sample = soFar;
-        latency = new Histogram();
-        ending = true;
+      if (now - look >= (workload.isPaced() ? LOOK_BETWEEN_PACED : LOOK)) {
+        look = now;
+        checkProgress(now);
+        measure(now);
       }
     }
     idle.addAll(slow);
@@ -161,10 +139,39 @@ public final class LoadDriver {
     return sample;
   }
 
-  private boolean isEnough(Sample sample, double cpuSeconds, double seconds) {
-    return sample.messages() >= Math.max(1, workload.connections())
-            && (sample.cpuNanos() >= cpuSeconds * SECOND || sample.nanos() >= seconds * SECOND)
-        || sample.messages() > 0 && sample.nanos() >= PATIENCE_FOR_MESSAGES * seconds * SECOND;
+  private void checkProgress(long now) throws IOException {
+    if (events != eventsSeen) {
+      eventsSeen = events;
+      progress = now;
+    } else if (now - progress > PATIENCE) {
+      throw new IOException("there was no answer for too long; " + open + " are waiting");
+    }
+  }
+
+  private void measure(long now) throws IOException {
+    if (sample != null || !isComplete() || events == 0) {
+      return;
+    }
+    long cpu = clock.nanos(pid);
+    if (begun == 0) {
+      begun = now;
+      cpuBefore = cpu;
+      eventsBefore = events;
+      latency = new Histogram();
+      return;
+    }
+    long measured = events - eventsBefore;
+    double messages = measured / script.answersPerMessage();
+    if (isEnough(messages, (cpu - cpuBefore) / SECOND, (now - begun) / SECOND)) {
+      sample = new Sample(measured, messages, now - begun, cpu - cpuBefore, latency);
+      latency = new Histogram();
+    }
+  }
+
+  private boolean isEnough(double messages, double cpuUsed, double passed) {
+    return messages >= Math.max(1, workload.connections())
+            && (cpuUsed >= cpuSeconds || passed >= seconds)
+        || messages > 0 && passed >= PATIENCE_FOR_MESSAGES * seconds;
   }
 
   private List<SocketChannel> openIdle(int count) throws IOException {
@@ -185,7 +192,7 @@ public final class LoadDriver {
 
   /** Begins the conversations that are due, and sends the events that are. */
   private void begin(long elapsed) throws IOException {
-    if (!ending) {
+    if (sample == null) {
       long due =
           workload.mailsPerSecond() > 0
               ? (long) (elapsed / SECOND * workload.mailsPerSecond()) + 1 - begunConversations
@@ -204,6 +211,14 @@ public final class LoadDriver {
   /** Whether all connections were opened; until then no mail begins. */
   private boolean isComplete() {
     return negotiated >= workload.connections();
+  }
+
+  /** Sends the bytes of slow connections that are due. */
+  private void dribble(List<SocketChannel> slow, long elapsed) throws IOException {
+    for (; slowSent < elapsed / SLOW * slow.size(); slowSent++) {
+      int place = (int) (slowSent / slow.size() % SLOW_MACROS.length);
+      slow.get((int) (slowSent % slow.size())).write(ByteBuffer.wrap(SLOW_MACROS, place, 1));
+    }
   }
 
   private void select() throws IOException {
@@ -330,7 +345,7 @@ public final class LoadDriver {
         steps = script.next(begunMails++);
         place = 0;
       }
-      if (!ending && (place > 0 || mails != workload.mails())) {
+      if (sample == null && (place > 0 || mails != workload.mails())) {
         sendNext();
         return;
       }
