@@ -120,7 +120,7 @@
      :p99 (.micros latency 0.99)}))
 
 ;; Lengths: the warm-up of new servers, and of each workload the warm-up and the measured run
-(def ^:private warm-up [8 10])
+(def ^:private warm-up [8 20])
 (def ^:private usual {:warm-up [1 3], :measured [0.15 0.5]})
 (def ^:private steady {:warm-up [2 2], :measured [1 1]})
 (def ^:private of-growth {:warm-up [0.2 0.4], :measured [0.1 0.4]})

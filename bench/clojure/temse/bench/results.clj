@@ -54,7 +54,8 @@
                (if (and (vector? value) (map? (first value)))
                  (str "[" (string/join "\n  " (map pr-str value)) "]")
                  (pr-str value)))]
-    (spit file (str "{" (string/join "\n " (for [[k v] (rounded results)] (str k " " (text v)))) "}\n"))))
+    (spit file (str "{" (string/join "\n " (for [[k v] (sort-by (comp vector? val) (rounded results))]
+                                             (str k " " (text v)))) "}\n"))))
 
 (defn latest
   "Returns the newest results of a JDK, :jdk17 or :jdk25, with their :file, or nil."
