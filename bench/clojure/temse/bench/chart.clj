@@ -96,7 +96,7 @@
 (def ^:private panel-width 442)
 (def ^:private panel-height 232)
 (def ^:private panels-top 92)
-(def ^:private panel-plot {:left 58, :right 426, :top 62, :bottom 192})
+(def ^:private panel-plot {:left 58, :right 420, :top 62, :bottom 192})
 (def ^:private shade "#f6f8fa")
 (def ^:private good "#1a7f37")
 (def ^:private bad "#cf222e")

@@ -82,8 +82,8 @@
 ;; Details
 
 (def ^:private described
-  (array-map :W1 "W1: a mail on each connection"
-             :W2 "W2: a hundred mails on each connection"
+  (array-map :W1 "W1: a message on each connection"
+             :W2 "W2: a hundred messages on each connection"
              :W3 "W3: bodies of 10 MiB"
              :W4 "W4: 1,000 header fields"
              :A500 "A500: 500 busy connections"))
