@@ -36,7 +36,7 @@
      :recipients [[1 10 100 1000 10000] #(assoc small :recipients %)]
      :macros [[1 10 100 1000] #(assoc small :macros %)]
      :mebibytes [[1 4 16 64 256 1024] #(assoc small :bytes (* % mebibyte))]
-     :connections [[1 10 100 1000 10000] #(assoc small :connections %)]}))
+     :connections [[1 10 100 1000 10000 20000] #(assoc small :connections %)]}))
 
 (defn- workload
   ^Workload [{:keys [connections mails recipients headers macros bytes idle slow octets-per-write
@@ -256,9 +256,10 @@
 (defn start
   "Returns the median time, in milliseconds, until a started server accepts a connection: {:java 108.1 …}."
   []
-  (let [start-once (fn [server]
+  (let [commands {:java (servers/java-with-archive), :clojure (:clojure (servers/filters "."))}
+        start-once (fn [server]
                      (let [start (System/nanoTime)]
-                       (with-open [_ (servers/start server :tcp)]
+                       (with-open [_ (servers/start server :tcp (commands server))]
                          (/ (- (System/nanoTime) start) 1e6))))
         rounds (rest (doall (repeatedly 6 (fn [] {:java (start-once :java), :clojure (start-once :clojure)}))))]
     {:java (median (map :java rounds)), :clojure (median (map :clojure rounds))}))

@@ -27,20 +27,21 @@
 
 (defn- class-path [root]
   (string/join ":" (map #(str root "/target/" %)
-                        (concat ["classes" "example-classes"]
+                        (concat ["bin/temse.jar" "bench/examples.jar"]
                                 (map #(str "bin/lib/" %)
                                      (string/split-lines (slurp (str root "/target/bin/run.classpath"))))))))
+
+(defn- java-filter [root main & options]
+  (concat [java "-XX:+UseSerialGC" "-Xmn16m"] options ["-cp" (class-path root) main]))
 
 (defn filters
   "Returns the command lines of the filters in a checkout of temse, to which the address is appended."
   [root]
-  (let [java-filter (fn [main]
-                      [java "-XX:+UseSerialGC" "-Xmn64m" "-cp" (class-path root) main])
-        clojure-filter (fn [file]
+  (let [clojure-filter (fn [file]
                          [(str root "/bin/temse") "run" (str root "/" file) "--listen"])]
-    {:java (java-filter "SeenFilter")
+    {:java (java-filter root "SeenFilter")
      :clojure (clojure-filter "examples/seen_filter.clj")
-     :whole-java (java-filter "SeenWhole")
+     :whole-java (java-filter root "SeenWhole")
      :whole (clojure-filter "examples/seen_whole.clj")}))
 
 (defn commands
@@ -139,12 +140,24 @@
          address (if reservation
                    (str "inet:" (.getLocalPort reservation) "@127.0.0.1")
                    (str "unix:" (.getAbsolutePath file)))
-         started (start-command (conj command address)
+         started (start-command (concat command [address])
                                 {:address address
                                  :log (io/file work (str (name server) ".log"))
                                  :reservation reservation})]
      (some-> file let-everybody-connect)
      (assoc started :server server))))
+
+(defn java-with-archive
+  "Returns the command line of the Java filter with an archive of its classes, as doc/java.org says it is made."
+  []
+  (let [file (io/file work "seen.archive")
+        [write read] (if (<= 25 (.feature (Runtime/version)))
+                       ["-XX:AOTCacheOutput=" "-XX:AOTCache="]
+                       ["-XX:ArchiveClassesAtExit=" "-XX:SharedArchiveFile="])]
+    (Files/deleteIfExists (.toPath file))
+    (with-open [server (start :java :tcp (java-filter "." "SeenFilter" (str write file)))]
+      (.close (SocketChannel/open (socket-address server))))
+    (java-filter "." "SeenFilter" (str read file))))
 
 (defn pid
   "Returns the process number of a server."
