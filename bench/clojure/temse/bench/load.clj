@@ -119,11 +119,11 @@
      :p50 (.micros latency 0.5)
      :p99 (.micros latency 0.99)}))
 
-;; Lengths: the warm-up of new servers, and of each workload the warm-up and the measured run
+;; Lengths: the warm-up of new servers, and of each workload a run of the warm-up and a measured one
 (def ^:private warm-up [8 20])
-(def ^:private usual {:warm-up [1 3], :measured [0.15 0.5]})
-(def ^:private steady {:warm-up [2 2], :measured [1 1]})
-(def ^:private of-growth {:warm-up [0.2 0.4], :measured [0.1 0.4]})
+(def ^:private usual {:warm-up [0.3 1], :measured [0.15 0.5]})
+(def ^:private steady {:warm-up [1 1], :measured [1 1]})
+(def ^:private of-growth {:warm-up [0.1 0.2], :measured [0.1 0.4]})
 
 (defn- jit? [{:keys [server]}]
   (not (compiled server)))
@@ -135,11 +135,23 @@
           :when (jit? server)]
     (run server settings duration)))
 
+(defn- settle
+  "Plays a workload to JVMs until it costs no less, twice in turn."
+  [servers settings duration]
+  (doseq [server servers
+          :when (jit? server)]
+    (loop [least (:cpu-micros (run server settings duration))
+           calm 0
+           left 14]
+      (when (and (< calm 2) (pos? left))
+        (let [cost (:cpu-micros (run server settings duration))]
+          (recur (min least cost) (if (< cost (* 0.95 least)) 0 (inc calm)) (dec left)))))))
+
 (defn- alternating
   "Returns pairs of a server and its runs, after a further warm-up. Peers take part in three rounds at most."
   [servers settings {:keys [warm-up measured]} rounds]
   (bind settings servers)
-  (warm servers (dissoc settings :idle :slow) warm-up)
+  (settle servers (dissoc settings :idle :slow) warm-up)
   (let [runs (for [round (range rounds)
                    server servers
                    :when (or (< round 3) (not (peers (:server server))))]
