@@ -33,7 +33,12 @@ final class AcceptFailures {
       return null;
     }
     IOException report =
-        new IOException(times() + " more have failed, lately by " + problem, problem);
+        new IOException(
+            "connections cannot always be accepted; failures since the last report: "
+                + unreported
+                + ", the last one: "
+                + problem,
+            problem);
     reportedAt = now;
     unreported = 0;
     return report;
@@ -50,9 +55,8 @@ final class AcceptFailures {
     }
     IOException report =
         new IOException(
-            "connections are accepted again, for a minute without a failure; "
-                + times()
-                + " had failed since the last report");
+            "connections have been accepted again for a minute; failures since the last report: "
+                + unreported);
     lasting = false;
     unreported = 0;
     return report;
@@ -61,9 +65,5 @@ final class AcceptFailures {
   /** Returns when to look, {@link Long#MAX_VALUE} for never. */
   long nextLook() {
     return lasting ? Nanos.after(lastAt, INTERVAL) : Long.MAX_VALUE;
-  }
-
-  private String times() {
-    return unreported == 1 ? "1 accept" : unreported + " accepts";
   }
 }

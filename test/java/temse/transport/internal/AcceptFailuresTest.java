@@ -14,6 +14,8 @@ import org.junit.jupiter.api.Test;
 class AcceptFailuresTest {
   private static final long SECOND = TimeUnit.SECONDS.toNanos(1);
   private static final IOException PROBLEM = new IOException("Too many open files");
+  private static final String MORE =
+      "connections cannot always be accepted; failures since the last report: ";
 
   private final AcceptFailures failures = new AcceptFailures();
   private final List<String> reports = new ArrayList<>();
@@ -50,10 +52,10 @@ class AcceptFailuresTest {
     assertEquals(
         List.of(
             "0: Too many open files",
-            "60: 600 accepts more have failed, lately by " + PROBLEM,
-            "120: 600 accepts more have failed, lately by " + PROBLEM,
-            "210: connections are accepted again, for a minute without a failure; 299 accepts had"
-                + " failed since the last report"),
+            "60: " + MORE + "600, the last one: " + PROBLEM,
+            "120: " + MORE + "600, the last one: " + PROBLEM,
+            "210: connections have been accepted again for a minute; failures since the last"
+                + " report: 299"),
         reports);
   }
 
