@@ -7,8 +7,10 @@
    [temse.bench.text :as text]
    [temse.test :as mt])
   (:import
+   (com.sun.management UnixOperatingSystemMXBean)
    (java.io Closeable)
    (java.lang AutoCloseable ProcessHandle)
+   (java.lang.management ManagementFactory)
    (temse.bench CpuClock LoadDriver Sample Workload)))
 
 (set! *warn-on-reflection* true)
@@ -198,17 +200,24 @@
                               rows)))
     rows))
 
+(def ^:private most-connections
+  "As many as this process may have, and each server, beside their other files."
+  (- (.getMaxFileDescriptorCount ^UnixOperatingSystemMXBean (ManagementFactory/getOperatingSystemMXBean)) 200))
+
+(defn- fits?
+  "Says whether so much of something can be measured. Beyond 1,000 connections libmilter, which polls all of
+  them, would take minutes."
+  [over n {:keys [server]}]
+  (or (not= :connections over)
+      (<= n (if (= :libmilter server) 1000 most-connections))))
+
 (defn- grown
-  "Returns how the cost of an event grows. Beyond 1,000 connections libmilter, which polls all of them, would
-  take minutes."
+  "Returns how the cost of an event grows."
   [servers]
   (vec (for [[over [counts settings]] growing
              n counts
              [{:keys [server]} runs]
-             (alternating (remove #(and (= :connections over) (< 1000 n) (= :libmilter (:server %))) servers)
-                          (settings n)
-                          of-growth
-                          3)]
+             (alternating (filter #(fits? over n %) servers) (settings n) of-growth 3)]
          (array-map :server server, :over over, :count n, :cpu-micros (median (map :event-micros runs))))))
 
 (def ^:private rounds 5)
@@ -226,7 +235,7 @@
       (fn [servers]
         (warm servers (:W1 workloads) warm-up)
         {:rows (into over-tcp (mapcat #(rows % rounds servers)) [:W1 :L8])
-         :growth (grown (remove #(= :null (:server %)) servers))}))))
+         :growth (grown servers)}))))
 
 (defn measure-quickly
   "Returns {:rows [{…}]} of few servers and workloads."

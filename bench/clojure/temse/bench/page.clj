@@ -32,7 +32,8 @@
      [:cpu :libmilter :W1r] "at a hundred messages a second wake-ups cost most, and what runs seldom is compiled late"
      [:cpu :libmilter :W3] pieces
      [:cpu :libmilter :W7] "there are no events, only connections; the filter's state and counters are made for each"
-     [:growth :connections] "what a connection knows does not stay in the caches beyond some thousands; from there on it is flat"
+     [:growth :connections] "the null server's events grow dearer by the same factor: what the system keeps of thousands of sockets does not
+  stay in the caches"
      [:start :java] "the JVM itself starts in a third of that"
      [:start :clojure] "a JVM that loads clojure.core and nothing else needs two thirds of the demanded time already"
      [:memory :at-rest :clojure] "a JVM that has loaded clojure.core and nothing else takes 66 MiB"
