@@ -295,6 +295,8 @@
         "exchange 1 is damaged: in the event :options, :version must be a number from 0 to 4294967295, not -6"
         "[{:event {:event :options} :response [{:event :options :version \"6\"}]}]"
         "exchange 1 is damaged: in an offer, :version must be a number, not \"6\""
+        "[{:event {:event :options} :response [{:event :options :macros {:mail\u0085 [\"i\"]}}]}]"
+        "exchange 1 is damaged: it has the name :mail\\u0085, which cannot be written"
         "[{:event {:event :abort} :nanos -1}]"
         "exchange 1 is damaged: in an exchange, :nanos must be nanoseconds, 0 or more, not -1"
         "[{:event {:event :abort} :repsonse []}]"

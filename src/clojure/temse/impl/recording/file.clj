@@ -320,13 +320,24 @@
     (map? event) (update :event event-value)
     (sequential? response) (update :response (partial mapv #(cond-> % (map? %) with-bodies)))))
 
+(defn- checked-names
+  "Returns a form. Throws where it has a keyword, symbol or character that `escaped` would change: only in strings
+  can these be written otherwise than they are."
+  [form]
+  (doseq [x (tree-seq coll? seq form)
+          :when (or (ident? x) (char? x))
+          :let [written (escaped (str x))]]
+    (when (not= written (str x))
+      (damaged (str "it has the name " written ", which cannot be written"))))
+  form)
+
 (defn- exchange-values
   [conversation]
   (if (sequential? conversation)
     (into []
           (map-indexed (fn [i form]
                          (exchange/check i (try
-                                             (cond-> form (map? form) exchange-value)
+                                             (cond-> (checked-names form) (map? form) exchange-value)
                                              (catch ExceptionInfo e
                                                (damaged (str "exchange " (inc (long i)) " is damaged: "
                                                              (ex-message e))))))))
