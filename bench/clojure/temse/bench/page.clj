@@ -29,9 +29,9 @@
      [:cpu :silent-null :W1 :whole] "log lines, which the null server does not write"
      [:cpu :silent-null :W2] "the null server takes 3 µs for a message, and the log line alone takes 2"
      [:cpu :silent-null :W4] fields
-     [:cpu :libmilter :W1r] "at a hundred messages a second wake-ups cost most, and what runs seldom is compiled late"
+     [:cpu :libmilter :W1r] "at a hundred messages a second wake-ups cost most, for the null server too, and what runs seldom is compiled late"
      [:cpu :libmilter :W3] pieces
-     [:cpu :libmilter :W7] "there are no events, only connections; the filter's state and counters are made for each"
+     [:cpu :libmilter :W7] "the null server takes nearly as much: there are no events, only connections, which the system makes"
      [:growth :connections] "the null server's events grow dearer by the same factor: what the system keeps of thousands of sockets does not
   stay in the caches"
      [:start :java] "the JVM itself starts in a third of that"
