@@ -53,11 +53,16 @@
 
 ;; ---- meeting a triplet
 
+(def ^:private apart
+  "Seconds by which the times of two statements may differ though no clock is wrong: those of a farm are not quite
+  alike, and a statement may wait for the database."
+  60)
+
 (def ^:private anew
   "Whether a triplet is new again: it has expired, or it waits for a time that a clock has given which was
   ahead."
-  "(g.expires < excluded.first_seen
-    or g.state in ('new', 'waiting') and g.first_seen > excluded.first_seen)")
+  (str "(g.expires < excluded.first_seen
+    or g.state in ('new', 'waiting') and g.first_seen > excluded.first_seen + " apart ")"))
 
 (def ^:private meet-sql
   (str "insert into greylist as g (network, sender, recipient, state, first_seen, ready, expires)
@@ -108,7 +113,7 @@
         (database/query store meet-sql network sender recipient now ready (+ ready (long retry-window))
                         (known-until now autowhite))]
     {:state (keyword state)
-     :elapsed (- (long now) (long first-seen))
+     :elapsed (max 0 (- (long now) (long first-seen)))
      :remaining (max 0 (- (long ready) (long now)))}))
 
 (defn meet!

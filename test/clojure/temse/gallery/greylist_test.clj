@@ -227,6 +227,16 @@
           (is (= let-pass (after -3600)))
           (is (= let-pass (after 3600))))))))
 
+(deftest a-triplet-that-clocks-of-machines-see-a-little-apart-is-new-once
+  (with-settings {:delay 300}
+    (fn [filter seconds]
+      (let [at (fn [now] (reset! seconds now) (verdict filter {}))]
+        (is (= greeted (at 1000)))
+        (testing "a machine whose clock is behind, or whose statement has waited for the database"
+          (is (= greeted (at 940))))
+        (is (= greeted (at 1299)) "delayed since it was new")
+        (is (= let-pass (at 1300)))))))
+
 (deftest clients-of-one-network-are-one
   (with-settings {}
     (fn [filter seconds]
