@@ -15,7 +15,7 @@
   "Why a target may be missed, by its :id, which may lack the API at its end."
   (let [events "half a microsecond for each event: it becomes a map, and its handler gets a call of its own, so that one
   that is kept for too long can harm no other message"
-        events-in-clojure "a microsecond for each event: the same, and a context, which is a persistent map; and log lines,
+        events-in-clojure "one to two microseconds for each event: the same, and a context, which is a persistent map; and log lines,
   which the null server does not write"
         fields "each header field becomes an object that the filter may keep; the null server only looks for the ends of packets"
         pieces "each piece of a body becomes an array that belongs to the handler; on machines with slow memory that is dear"]
@@ -27,13 +27,14 @@
      [:cpu :null :W4] fields
      [:cpu :null :A500] "a connection has more state than in the null server, and that of 500 does not stay in the caches"
      [:cpu :silent-null :W1 :whole] "log lines, which the null server does not write"
-     [:cpu :silent-null :W2] "the null server takes 3 µs for a message, and the log line alone takes 2"
+     [:cpu :silent-null :W2 :whole-java] "the null server takes 3 µs for all the packets of a message"
+     [:cpu :silent-null :W2 :whole] "the null server takes 3 µs for all the packets of a message, and writes no log line"
      [:cpu :silent-null :W4] fields
      [:cpu :libmilter :W1r] "at a hundred messages a second wake-ups cost most, for the null server too, and what runs seldom is compiled late"
      [:cpu :libmilter :W3] pieces
      [:cpu :libmilter :W7] "the null server takes nearly as much: there are no events, only connections, which the system makes"
-     [:growth :connections] "the null server's events grow dearer by the same factor: what the system keeps of thousands of sockets does not
-  stay in the caches"
+     [:growth :connections] "the null server's events grow dearer by a factor of nearly three, too: what the system keeps of thousands of
+  sockets does not stay in the caches"
      [:start :java] "the JVM itself starts in a third of that"
      [:start :clojure] "a JVM that loads clojure.core and nothing else needs two thirds of the demanded time already"
      [:memory :at-rest :clojure] "a JVM that has loaded clojure.core and nothing else takes 66 MiB"
