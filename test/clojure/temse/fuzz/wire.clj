@@ -95,7 +95,7 @@
 (defn actions
   "A packet of a milter. An action that was decoded can be viewed and recorded; if it may be sent, it is the
   same when it arrives, but for enhanced codes that a reply gets which needs one, or that its text begins with,
-  parameters of which there are none, and the line breaks of a value, which are LF."
+  parameters of which there are none, and the line breaks of a value or text, which are LF."
   [^bytes input]
   (when (pos? (alength input))
     (when-let [action (allowing #{:malformed-packet} (ActionCodec/decode (packet input)))]
@@ -106,7 +106,8 @@
         (let [sent (ActionCodec/packets action)
               bare #(cond-> %
                       (empty? (:parameters %)) (dissoc :parameters)
-                      (:value %) (update :value string/replace "\r\n" "\n"))
+                      (:value %) (update :value string/replace "\r\n" "\n")
+                      (:text %) (update :text string/replace "\r\n" "\n"))
               bare #(cond-> (bare %)
                       (and (:text %) (not (:enhanced-code action)))
                       (-> (dissoc :enhanced-code)
