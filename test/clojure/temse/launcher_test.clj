@@ -53,6 +53,9 @@
           (mode d "rwx------"))
         (run! io/delete-file (reverse (file-seq directory)))))))
 
+(def ^:private ^:dynamic *java-options*
+  "-Xa -Xb")
+
 (defn- start
   ^Process [directory & arguments]
   (let [as-nobody (when (= "root" (System/getProperty "user.name"))
@@ -64,7 +67,7 @@
     (doto (.environment builder)
       (.put "JAVA_HOME" (str (io/file directory "jdk")))
       (.put "LC_ALL" "C")
-      (.put "TEMSE_JAVA_OPTIONS" "-Xa -Xb"))
+      (.put "TEMSE_JAVA_OPTIONS" *java-options*))
     (.start builder)))
 
 (defn- ran
@@ -104,6 +107,13 @@
           (is (= 1 (count archives)) version)
           (is (string/starts-with? (first archives) option))
           (is (string/ends-with? (first archives) kind)))))))
+
+(deftest options-about-archives-take-the-place-of-its-own
+  (with-tree
+    (fn [directory]
+      (doseq [option ["-Xshare:off" "-XX:SharedArchiveFile=mine.jsa" "-XX:AOTCache=mine.aot" "-XX:AOTMode=off"]]
+        (binding [*java-options* (str "-Xa " option)]
+          (is (= [option] (filter #(re-find #"share|Archive|AOT" %) (second (ran directory "version"))))))))))
 
 (deftest what-must-be-set-up-and-cannot-be-is-told-at-once
   (with-tree
