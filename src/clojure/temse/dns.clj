@@ -28,10 +28,10 @@
    [temse.impl.keys :as keys]
    [temse.outage :as outage])
   (:import
-   (java.io ByteArrayOutputStream)
+   (java.io ByteArrayOutputStream IOException)
    (java.net InetAddress InetSocketAddress UnknownHostException)
-   (java.util.concurrent CompletableFuture CompletionException CompletionStage TimeUnit)
-   (java.util.function BiFunction)
+   (java.util.concurrent CompletableFuture CompletionException CompletionStage Executor TimeUnit)
+   (java.util.function BiFunction Function)
    (temse.protocol Text)))
 
 (set! *warn-on-reflection* true)
@@ -47,7 +47,7 @@
                   "<artifactId>dnsjava</artifactId><version>3.6.3</version></dependency>")))))
 
 (import
-  '(org.xbill.DNS AAAARecord ARecord Address Cache DClass ExtendedResolver MXRecord Message Name PTRRecord Rcode Record
+  '(org.xbill.DNS AAAARecord ARecord Address Cache DClass ExtendedResolver Flags MXRecord Message Name PTRRecord Rcode Record
                   ResolverConfig ReverseMap SimpleResolver TXTRecord TextParseException Type)
   '(org.xbill.DNS.lookup LookupResult LookupSession NoSuchDomainException NoSuchRRSetException))
 
@@ -106,13 +106,30 @@
       (lookupRecords [domain type credibility]
         (.lookupRecords kept domain type credibility)))))
 
+(defn- answered
+  "Returns a message, which has to be a response (QR, RFC 1035 section 4.1.1): a query that comes back, as from a
+  socket that is its own peer since the server is down, would say that there is nothing."
+  ^Message [^Message message]
+  (when-not (.getFlag (.getHeader message) Flags/QR)
+    (throw (IOException. "the query came back instead of a response")))
+  message)
+
+(defn- asking
+  "Returns what asks one server."
+  ^org.xbill.DNS.Resolver [^InetSocketAddress address timeout]
+  (let [client (doto (SimpleResolver. address)
+                 (.setTimeout (keys/duration timeout)))]
+    (reify org.xbill.DNS.Resolver
+      (^CompletionStage sendAsync [_ ^Message query ^Executor executor]
+        (.thenApply (.sendAsync client query executor)
+                    (reify Function
+                      (apply [_ message] (answered message))))))))
+
 (defn- session
   ^LookupSession [{:keys [timeout server-timeout] :as options} addresses outage]
-  (let [one (fn [^InetSocketAddress address]
-              (doto (SimpleResolver. address)
-                (.setTimeout (keys/duration server-timeout))))]
+  (let [servers (mapv #(asking % server-timeout) addresses)]
     (-> (LookupSession/builder)
-        (.resolver (doto (ExtendedResolver. ^Iterable (mapv one addresses))
+        (.resolver (doto (ExtendedResolver. ^Iterable servers)
                      (.setTimeout (keys/duration timeout))))
         (.cache (cache options outage))
         (.build))))

@@ -32,6 +32,7 @@
    "failing.example" {:any :servfail}
    "refusing.example" {:any :refused}
    "silent.example" {:any :silence}
+   "echo.example" {:any :query}
    "fleeting.example" {:a ["192.0.2.5"], :ttl 0}
    "many.example" {:mx (for [i (range 300)] [i (str "mx" i ".example.org")])}})
 
@@ -79,6 +80,8 @@
         (dns/mx r "refusing.example") #"REFUSED"
         (dns/mx r "silent.example") #"no answer within 1000 ms|Timed out"
         (dns/mx r "loop.example") #"loop"
+        (dns/mx r "echo.example") #"the query came back"
+        (dns/txt r "echo.example") #"the query came back"
         (dns/addresses r "half.example") #"ServerFailed"
         (dns/addresses r "failing.example") #"ServerFailed"))))
 

@@ -51,6 +51,7 @@
     (.addRecord response question Section/QUESTION)
     (cond
       (= :silence given) nil
+      (= :query given) query
       (keyword? given) (do (.setRcode header (Rcode/value (string/upper-case (name given)))) response)
       (and given (not= :cname kind)) (do (run! #(add % Section/ANSWER) (records owner kind given ttl)) response)
       (:cname entry) (do (run! #(add % Section/ANSWER) (records owner :cname (:cname entry) ttl)) response)
@@ -132,8 +133,8 @@
                     :any …       ; instead of all that is missing
                     :ttl 60}}    ; seconds
 
-  A keyword in place of records is an error code, such as :servfail or :refused, or :silence. Answers
-  by UDP of more than 512 octets are truncated. It listens on a port, or on any free one."
+  A keyword in place of records is an error code, such as :servfail or :refused, or :silence, or :query, which
+  is sent back. Answers by UDP of more than 512 octets are truncated. It listens on a port, or on any free one."
   (^Closeable [zone]
    (start zone 0))
   (^Closeable [zone port]

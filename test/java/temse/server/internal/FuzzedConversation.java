@@ -88,7 +88,7 @@ public final class FuzzedConversation {
       return;
     }
     chaos.check(answer.size() == 1 && answer.get(0).startsWith("O"), "the offer is answered");
-    wire = new ModelWire(chaos, mta.engine.connection().agreement());
+    wire = new ModelWire(chaos, mta.engine.connection().agreement(), false);
     for (String line : script) {
       if (mta.isClosed() || !chaos.broken.isEmpty()) {
         break;

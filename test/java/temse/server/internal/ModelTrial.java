@@ -134,7 +134,7 @@ final class ModelTrial {
       return;
     }
     chaos.check(answer.size() == 1 && answer.get(0).charAt(0) == 'O', "the offer is answered");
-    wire = new ModelWire(chaos, engine.connection().agreement());
+    wire = new ModelWire(chaos, engine.connection().agreement(), true);
     faults = new ModelFaults(chaos, wire, handler.lenient);
   }
 

@@ -17,6 +17,7 @@ import temse.protocol.Phase;
 final class ModelWire {
   private final Chaos chaos;
   private final Agreement agreement;
+  private final boolean marked;
   private final Deque<String> sent = new ArrayDeque<>();
   private final Deque<String> replies = new ArrayDeque<>();
   private final List<String> changes = new ArrayList<>();
@@ -41,9 +42,15 @@ final class ModelWire {
   boolean lastRepeated;
   boolean violated;
 
-  ModelWire(Chaos chaos, Agreement agreement) {
+  /**
+   * Makes a wire.
+   *
+   * @param marked whether a field X-Event that is added has the number of the event it answers
+   */
+  ModelWire(Chaos chaos, Agreement agreement, boolean marked) {
     this.chaos = chaos;
     this.agreement = agreement;
+    this.marked = marked;
   }
 
   void send(String packet) {
@@ -129,7 +136,7 @@ final class ModelWire {
       }
       changes.add(packet);
       chaos.check(type == EventType.END_OF_MESSAGE, "only the end of message has more: " + this);
-      if (packet.startsWith("hX-Event|")) {
+      if (marked && packet.startsWith("hX-Event|")) {
         String owner = packet.substring("hX-Event|".length()).replace("|", "").trim();
         chaos.check(owner.equals("" + finals), "a change of " + owner + " reached " + finals);
       }
