@@ -32,7 +32,7 @@
   (let [directory (.toFile (Files/createTempDirectory "temse it's \"ä\" $x-" (make-array FileAttribute 0)))
         java (write directory "jdk/bin/java" "#!/bin/sh\nprintf '%s\\n' \"LC_ALL=$LC_ALL\" \"$@\"\n" 9)]
     (try
-      (doseq [script ["temse" "setup.sh"]]
+      (doseq [script ["temse" "compile.clj" "setup.sh"]]
         (mode (write directory (str "bin/" script) (slurp (str "bin/" script)) 9) "rwxr-xr-x"))
       (mode java "rwxr-xr-x")
       (write directory "deps.edn" "{}" 9)

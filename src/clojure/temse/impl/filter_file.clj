@@ -147,14 +147,18 @@
   before, so that their functions keep the vars they know. Where f throws the namespaces are put back."
   [file-namespaces f]
   (let [known @last-loaded
-        own? #(or (contains? file-namespaces %) (known %) (file-of %))
-        kept (into {} (filter (comp own? key)) namespaces)
         libraries @@#'clojure.core/*loaded-libs*
         classes-before (HashMap. classes)
-        forget (fn []
-                 (run! remove-ns (filterv own? (keys namespaces)))
-                 (dosync (commute @#'clojure.core/*loaded-libs* #(into (empty %) (remove own?) %))))]
-    (forget)
+        own (fn []
+              (into #{}
+                    (filter #(or (contains? file-namespaces %) (known %) (file-of %)))
+                    (concat (keys namespaces) libraries)))
+        forget (fn [names]
+                 (run! remove-ns names)
+                 (dosync (commute @#'clojure.core/*loaded-libs* #(into (empty %) (remove names) %))))
+        earlier (own)
+        kept (select-keys namespaces earlier)]
+    (forget earlier)
     (try
       (with-bindings {Compiler/LOADER @class-loader}
         (let [result (f)
@@ -165,7 +169,7 @@
           result))
       (catch Throwable e
         (reset! last-loaded (merge known (files-by-namespace)))
-        (forget)
+        (forget (own))
         (.putAll namespaces kept)
         (dosync (ref-set @#'clojure.core/*loaded-libs* libraries))
         (throw e)))))

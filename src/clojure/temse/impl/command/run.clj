@@ -1,5 +1,8 @@
 (ns temse.impl.command.run
-  "The command run: serves the filter of a Clojure file, or the milters of a temse.edn."
+  "The command run: serves the filter of a Clojure file, or the milters of a temse.edn.
+
+  What few starts need, such as temse.project and temse.inspector, is loaded when it is needed: to load it takes
+  a tenth of a start."
   {:no-doc true}
   (:require
    [clojure.java.io :as io]
@@ -16,10 +19,8 @@
    [temse.impl.line :as line]
    [temse.impl.milter-group :as milter-group]
    [temse.impl.options :as options]
-   [temse.impl.setup.x-line :as x-line]
    [temse.impl.text :as text]
-   [temse.milter :as milter]
-   [temse.project :as project])
+   [temse.milter :as milter])
   (:import
    (java.io IOException)
    (java.lang ProcessHandle)
@@ -158,7 +159,7 @@
   [{:keys [words args] :as parsed}]
   (let [file (project-file parsed)
         found (if file
-                (project/milters file)
+                ((requiring-resolve 'temse.project/milters) file)
                 (filter-file/load-filter-or-exit-code (first words) args))]
     (if (int? found)
       found
@@ -168,7 +169,7 @@
 
 (defn- set-log-level!
   [parsed]
-  (console/log-from! (some-> (project-file parsed) project/log-level)))
+  (console/log-from! (some-> (project-file parsed) ((requiring-resolve 'temse.project/log-level)))))
 
 (defn- extend-class-path!
   [{:keys [class-path deps words] :as parsed}]
@@ -202,7 +203,7 @@
                  changes))
      :files #(into (conj (filter-file/loaded-files) deps-file)
                    (map whole)
-                   (if (project-file parsed) (project/files path) [path]))
+                   (if (project-file parsed) ((requiring-resolve 'temse.project/files) path) [path]))
      :directories filter-file/directories
      :since since
      :watch? watch}))
@@ -302,7 +303,7 @@
   "Returns what was parsed, with the address from the sendmail.cf if one was named."
   [{:keys [from-sendmail-cf] :as parsed}]
   (cond-> parsed
-    from-sendmail-cf (assoc :listen (apply x-line/address from-sendmail-cf))))
+    from-sendmail-cf (assoc :listen (apply (requiring-resolve 'temse.impl.setup.x-line/address) from-sendmail-cf))))
 
 (defn- load-and-serve
   [{:keys [listen from-sendmail-cf log] :as given}]
@@ -318,7 +319,7 @@
         milters
         (do
           (when-let [[file title] from-sendmail-cf]
-            (x-line/warn-of-mistakes file title (val (first milters))))
+            ((requiring-resolve 'temse.impl.setup.x-line/warn-of-mistakes) file title (val (first milters))))
           (serve milters parsed since))))))
 
 (defn run
