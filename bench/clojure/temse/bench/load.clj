@@ -122,7 +122,7 @@
      :p99 (.micros latency 0.99)}))
 
 ;; Lengths: the warm-up of new servers, and of each workload a run of the warm-up and a measured one
-(def ^:private warm-up [8 20])
+(def ^:private warm-up [14 20])
 (def ^:private usual {:warm-up [0.3 1], :measured [0.15 0.5]})
 (def ^:private steady {:warm-up [1 1], :measured [1 1]})
 (def ^:private of-growth {:warm-up [0.1 0.2], :measured [0.1 0.4]})
