@@ -6,7 +6,7 @@
 # which is interrupted leaves nothing half-done behind.
 
 cache=$root/target/bin
-new=$cache/new
+new=$cache/new.$$
 
 say() {
   echo "$(basename "$0"): $*" >&2
@@ -71,6 +71,7 @@ locked() { # COMMAND...
     sleep 0.1
   done
   trap unlock EXIT
+  rm -rf "$cache"/new.* 2>/dev/null || true # of those that were interrupted; they may still write
   mkdir -p "$new"
   "$@"
   unlock
@@ -89,7 +90,8 @@ not_writable() {
 }
 
 unlock() {
-  rm -rf "$new" "$cache/lock"
+  rm -rf "$new" || true
+  rm -f "$cache/lock"
   trap - EXIT
 }
 

@@ -5,6 +5,7 @@
   (:require
    [clojure.java.io :as io]
    [clojure.string :as string]
+   [temse.action] ; which files name without requiring it
    [temse.impl.command.arguments :as arguments :refer [fail]])
   (:import
    (clojure.lang ArityException Compiler DynamicClassLoader LineNumberingPushbackReader Namespace RT)
