@@ -48,7 +48,7 @@
 
 (import
   '(org.xbill.DNS AAAARecord ARecord Address Cache DClass ExtendedResolver Flags MXRecord Message Name PTRRecord Rcode Record
-                  ResolverConfig ReverseMap SimpleResolver TXTRecord TextParseException Type)
+                  ResolverConfig ReverseMap Section SimpleResolver TXTRecord TextParseException Type)
   '(org.xbill.DNS.lookup LookupResult LookupSession NoSuchDomainException NoSuchRRSetException))
 
 ;; ---- resolvers
@@ -106,12 +106,41 @@
       (lookupRecords [domain type credibility]
         (.lookupRecords kept domain type credibility)))))
 
+(defn- about-its-question?
+  "Returns true for a record of the name and type that a message asks for, or one that leads there."
+  [^Message message ^Record record]
+  (let [question (.getQuestion message)
+        of-name? (= (.getName question) (.getName record))]
+    (condp = (.getType record)
+      (.getType question) of-name?
+      Type/CNAME of-name?
+      Type/DNAME (.subdomain (.getName question) (.getName record))
+      false)))
+
+(defn- fault
+  "Returns why a message says nothing about its question, though it may look as if there were nothing; or nil.
+  A socket that is its own peer, since the server is down, gets its query back. Of a response without answers, one
+  that refers to other servers (RFC 2308 section 2.2), or comes from a server that neither asks others nor has
+  authority, is from somebody who does not know. What is truncated comes by TCP: by UDP it was asked for again."
+  [^Message message]
+  (let [header (.getHeader message)
+        flag? #(.getFlag header (int %))
+        answers (.getSection message Section/ANSWER)
+        authorities (into #{} (map #(.getType ^Record %)) (.getSection message Section/AUTHORITY))]
+    (cond
+      (not (flag? Flags/QR)) "the query came back instead of a response"
+      (flag? Flags/TC) "the response is truncated, by TCP, too"
+      (seq answers) (when (not-any? #(about-its-question? message %) answers)
+                      "the response answers another question")
+      (not= Rcode/NOERROR (.getRcode header)) nil
+      (and (authorities Type/NS) (not (authorities Type/SOA))) "the server refers to other servers"
+      (not (or (flag? Flags/RA) (flag? Flags/AA))) "the server is no resolver")))
+
 (defn- answered
-  "Returns a message, which has to be a response (QR, RFC 1035 section 4.1.1): a query that comes back, as from a
-  socket that is its own peer since the server is down, would say that there is nothing."
+  "Returns a message, which has to say something about its question."
   ^Message [^Message message]
-  (when-not (.getFlag (.getHeader message) Flags/QR)
-    (throw (IOException. "the query came back instead of a response")))
+  (when-let [problem (fault message)]
+    (throw (IOException. ^String problem)))
   message)
 
 (defn- asking

@@ -11,7 +11,8 @@
    [temse.test :as mt])
   (:import
    (java.util.concurrent CompletableFuture)
-   (java.util.function Function)))
+   (java.util.function Function)
+   (org.xbill.DNS CNAMERecord DClass DNAMERecord Flags MXRecord Message NSRecord Name Record Section TXTRecord)))
 
 (set! *warn-on-reflection* true)
 
@@ -84,6 +85,53 @@
         (dns/txt r "echo.example") #"the query came back"
         (dns/addresses r "half.example") #"ServerFailed"
         (dns/addresses r "failing.example") #"ServerFailed"))))
+
+(defn- with-record
+  "Returns a function that adds a record to a section of a response."
+  [^Record record section]
+  (fn [^Message response]
+    (.addRecord response record (int section))))
+
+(defn- absolute
+  ^Name [text]
+  (Name/fromString text Name/root))
+
+(deftest a-response-that-says-nothing-about-the-question-is-a-failure
+  (let [in DClass/IN
+        mx #(MXRecord. (absolute %) in 60 10 (absolute "mx.example.org"))]
+    (with-server [server {"referral.example" {:any (with-record (NSRecord. (absolute "example") in 60 (absolute "ns.example"))
+                                                                Section/AUTHORITY)}
+                          "alias.example" {:cname ["referral.example"]}
+                          "lame.example" {:any (fn [^Message response] (.unsetFlag (.getHeader response) Flags/RA))}
+                          "truncated.example" {:any (fn [^Message response] (.setFlag (.getHeader response) Flags/TC))}
+                          "other-name.example" {:any (with-record (mx "foreign.example") Section/ANSWER)}
+                          "other-type.example" {:any (with-record (TXTRecord. (absolute "other-type.example") in 60 "text")
+                                                                  Section/ANSWER)}
+                          "authority.example" {:any (fn [^Message response]
+                                                      (doto (.getHeader response)
+                                                        (.unsetFlag Flags/RA)
+                                                        (.setFlag Flags/AA)))}
+                          "bare.example" {:any (constantly nil)}
+                          "under.example" {:any (fn [response]
+                                                  (run! #(% response)
+                                                        [(with-record (DNAMERecord. (absolute "example") in 60 (absolute "test"))
+                                                                      Section/ANSWER)
+                                                         (with-record (CNAMERecord. (absolute "under.example") in 60
+                                                                                    (absolute "under.test"))
+                                                                      Section/ANSWER)
+                                                         (with-record (mx "under.test") Section/ANSWER)]))}}]
+      (let [r (resolver server :timeout 5000 :server-timeout 1000)]
+        (are [domain reason] (let [found @(dns/mx r domain)]
+                               (and (= :failed (:status found)) (re-find reason (:reason found))))
+          "referral.example" #"refers to other servers"
+          "alias.example" #"refers to other servers"
+          "lame.example" #"is no resolver"
+          "truncated.example" #"is truncated"
+          "other-name.example" #"answers another question"
+          "other-type.example" #"answers another question")
+        (testing "and one that does is not"
+          (is (= {:status :none, :reason :no-such-record} @(dns/mx r "authority.example") @(dns/mx r "bare.example")))
+          (is (= [{:preference 10, :host "mx.example.org"}] (:records @(dns/mx r "under.example")))))))))
 
 (deftest no-server-is-a-failure-and-no-exception
   (let [server (server/start {})]

@@ -52,6 +52,7 @@
     (cond
       (= :silence given) nil
       (= :query given) query
+      (fn? given) (do (given response) response)
       (keyword? given) (do (.setRcode header (Rcode/value (string/upper-case (name given)))) response)
       (and given (not= :cname kind)) (do (run! #(add % Section/ANSWER) (records owner kind given ttl)) response)
       (:cname entry) (do (run! #(add % Section/ANSWER) (records owner :cname (:cname entry) ttl)) response)
@@ -134,7 +135,7 @@
                     :ttl 60}}    ; seconds
 
   A keyword in place of records is an error code, such as :servfail or :refused, or :silence, or :query, which
-  is sent back. Answers by UDP of more than 512 octets are truncated. It listens on a port, or on any free one."
+  is sent back. A function in their place is called with the response, which has a question only, to change it. Answers by UDP of more than 512 octets are truncated. It listens on a port, or on any free one."
   (^Closeable [zone]
    (start zone 0))
   (^Closeable [zone port]
