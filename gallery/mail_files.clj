@@ -318,11 +318,15 @@
   (walk-parts bounds (mail/read-eml (stream content))))
 
 (defn- uuencoded
-  "Returns the names of the files that stand in a text in uuencode, which some mail readers offer as attachments."
+  "Returns the names of the files that stand in a text in uuencode, which some mail readers offer as attachments.
+  Fails where more lines than `most` may begin one."
   [content most]
-  (keep (fn [line-end]
-          (second (re-find #"^begin(?:-base64)? [0-7]{3,4} ([^\r\n]+)" (octets-at content (inc (long line-end)) 1000))))
-        (cons -1 (positions content "\nbegin" 0 most))))
+  (let [line-ends (positions content "\nbegin" 0 (inc (long most)))]
+    (when (< (long most) (count line-ends))
+      (fail :too-many-files))
+    (keep (fn [line-end]
+            (second (re-find #"^begin(?:-base64)? [0-7]{3,4} ([^\r\n]+)" (octets-at content (inc (long line-end)) 1000))))
+          (cons -1 line-ends))))
 
 ;; ---- which is which
 

@@ -212,6 +212,12 @@
         (when-not (= :unreadable setting)
           (is (= :accept (verdict (with-settings {setting :accept}) mail))))))))
 
+(deftest more-lines-that-may-begin-a-file-than-are-looked-at-are-a-problem
+  (let [text (fn [n] {:body (str (apply str (repeat n "beginning\r\n")) "begin 644 virus.exe\r\n#0V%T\r\n`\r\nend\r\n")})]
+    (is (= #{:uuencoded} (problems (text 10) {:max-files 10})))
+    (is (= #{:too-many-files} (problems (text 11) {:max-files 10})))
+    (is (= :reject (verdict (text 20000))))))
+
 (deftest archives-stay-within-bounds
   (let [nested (fn [n] (nth (iterate #(zip "a" %) (zip "a.txt" "x")) n))
         zeros (byte-array 16000000)]
