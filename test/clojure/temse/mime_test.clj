@@ -252,7 +252,8 @@
            "m.exe" "Content-Disposition: attachment; filename=\"=?utf-8?b?bS5leGU=?=\""
            "n.exe" "Content-Disposition: attachment; filename*=iso-8859-1'de'n%2eexe; filename=a.txt"
            "o.exe" "Content-Disposition: attachment; filename=o.exe; filename*=utf-8''a.txt"
-           "p.exe" "Content-Type: application/octet-stream; name=p.exe"}]
+           "p.exe" "Content-Type: application/octet-stream; name=p.exe"
+           "q.exe" "Content-Disposition: attachment; filename=\"q.e\\x\\e\""}]
     (is (some #{shown} (names-in "Content-Disposition: attachment; filename=z.txt" field "Content-Type: text/plain; name=y.txt"))
         field)
     (is (some #{shown} (names-in field)) field))

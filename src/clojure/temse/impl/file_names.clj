@@ -46,6 +46,11 @@
   [text]
   (string/replace text #"\([^()]*\)" ""))
 
+(defn- without-backslashes
+  "Returns a text in which each quoted pair (RFC 5322 section 3.2.1) is the character that it stands for."
+  [text]
+  (string/replace text #"\\(.)" "$1"))
+
 (defn all
   "Returns the distinct names of a part's file, first the one that it should have."
   [{:keys [headers filename]}]
@@ -54,4 +59,5 @@
                 (parameters value))
         named (concat (when filename [filename]) (mapcat #(map :value %) found) (mapcat last-pieces found))
         decoded (into [] (comp (distinct) (map #(EncodedWords/decode %))) named)]
-    (into [] (comp cat (distinct)) [decoded (map percent-decoded decoded) (map without-comments decoded)])))
+    (into [] (comp cat (distinct)) [decoded (map percent-decoded decoded) (map without-comments decoded)
+                                 (map without-backslashes decoded)])))

@@ -69,6 +69,7 @@
                  "filename=\"name.()bat\""
                  "filename=harmless.txt; filename=virus.exe"
                  "filename=\"=?utf-8?b?dmlydXMuZXhl?=\""
+                 "filename=\"virus.ex\\e\""
                  "filename=\"virus.exe.\""
                  "filename=\"virus.exe . . \""
                  "filename=\"virus.EXE\""
