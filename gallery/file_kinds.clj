@@ -50,8 +50,9 @@
    [:executable 0 "\u007fELF"] [:executable 0 "\u00ca\u00fe\u00ba\u00be"] [:executable 0 "\u00fe\u00ed\u00fa"]
    [:executable 0 "\u00ce\u00fa\u00ed\u00fe"] [:executable 0 "\u00cf\u00fa\u00ed\u00fe"]])
 
-(defn- tar-header?
-  "Returns true for the beginning of a tar archive, also one older than its mark: it holds the sum of its bytes."
+(defn tar-header?
+  "Returns true for the header of a file in a tar archive, 512 octets, also of one older than its mark: it holds the
+  sum of its bytes."
   [^String beginning]
   (when (= 512 (count beginning))
     (when-let [[_ sum] (re-find #"^ *([0-7]{1,7})[ \u0000]" (subs beginning 148 156))]

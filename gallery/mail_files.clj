@@ -4,7 +4,7 @@
   file."
   (:require
    [clojure.string :as string]
-   [file-kinds :refer [number-at octets-at positions]]
+   [file-kinds :refer [number-at octets-at positions tar-header?]]
    [file-names]
    [temse.mail :as mail]
    [temse.mime :as mime])
@@ -247,6 +247,13 @@
           (recur (+ position 512 (* 512 (quot (+ (max 0 size) 511) 512)))
                  (if name? (inc names) 0)))))))
 
+(defn- goes-on?
+  "Returns true if there are files in a tar archive behind a position, that of its end."
+  [^SeekableByteChannel content end]
+  (or (seq (positions content "ustar" end 1))
+      (some #(tar-header? (octets-at content % 512))
+            (range (* 512 (quot (+ (long end) 511) 512)) (.size content) 512))))
+
 (defn- open-tar
   [bounds content]
   (check-tar content)
@@ -261,7 +268,7 @@
             (take-file bounds {:names [(.getName entry)]} #(CloseShieldInputStream/wrap tar)))
           (recur (.getBytesRead tar)))
         ;; Some programs go on behind the mark of the end.
-        (when (seq (positions content "ustar" end 1))
+        (when (goes-on? content end)
           (fail :inconsistent))))))
 
 (defn- open-compressed

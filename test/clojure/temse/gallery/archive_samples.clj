@@ -66,6 +66,14 @@
         (.closeArchiveEntry tar)))
     (.toByteArray out)))
 
+(defn without-tar-mark
+  "Returns a tar archive of one file as programs wrote it that know no mark."
+  [archive]
+  (let [[_ before size-and-time behind] (re-matches #"(?s)(.{124})(.{24}).{8}(.*)" (octets archive))
+        blank (str before size-and-time "        " (subs behind 0 101) (apply str (repeat 8 \u0000)) (subs behind 109))
+        sum (reduce + (map int (subs blank 0 512)))]
+    (octet-bytes (str before size-and-time (format "%06o\u0000 " sum) (subs blank 156)))))
+
 (defn seven-zip
   "Returns a 7z archive, whose data have a password unless it is nil."
   ^bytes [password & entries]

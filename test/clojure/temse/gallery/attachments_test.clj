@@ -155,6 +155,9 @@
 
 (deftest a-tar-archive-ends-where-all-programs-end-it
   (is (= #{:inconsistent} (problems (named "a" (samples/joined (tar "a.txt" "x") (tar "virus.exe" "x"))))))
+  (let [old (samples/without-tar-mark (tar "virus.exe" "x"))]
+    (is (contains? (found-names (named "a" old)) "virus.exe"))
+    (is (= #{:inconsistent} (problems (named "a" (samples/joined (tar "a.txt" "x") old))))))
   (is (= #{:damaged} (problems (named "a" (samples/replaced (tar "a.txt" "x" "virus.exe" "x")
                                                             "00000000001 " "00000001001 " 0))))
       "with another size, the first file would hold the second"))
