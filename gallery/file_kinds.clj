@@ -44,7 +44,7 @@
    [:gzip 0 "\u001f\u008b"] [:bzip2 0 "BZh"] [:xz 0 "\u00fd7zXZ\u0000"] [:compress 0 "\u001f\u009d"]
    [:tar 257 "ustar"]
    [:rar 0 "Rar!\u001a\u0007"] [:cab 0 "MSCF"] [:arj 0 "\u0060\u00ea"] [:lzh 2 "-lh"] [:ace 7 "**ACE**"]
-   [:zstd 0 "\u0028\u00b5\u002f\u00fd"] [:lz4 0 "\u0004\u0022\u004d\u0018"] [:iso 32769 "CD001"]
+   [:zstd 0 "\u0028\u00b5\u002f\u00fd"] [:lz4 0 "\u0004\u0022\u004d\u0018"] [:iso 32769 "CD001"] [:iso 32769 "BEA01"]
    [:tnef 0 "\u0078\u009f\u003e\u0022"]
    [:ole 0 "\u00d0\u00cf\u0011\u00e0\u00a1\u00b1\u001a\u00e1"]
    [:executable 0 "\u007fELF"] [:executable 0 "\u00ca\u00fe\u00ba\u00be"] [:executable 0 "\u00fe\u00ed\u00fa"]

@@ -191,6 +191,7 @@
    "RAR" [:unsupported (named "a" "Rar!\u001a\u0007\u0000 and more")]
    "TNEF" [:unsupported (named "winmail.dat" "\u0078\u009f\u003e\u0022 and more")]
    "an ISO image" [:unsupported (named "a" (samples/joined (byte-array 32769) "CD001"))]
+   "an image in UDF alone" [:unsupported (named "a" (samples/joined (byte-array 32769) "BEA01"))]
    "a part in uuencode" [:unsupported {:headers [["Content-Transfer-Encoding" "x-uuencode"]] :body "begin 644 a\r\n"}]
    "a file within the text" [:uuencoded {:body "Hello\r\nbegin 644 a.txt\r\n#0V%T\r\n`\r\nend\r\n"}]
    "a file at the beginning of the text" [:uuencoded {:body "begin-base64 644 a.txt\r\nQ2F0\r\n====\r\n"}]
