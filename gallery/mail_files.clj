@@ -354,7 +354,7 @@
 
 (defn- mail?
   [{:keys [type names]}]
-  (or (contains? #{"message/rfc822" "message/global"} type)
+  (or (contains? #{"message/rfc822" "message/global" "message/news"} type)
       (extension? #{"eml"} names)))
 
 (defn- open

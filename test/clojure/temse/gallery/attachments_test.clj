@@ -134,7 +134,8 @@
 
 (deftest mails-are-looked-into-attached-encoded-and-in-archives
   (let [mail (str "Subject: x\r\nContent-Type: application/octet-stream; name=virus.exe\r\n\r\nx\r\n")]
-    (is (= :reject (verdict {:headers [["Content-Type" "message/rfc822"]] :body mail})))
+    (doseq [type ["message/rfc822" "message/global" "message/news"]]
+      (is (= :reject (verdict {:headers [["Content-Type" type]] :body mail})) type))
     (is (= :reject (verdict (named "letter" "message/rfc822" mail))))
     (is (= :reject (verdict (named "letter.EML" mail))))
     (is (= :reject (verdict (named "letter" (zip "letter.eml" mail)))))))
