@@ -299,11 +299,22 @@
   (or (mime/encrypted? part)
       (contains? #{"application/pkcs7-mime" "application/x-pkcs7-mime"} type)))
 
+(defn- boundaries
+  "Returns how many boundaries the value of a Content-Type gives; those in quotes are none, unless backslashes make
+  it hard to tell what is in quotes."
+  [value]
+  (let [text (if (string/includes? value "\\") value (string/replace value #"\"[^\"]*+\"?" "\"\""))]
+    (count (re-seq #"(?i)(?<![^;\s])boundary(?:\*(?:0\*?)?)?\s*+=" text))))
+
 (defn- ambiguous?
-  "Returns true for a part whose type or encoding is given twice: mail readers differ in which one they believe."
+  "Returns true for a part whose type, encoding or boundary is given twice: mail readers differ in which one they
+  believe."
   [{:keys [headers]}]
-  (let [fields (map #(string/lower-case (first %)) headers)]
-    (some #(< 1 (count (filter #{%} fields))) ["content-type" "content-transfer-encoding"])))
+  (let [by-name (group-by #(string/lower-case (first %)) headers)
+        types (map second (by-name "content-type"))]
+    (or (next types)
+        (next (by-name "content-transfer-encoding"))
+        (some #(< 1 (long (boundaries %))) types))))
 
 (defn- walk-parts
   [{:keys [visit within] :as bounds} message]
@@ -391,7 +402,7 @@
     :inconsistent      ; a zip archive in which different programs see different files
     :uuencoded         ; a file within a text
     :unparsed          ; a part of a mail that cannot be taken apart
-    :ambiguous         ; one whose type or transfer encoding is given twice
+    :ambiguous         ; one whose type, transfer encoding or boundary is given twice
     :too-deep :too-many-files :too-large :bomb  ; beyond a bound
 
   The bounds are :max-depth, of files in each other; :max-files; :max-bytes, unpacked, all together; and

@@ -224,6 +224,17 @@
     (is (= #{:too-many-files} (problems (text 11) {:max-files 10})))
     (is (= :reject (verdict (text 20000))))))
 
+(deftest a-multipart-with-several-boundaries-is-ambiguous
+  (let [mail (fn [parameters]
+               {:headers [["Content-Type" (str "multipart/mixed; " parameters)]]
+                :body (str "--a\r\n\r\ntext\r\n--b\r\nContent-Type: text/plain; name=virus.exe\r\n\r\nx\r\n--b--\r\n--a--\r\n")})]
+    (doseq [parameters ["boundary=a; boundary=b" "boundary=a; Boundary = \"b\"" "boundary=b; boundary*0=a"
+                        "boundary*=''a; boundary=b" "boundary=a; x=\"\\\"; boundary=b; y=\""]]
+      (is (contains? (problems (mail parameters)) :ambiguous) parameters)
+      (is (= :reject (verdict (mail parameters))) parameters))
+    (doseq [parameters ["boundary=a" "x=\"boundary=b\"; boundary=a" "boundary*0=a; boundary*1=\"\"" "boundary=\"a\"; x-boundary=b"]]
+      (is (= #{} (problems (mail parameters))) parameters))))
+
 (deftest archives-stay-within-bounds
   (let [nested (fn [n] (nth (iterate #(zip "a" %) (zip "a.txt" "x")) n))
         zeros (byte-array 16000000)]
