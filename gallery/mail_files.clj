@@ -316,11 +316,30 @@
         (next (by-name "content-transfer-encoding"))
         (some #(< 1 (long (boundaries %))) types))))
 
+(defn- octets-of
+  "Returns the octets of a message between two positions in its body."
+  [message start end]
+  (with-open [in (mime/content-stream message {:encoding "binary" :content-start start :end end})]
+    (String. (.readAllBytes ^InputStream in) StandardCharsets/ISO_8859_1)))
+
+(def ^:private longest-header 65536)
+
+(defn- header-goes-on?
+  "Returns true for a part whose header ends at a line that is no field: some mail readers pass over that line, and
+  believe the fields behind it."
+  [message {:keys [path start content-start end]}]
+  (and (seq path)
+       (not (re-find #"(?:^|\n)\r?\n$" (octets-of message start content-start)))
+       (let [length (min (- (long end) (long content-start)) (long longest-header))
+             [lines behind] (string/split (octets-of message content-start (+ (long content-start) length)) #"(?:^|\n)\r?\n" 2)]
+         (or (re-find #"(?im)^content-(?:type|disposition|transfer-encoding)[ \t]*:" lines)
+             (and (nil? behind) (= length longest-header))))))
+
 (defn- walk-parts
   [{:keys [visit within] :as bounds} message]
   (doseq [{:keys [type declared-type encoding container?] :as part} (mime/parts message)
           :let [file (cond-> {:names (mime/filenames part), :type (or declared-type type)}
-                       (ambiguous? part) (assoc :problem :ambiguous)
+                       (or (ambiguous? part) (header-goes-on? message part)) (assoc :problem :ambiguous)
                        (opaque? part) (assoc :problem :encrypted-mail))]]
     (cond
       declared-type (visit (assoc file :within within :problem :unparsed))
@@ -402,7 +421,8 @@
     :inconsistent      ; a zip archive in which different programs see different files
     :uuencoded         ; a file within a text
     :unparsed          ; a part of a mail that cannot be taken apart
-    :ambiguous         ; one whose type, transfer encoding or boundary is given twice
+    :ambiguous         ; one whose type, transfer encoding or boundary is given twice, or whose header has a line
+                      ; that is no field
     :too-deep :too-many-files :too-large :bomb  ; beyond a bound
 
   The bounds are :max-depth, of files in each other; :max-files; :max-bytes, unpacked, all together; and

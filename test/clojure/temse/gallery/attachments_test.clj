@@ -235,6 +235,24 @@
     (doseq [parameters ["boundary=a" "x=\"boundary=b\"; boundary=a" "boundary*0=a; boundary*1=\"\"" "boundary=\"a\"; x-boundary=b"]]
       (is (= #{} (problems (mail parameters))) parameters))))
 
+(deftest a-part-whose-header-ends-without-an-empty-line-is-ambiguous
+  (let [fields "Content-Type: text/plain; name=virus.exe\r\n\r\nx\r\n"
+        mail (fn [part] {:headers [["Content-Type" "multipart/mixed; boundary=b"]], :body (str "--b\r\n" part "\r\n--b--\r\n")})]
+    (doseq [part [(str "no field\r\n" fields)
+                  (str "Subject: x\r\nno field\r\n" fields)
+                  (str "Subject: x\nno field\nCONTENT-disposition : attachment; filename=virus.exe\n\nx")
+                  (str "no field\r\n" (apply str (repeat 70000 "a")) "\r\n" fields)
+                  (str "Content-Type: message/rfc822\r\n\r\nFrom ann@example.org Sat Nov 28 07:00:00 2026\r\n" fields)
+                  (str "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n>From ann@example.org\r\n" fields)]]
+      (is (= #{:ambiguous} (problems (mail part))) part)
+      (is (= :reject (verdict (mail part))) part))
+    (doseq [part ["" "text without a header" "Subject: x\r\nno field\r\n\r\nContent-Type: text/plain\r\n"
+                  "\r\nno field\r\nContent-Type: text/plain\r\n\r\n" "\nContent-Type: text/plain\n\n"
+                  "Content-Type: text/plain\r\n\r\nno field\r\nContent-Type: text/plain\r\n\r\n"
+                  "Subject: x"]]
+      (is (= #{} (problems (mail part))) part))
+    (is (= #{} (problems {:body (str "no field\r\n" fields)})))))
+
 (deftest archives-stay-within-bounds
   (let [nested (fn [n] (nth (iterate #(zip "a" %) (zip "a.txt" "x")) n))
         zeros (byte-array 16000000)]
