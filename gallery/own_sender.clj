@@ -19,7 +19,7 @@
   Mail of a user is refused (550) unless it has one From field, all of whose addresses are the user's; with
   several it needs a Sender field (RFC 5322 section 3.6.2), which must be the user's, too. A field in which
   anything is no address is refused: other programs could see one there. Without From, MTAs write the envelope
-  sender into it, which must be the user's then."
+  sender into it, which must be the user's then; that of a stranger may not be :protected."
   (:refer-clojure :exclude [filter])
   (:require
    [clojure.string :as string]
@@ -98,10 +98,12 @@
           "a sender that is not you"))))
 
 (defn- stranger-problem
-  [{:keys [protected separators names?]} {:keys [headers]}]
-  (when (some #(addresses/includes? protected % separators)
-              (mapcat #(addresses-of names? %) (field-values headers "From")))
-    "an address in From that needs a login here"))
+  [{:keys [protected separators names?]} {:keys [sender headers]}]
+  (let [found (mapcat #(addresses-of names? %) (field-values headers "From"))
+        protected? #(addresses/includes? protected % separators)]
+    (cond
+      (some protected? found) "an address in From that needs a login here"
+      (and (empty? found) (protected? (address/parse-path sender))) "no From, and a sender that needs a login here")))
 
 (defn- judge
   [{:keys [trusted-networks] :as settings} {:keys [sender headers] :as message} context]

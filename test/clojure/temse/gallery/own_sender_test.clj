@@ -74,6 +74,15 @@
       (is (= :reject (verdict (configured (assoc settings :envelope-sender? false))
                               "ann" {:sender "<bob@example.org>" :headers [["Subject" "hi"]]}))))))
 
+(deftest without-an-address-in-from-a-stranger-has-that-of-the-envelope
+  (let [filter (configured settings)]
+    (doseq [headers [[["Subject" "hi"]] [["From" ""]] [["From" "friends:;"]]]]
+      (is (= :reject (verdict filter nil {:sender "<bob@example.org>" :headers headers})) headers)
+      (is (= :reject (verdict filter nil {:sender "<bob@a.example.org>" :headers headers})) headers)
+      (is (= :accept (verdict filter nil {:sender "<bob@example.net>" :headers headers})) headers)
+      (is (= :accept (verdict filter nil {:sender "<>" :headers headers})) headers))
+    (is (= :accept (verdict filter nil {:sender "<bob@example.org>" :headers [["From" "list@example.net"]]})))))
+
 (deftest the-envelope-sender-belongs-to-the-user-or-is-null
   (let [sent (fn [filter sender] (verdict filter "ann" (assoc (from "ann@example.org") :sender sender)))
         strict (configured settings)
