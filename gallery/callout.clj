@@ -73,23 +73,27 @@
         :else (throw (IOException. "its reply has a line without an end"))))))
 
 (defn- reply
-  "Returns the last line of a reply."
+  "Returns the lines of a reply, all with one code, as a text."
   [in]
-  (loop [n 1]
-    (let [text (line in)]
+  (loop [lines []]
+    (let [^String text (line in)
+          lines (conj lines text)]
       (cond
-        (or (< (long most-lines) n) (not (re-find #"^[2-5]\d\d([ -]|$)" text)))
+        (or (< (long most-lines) (count lines))
+            (not (re-find #"^[2-5]\d\d([ -]|$)" text))
+            (not= (subs text 0 3) (subs (first lines) 0 3)))
         (throw (IOException. (str "it does not speak SMTP: " (pr-str (subs text 0 (min 100 (count text)))))))
 
-        (re-find #"^...-" text) (recur (inc n))
-        :else text))))
+        (re-find #"^...-" text) (recur lines)
+        :else (string/join "\n" lines)))))
 
 (defn- meaning
-  "Returns what a reply means for an address: 554 and 5.7.x refuse us, 4xx may be greylisting."
+  "Returns what a reply means for an address: 554 and 5.7.x refuse us, and other codes want another dialogue, such
+  as 503 and 530; 4xx may be greylisting."
   [text]
   (condp re-find text
-    #"^2" :good
-    #"^(4|554|5.. 5\.7\.)" :unknown
+    #"^25" :good
+    #"(?m)^(4|50[0234]|53|55[45]|5..[ -]5\.7\.)" :unknown
     #"^5" :bad
     :unknown))
 
@@ -102,9 +106,9 @@
         say #(do (write %) (reply in))
         good? #(= :good (meaning %))
         greeting (reply in)
-        hail (when (good? greeting)
+        hail (when (string/starts-with? greeting "220")
                (let [answer (say (str "EHLO " hello))]
-                 (if (good? answer) answer (say (str "HELO " hello)))))
+                 (if (string/starts-with? answer "5") (say (str "HELO " hello)) answer)))
         mail (when (and hail (good? hail)) (say "MAIL FROM:<>"))
         decisive (if (and mail (good? mail)) (say (str "RCPT TO:<" address ">")) mail)]
     (write "QUIT")

@@ -284,6 +284,14 @@
       "450 4.1.7" [[#"^connect" "554 no"]]
       "450 4.1.7" [[#"^EHLO" "502 What?"] [#"^HELO" "502 What?"]]
       "450 4.1.7" [[#"^RCPT" "nonsense"]]
+      "450 4.1.7" [[#"^RCPT" "450-Greylisted\r\n250 Ok"]]
+      "450 4.1.7" [[#"^RCPT" "250-Ok\r\n550 No such user"]]
+      "450 4.1.7" [[#"^RCPT" "550-5.7.1 You are on a list\r\n550 See example.org"]]
+      "450 4.1.7" [[#"^RCPT" "221 bye"]]
+      "450 4.1.7" [[#"^connect" "220 ESMTP\r\n220 ESMTP"] [#"^RCPT" "550 No such user"]]
+      "450 4.1.7" [[#"^RCPT" "503 Log in first"]]
+      "450 4.1.7" [[#"^MAIL" "500 What?"]]
+      "450 4.1.7" [[#"^MAIL" "530 Must issue a STARTTLS command first"]]
       "450 4.1.7" [[#"^RCPT" (string/join (repeat 200 "250-more\r\n"))]]
       "450 4.1.7" [[#"^RCPT" (str "250-" (string/join (repeat 5000 "a")))]])))
 
