@@ -35,6 +35,7 @@
   (:refer-clojure :exclude [filter])
   (:require
    [clojure.string :as string]
+   [file-kinds]
    [file-names]
    [mail-files]
    [temse.action :as act]
@@ -62,9 +63,15 @@
   [words right?]
   [(str "a sequence of " words) #(and (sequential? %) (every? right? %)) nil])
 
+(defn- some-of
+  [known]
+  (sequence-of (str "some of " (string/join ", " (sort known))) known))
+
 (def ^:private rule
-  (let [texts (sequence-of "strings" string?), keywords (sequence-of "keywords" keyword?)]
-    {:extensions texts, :types texts, :kinds keywords, :problems keywords
+  (let [texts (fn [words form] (sequence-of words #(and (string? %) (re-matches form %))))]
+    {:extensions (texts "extensions without the dot, such as \"exe\"" #"[^\s.*?/\\]+")
+     :types (texts "media types such as \"image/gif\"" #"[^\s/;*?]+/[^\s/;*?]+")
+     :kinds (some-of file-kinds/known), :problems (some-of mail-files/problems)
      :names (sequence-of "regular expressions" #(Pattern/compile %))
      :then [":reject, :defer, :quarantine or :accept" severity], :text ["a string" string? nil]}))
 
@@ -75,7 +82,7 @@
 (def ^:private settings
   (let [outcome [":reject, :defer, :quarantine or :accept" severity :reject]
         number (fn [default] ["a number, 1 or more" pos-int? default])]
-    {:rules ["a vector of rules such as {:extensions [\"exe\"] :then :reject}" #(every? rule? %) default-rules]
+    {:rules ["a vector of rules such as {:extensions [\"exe\"] :then :reject}" #(and (sequential? %) (every? rule? %)) default-rules]
      :encrypted-archive outcome
      :encrypted-mail outcome
      :unreadable [":reject, :defer or :quarantine" (dissoc severity :accept) :reject]

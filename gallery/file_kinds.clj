@@ -50,6 +50,10 @@
    [:executable 0 "\u007fELF"] [:executable 0 "\u00ca\u00fe\u00ba\u00be"] [:executable 0 "\u00fe\u00ed\u00fa"]
    [:executable 0 "\u00ce\u00fa\u00ed\u00fe"] [:executable 0 "\u00cf\u00fa\u00ed\u00fe"]])
 
+(def known
+  "All kinds, see `kinds`."
+  (into #{:zip :tar :executable} (map first) marks))
+
 (defn tar-header?
   "Returns true for the header of a file in a tar archive, 512 octets, also of one older than its mark: it holds the
   sum of its bytes."

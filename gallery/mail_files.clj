@@ -30,6 +30,11 @@
 
 ;; ---- problems and bounds
 
+(def problems
+  "All problems, see `walk`."
+  #{:encrypted :encrypted-mail :unsupported :damaged :inconsistent :uuencoded :unparsed :ambiguous :too-deep
+    :too-many-files :too-large :bomb})
+
 (defn- fail
   "Throws a problem, which ends the reading of the file that has it."
   [problem]

@@ -366,6 +366,14 @@
            {:rules [{:then :reject}]} #":rules must be"
            {:rules [{:extension ["exe"] :then :reject}]} #":rules must be"
            {:rules [{:names ["("] :then :reject}]} #"missing closing \)"
+           {:rules [{:extensions [".exe"] :then :reject}]} #":extensions must be .*without the dot"
+           {:rules [{:extensions ["*.exe"] :then :reject}]} #":extensions must be"
+           {:rules [{:extensions ["tar.gz"] :then :reject}]} #":extensions must be"
+           {:rules [{:types ["image"] :then :reject}]} #":types must be"
+           {:rules [{:types ["image/*"] :then :reject}]} #":types must be"
+           {:rules [{:kinds [:exe] :then :reject}]} #":kinds must be .*:executable"
+           {:rules [{:problems [:encypted] :then :quarantine}]} #":problems must be .*:encrypted"
+           {:rules nil} #":rules must be a vector of rules"
            {:unreadable :accept} #":unreadable must be :reject, :defer or :quarantine, not :accept"
            {:max-depth 0} #":max-depth must be a number, 1 or more, not 0"}]
     (is (thrown-with-msg? Exception problem (with-settings settings)))))
