@@ -78,7 +78,7 @@
    (let [settings (read-settings
                     file
                     {:authserv-ids ["a sequence of names such as [\"mx.example.org\"]"
-                                    #(and (sequential? %) (every? string? %) (not-any? string/blank? %)) []]
+                                    #(and (sequential? %) (every? (fn [x] (re-matches #"[^\s\"();,/=\\]+" x)) %)) []]
                      :trusted-networks ["networks such as [\"192.0.2.0/24\"]" network/networks []]})]
      {:handlers (message-filter (partial cleaned (update settings :trusted-networks network/networks))
                                 {:body? false})

@@ -90,7 +90,8 @@
 (deftest a-wrong-setting-is-named
   (is (re-find #"did you mean :authserv-ids" (:message (thrown (configured {:authserv-id "x"})))))
   (with-logs _
-    (is (re-find #":authserv-ids must be" (:message (thrown (configured {:authserv-ids [" "]})))))))
+    (doseq [authserv-id [" " " mx.example.org" "mx.example.org; dkim=pass" "a b" "\"mx.example.org\"" "(mx) mx.example.org"]]
+      (is (re-find #":authserv-ids must be" (str (:message (thrown (configured {:authserv-ids [authserv-id]}))))) authserv-id))))
 
 ;; ---- behind MTAs
 
