@@ -28,13 +28,17 @@
   ^String [address]
   (folded (address/canonical (select-keys address [:local-part :domain :null?]))))
 
+(def ^:private domain
+  "An entry for a domain, or for those below it. No domain has the characters of patterns and lists."
+  #"@\.?[^@\s.*?,;<>]+(?:\.[^@\s.*?,;<>]+)*+\.?")
+
 (defn- entry
   "Returns an entry as it is looked for."
   [index given]
   (let [address (when (string? given) (address/parse-path given))]
     (cond
-      (and (string? given) (re-matches #"@\.?[^@\s.][^@\s]*" given)) (string/replace (folded given) #"\.$" "")
-      (or (:domain address) (:null? address)) (comparable address)
+      (and (string? given) (re-matches domain given)) (string/replace (folded given) #"\.$" "")
+      (and (or (:domain address) (:null? address)) (not= "*" (:local-part address))) (comparable address)
       :else (throw (keys/bad-option :addresses
                                     given
                                     (str "in addresses, entry " (inc (long index)) ", " (keys/shown given)

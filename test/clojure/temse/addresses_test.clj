@@ -35,7 +35,8 @@
   (is (true? (includes? some-addresses {:local-part "ann+x", :domain "example.net"} "+"))))
 
 (deftest what-is-no-entry-is-named
-  (doseq [entry ["example.org" "@" "@." "ann" 'ann nil "@a b"]]
+  (doseq [entry ["example.org" "@" "@." "ann" 'ann nil "@a b" "@*.example.org" "@*" "*@example.org" "@example.org>" "@example.org,"
+                 "@example.org;@example.net" "@.." "@a..b"]]
     (is (re-find #"entry 2, .* must be" (:message (thrown (addresses ["@example.org" entry])))) entry))
   (is (re-find #"takes a sequence" (:message (thrown (addresses "@example.org")))))
   (is (re-find #"addresses returned" (:message (thrown (includes? ["@example.org"] "<a@example.org>"))))))
