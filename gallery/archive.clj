@@ -6,7 +6,7 @@
   Settings, each with its default:
 
     :maildir \"archive\"   ; a directory, which is made if it does not exist
-    :mbox nil            ; a file in the format mboxrd, in place of :maildir
+    :mbox nil            ; a file in the format mboxrd, in place of :maildir; not both
 
   Each copy is the header and the body octet by octet as the MTA shows them, with CR LF, below fields of the
   envelope: Return-Path, X-Envelope-From and, one for each recipient, X-Envelope-To, with ESMTP parameters.
@@ -25,7 +25,7 @@
    [clojure.java.io :as io]
    [clojure.string :as string]
    [mailboxes :refer [append-to-mbox keep-in-maildir make-maildir]]
-   [temse.configuration :refer [read-settings]]
+   [temse.configuration :refer [bad-setting read-settings]]
    [temse.filter :refer [message-filter]])
   (:import
    (java.io InputStream SequenceInputStream)
@@ -50,27 +50,29 @@
                           (io/input-stream body))))
 
 (defn- keeper
-  "Returns a function that keeps a message."
-  [{:keys [maildir mbox]}]
+  "Returns a function that keeps a message, for the settings in a file."
+  [file {:keys [maildir mbox]}]
+  (when (and maildir mbox)
+    (throw (bad-setting file :mbox "mail is kept in one place: give :maildir or :mbox, not both")))
   (if mbox
     (let [file (.getAbsoluteFile (io/file mbox))]
       (fn [message]
         (with-open [in (content message)]
           (append-to-mbox file (:sender message) in))))
-    (let [directory (.getAbsoluteFile (io/file maildir))]
+    (let [directory (.getAbsoluteFile (io/file (or maildir "archive")))]
       (make-maildir directory)
       (fn [message]
         (with-open [in (content message)]
           (keep-in-maildir directory in))))))
 
 (def ^:private table
-  {:maildir ["the name of a directory" string? "archive"]
+  {:maildir ["the name of a directory, or nil" #(or (nil? %) (string? %)) nil]
    :mbox ["the name of a file, or nil" #(or (nil? %) (string? %)) nil]})
 
 (defn filter
   ([] (filter nil))
   ([file]
-   (let [keep! (keeper (read-settings file table))]
+   (let [keep! (keeper file (read-settings file table))]
      {:handlers (message-filter (fn [message context] (keep! message) context) {:max-message Long/MAX_VALUE})
       :leading-space? true
       :actions #{}})))

@@ -278,7 +278,9 @@
   (in-new-directory
     (let [file (io/file *directory* "archive.edn")]
       (spit file "{:mailbox \"x\"}")
-      (is (re-find #"edn:1: there is no setting :mailbox" (:message (thrown (load-filter "archive" (str file)))))))))
+      (is (re-find #"edn:1: there is no setting :mailbox" (:message (thrown (load-filter "archive" (str file))))))
+      (spit file "{:maildir \"mails\"\n :mbox \"mails.mbox\"}")
+      (is (re-find #"edn:2: .*:maildir or :mbox, not both" (str (:message (thrown (load-filter "archive" (str file))))))))))
 
 ;; ---- behind MTAs
 
