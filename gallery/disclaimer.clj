@@ -42,7 +42,7 @@
 (defn- texts?
   [texts]
   (and (map? texts)
-       (every? #(or (= :default %) (string? %)) (keys texts))
+       (every? #(or (= :default %) (and (string? %) (re-matches #"[^@*\s]+" %))) (keys texts))
        (every? (settings? text) (vals texts))))
 
 (def ^:private settings

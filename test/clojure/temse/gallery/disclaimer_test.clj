@@ -98,6 +98,9 @@
            {:texts {"example.org" {:html "Ltd"}}} #":texts must be"
            {:texts {"example.org" {:plain "Ltd", :htm "Ltd"}}} #":texts must be"
            {:texts {:example {:plain "Ltd"}}} #":texts must be"
+           {:texts {"@example.org" {:plain "Ltd"}}} #":texts must be"
+           {:texts {"*.example.org" {:plain "Ltd"}}} #":texts must be"
+           {:texts {"example.org " {:plain "Ltd"}}} #":texts must be"
            {:networks ["192.0.2.1/24"]} #":networks must be .*did you mean \"192.0.2.0/24\""
            {:when-exceeded :pass} #":when-exceeded must be :defer, :reject or :accept, not :pass"}]
     (is (thrown-with-msg? Exception problem (disclaimer settings)))))
