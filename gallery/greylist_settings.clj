@@ -18,7 +18,8 @@
 
 (def ^:private spared
   {:networks ["networks such as [\"192.0.2.0/24\"]" network/networks nil]
-   :domains ["a sequence of domains" strings? nil]
+   :domains ["a sequence of domains such as \"example.org\""
+             #(and (strings? %) (every? (partial re-matches #"[^@*.\s][^@*\s]*") %)) nil]
    :senders ["addresses such as [\"ann@example.org\"]" addresses nil]
    :recipients ["addresses such as [\"postmaster@example.org\"]" addresses nil]
    :users ["a sequence of logins" strings? nil]})
@@ -43,7 +44,8 @@
    :quiet? ["true or false" boolean? false]
    :report [":all, :delays, :nodelays or :none" #{:all :delays :nodelays :none} :all]
    :conf ["the name of a greylist.conf" #(or (nil? %) (string? %)) nil]
-   :database ["settings of temse.database such as {:url \"jdbc:sqlite:greylist.db\"}" map?
+   :database ["settings of temse.database such as {:url \"jdbc:sqlite:greylist.db\"}, without :schema"
+              #(and (map? %) (not (contains? % :schema)))
               {:url "jdbc:sqlite:greylist.db"}]})
 
 (defn- lower-case

@@ -91,7 +91,8 @@
   "Options of windows."
   {:max-keys ["a number, 1 or more" pos-int? 10000]
    :name ["data" any?]
-   :database ["settings of temse.database, a map" #(or (nil? %) (map? %))]
+   :database ["settings of temse.database, a map without :schema"
+              #(or (nil? %) (and (map? %) (not (contains? % :schema))))]
    :clock ["a function that returns milliseconds" #(or (nil? %) (ifn? %))]})
 
 (deftype ^:private Windows [exceeded])

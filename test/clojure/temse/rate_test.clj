@@ -120,7 +120,9 @@
     (is (re-find #"lacks :per" (problem [{:key 1 :limit 1}])))
     (is (re-find #"takes a sequence of limits" (problem {:key 1})))
     (is (re-find #"temse.rate/windows" (:message (thrown (rate/exceeded! {} [])))))
-    (is (re-find #"did you mean :max-keys" (:message (thrown (rate/windows {:max-key 1})))))))
+    (is (re-find #"did you mean :max-keys" (:message (thrown (rate/windows {:max-key 1})))))
+    (is (re-find #":database must be .* without :schema"
+                 (:message (thrown (rate/windows {:database {:url "jdbc:sqlite:rates.db", :schema []}})))))))
 
 ;; ---- in a database
 

@@ -322,7 +322,10 @@
            {:spared {:networks ["192.0.2.1/24"]}} #"did you mean \"192.0.2.0/24\"\?"
            {:network-lengths {:ipv4 24}} #":network-lengths must be lengths of prefixes such as"
            {:conf "greylist.conf" :delay 3} #"where :conf is given, only :database can be given beside it"
-           {:database {:url "greylist.db"}} #":url must be a text such as \"jdbc:sqlite:"}]
+           {:database {:url "greylist.db"}} #":url must be a text such as \"jdbc:sqlite:"
+           {:database {:url "jdbc:sqlite:greylist.db", :schema []}} #":database must be settings .* without :schema"
+           {:spared {:domains ["@example.org"]}} #":domains must be"
+           {:spared {:domains [".example.org"]}} #":domains must be"}]
     (is (re-find message (:message (thrown (support/load-filter "greylist" (file "settings.edn" (pr-str settings))))))
         settings)))
 
