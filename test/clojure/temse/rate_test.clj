@@ -15,6 +15,7 @@
    [temse.support :refer [awaited thrown with-logs]])
   (:import
    (java.io BufferedReader)
+   (java.net InetAddress)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
    (java.util List)))
@@ -196,6 +197,24 @@
         (is (= 100 (reduce + (map (comp parse-long line-of) outs)))))
       (finally
         (run! #(.destroyForcibly ^Process %) processes)))))
+
+(deftest a-key-in-a-database-is-the-same-however-it-was-made
+  (with-sqlite
+    (fn [settings]
+      (let [windows (rate/windows {:database settings})
+            ask #(nil? (rate/exceeded! windows [{:key %, :limit 1, :per 3600000}]))]
+        (doseq [[one same other] [[{:a 1, :b 2} {:b 2, :a 1} {:a 2, :b 1}]
+                                  [[:map #{{:a 1, :b #{1 2}}}] (list :map #{(hash-map :b #{2 1}, :a 1)}) [:map #{[:a 1]}]]
+                                  [[1 2 3] (map identity [1 2 3]) [1 2 4]]
+                                  ["a b" (str "a" " b") 'a]]]
+          (is (ask one))
+          (is (not (ask same)) same)
+          (binding [*print-length* 1, *print-level* 1, *print-readably* false]
+            (is (not (ask one)) one)
+            (is (ask other) other)))
+        (testing "and what has no text of its own is refused"
+          (doseq [k [(InetAddress/getByName "192.0.2.1") [:client (byte-array 4)] {:a (Object.)} #{inc}]]
+            (is (re-find #":key must be data" (str (:message (thrown (ask k))))) k)))))))
 
 (deftest processes-with-one-sqlite-together-get-no-more-than-the-limit
   (with-sqlite check-processes))

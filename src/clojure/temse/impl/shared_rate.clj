@@ -5,6 +5,7 @@
   (:require
    [clojure.string :as string]
    [temse.database :as database]
+   [temse.impl.keys :as keys]
    [temse.periodic :as periodic]
    [temse.rate :as rate])
   (:import
@@ -31,10 +32,25 @@
   "Characters: databases cannot find what is much longer."
   200)
 
+(defn- text-of
+  "Returns data as a text that is the same for equal ones, in each process. Throws :bad-options for what has none."
+  [data]
+  (cond
+    (map? data) (str "{" (string/join ", " (sort (map (fn [[k value]] (str (text-of k) " " (text-of value))) data))) "}")
+    (set? data) (str "#{" (string/join " " (sort (map text-of data))) "}")
+    (sequential? data) (str "[" (string/join " " (map text-of data)) "]")
+
+    (or (nil? data) (string? data) (ident? data) (number? data) (boolean? data) (char? data) (uuid? data) (inst? data))
+    (binding [*print-readably* true]
+      (pr-str data))
+
+    :else (throw (keys/bad-option :key data (str ":key must be data, strings, keywords, numbers and collections of"
+                                                 " them, where a database counts, not " (keys/shown data))))))
+
 (defn- stored-key
   "Returns the text that a database knows a window by."
   [k]
-  (let [text (pr-str k)]
+  (let [text (text-of k)]
     (if (<= (count text) (long longest-key))
       text
       (str "SHA-256 " (.formatHex (HexFormat/of)
