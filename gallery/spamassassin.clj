@@ -50,7 +50,8 @@
 
 (def ^:private user-name #"[a-z0-9_][a-z0-9_.+=-]{0,63}(@[a-z0-9.-]{1,253})?")
 
-(def ^:private points ["a number of points, or nil" #(or (nil? %) (number? %)) nil])
+(def ^:private points
+  ["a number of points, or nil" #(or (nil? %) (and (number? %) (not (NaN? (double %))))) nil])
 
 (def settings
   {:spamd ["an address" #(Endpoint/parse %) "inet:783@127.0.0.1"]

@@ -19,6 +19,7 @@
    [clojure.string :as string]
    [clojure.tools.logging :as log]
    [temse.action :as act]
+   [temse.addresses :as addresses]
    [temse.impl.compose.sequence :as sequence]
    [temse.impl.keys :as keys]
    [temse.impl.line :as line]
@@ -26,7 +27,6 @@
    [temse.impl.message-store :as store]
    [temse.impl.negotiation :as negotiation]
    [temse.impl.options :as options]
-   [temse.impl.text :as text]
    [temse.milter :as milter]
    [temse.network :as network]
    [temse.rate :as rate])
@@ -347,7 +347,7 @@
 
 (def ^:private allow-table
   {:networks ["a sequence of networks" #(and (coll? %) (every? string? %))]
-   :senders ["a set of addresses" #(and (coll? %) (every? string? %))]
+   :senders ["a sequence of addresses such as [\"ann@example.org\"]" addresses/addresses nil]
    :authenticated? (conj keys/truth false)
    :local? (conj keys/truth false)})
 
@@ -358,19 +358,19 @@
     :networks        ; networks of clients, such as [\"192.0.2.0/24\"]
     :authenticated?  ; true: clients that have used AUTH
     :local?          ; true: clients of this machine
-    :senders         ; addresses such as [\"ann@example.org\"], whose case does not matter. Anybody can
-                     ; write them: only with what proves them is this a proof
+    :senders         ; entries of temse.addresses such as [\"ann@example.org\" \"@example.net\"]. Anybody
+                     ; can write them: only with what proves them is this a proof
 
     (wrap-allow filter {:networks [\"192.0.2.0/24\"] :authenticated? true})"
   [filter given]
   (let [{:keys [networks senders local?] :as options}
         (keys/with-defaults "the options of wrap-allow" given allow-table)
-        senders (into #{} (map text/lower-case) senders)
+        sent-by (addresses/addresses senders)
         tests (cond-> []
                 (seq networks) (conj (apply from-network? networks))
                 (:authenticated? options) (conj authenticated?)
                 local? (conj local-client?)
-                (seq senders) (conj #(senders (text/lower-case (milter/bare-address (:sender %))))))]
+                (seq senders) (conj #(addresses/includes? sent-by (:sender %))))]
     (when (empty? tests)
       (throw (keys/bad-option :networks
                               given

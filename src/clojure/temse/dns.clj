@@ -133,7 +133,8 @@
       (seq answers) (when (not-any? #(about-its-question? message %) answers)
                       "the response answers another question")
       (not= Rcode/NOERROR (.getRcode header)) nil
-      (and (authorities Type/NS) (not (authorities Type/SOA))) "the server refers to other servers"
+      (authorities Type/SOA) nil
+      (authorities Type/NS) "the server refers to other servers"
       (not (or (flag? Flags/RA) (flag? Flags/AA))) "the server is no resolver")))
 
 (defn- answered

@@ -196,8 +196,8 @@
 (defn filenames
   "Returns every name that some mail reader may give the file of a part: its :filename, and what else may be
   taken from Content-Disposition and Content-Type where fields and parameters are broken, come twice, are
-  encoded with %, or have comments or backslashes. A vector, which is empty if there is no name. A filter of names looks at
-  all of them.
+  encoded with %, or have comments or backslashes. A vector, which is empty if there is no name. A filter of names
+  looks at all of them.
 
     (filenames part)   ;=> [\"name.()bat\" \"name.bat\"]"
   [part]

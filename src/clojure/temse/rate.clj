@@ -143,7 +143,8 @@
 
   A limit is a map:
 
-    :key     ; whom or what it concerns, data; with a database strings, keywords, numbers and the like, and collections of them
+    :key     ; whom or what it concerns, data; with a database strings, keywords, numbers and the like, and
+             ; collections of them
     :limit   ; what may happen
     :per     ; milliseconds within which it may; windows of different :per are counted apart
     :count   ; how much is about to happen (default: 1)

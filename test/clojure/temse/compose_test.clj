@@ -565,10 +565,14 @@
     (is (= :deferred (run "192.0.2.1")))))
 
 (deftest those-on-an-allow-list-pass-without-the-filter
-  (let [filter (compose/wrap-allow (adding "X-Checked") {:networks ["192.0.2.0/24"] :senders ["Ann@example.org"]})
+  (let [filter (compose/wrap-allow (adding "X-Checked") {:networks ["192.0.2.0/24"] :senders ["Ann@example.org" "@example.net"]})
         run (fn [address sender]
               (map first (:headers (:message (mt/run-message filter {:sender sender :headers []} {:client {:address address}})))))]
     (is (= [] (run "192.0.2.1" "<x@example.org>")))
     (is (= [] (run "198.51.100.1" "<ann@EXAMPLE.org>")))
+    (is (= [] (run "198.51.100.1" "<bob@example.net>")))
     (is (= ["X-Checked"] (run "198.51.100.1" "<bob@example.org>")))
-    (is (= :bad-options (:milter/error (thrown (compose/wrap-allow (adding "X") {})))))))
+    (is (= :bad-options (:milter/error (thrown (compose/wrap-allow (adding "X") {})))))
+    (doseq [sender ["ann" "*@example.org" "example.org"]]
+      (is (re-find #"entry 1, .* must be" (str (:message (thrown (compose/wrap-allow (adding "X") {:senders [sender]})))))
+          sender))))

@@ -12,7 +12,7 @@
   (:import
    (java.util.concurrent CompletableFuture)
    (java.util.function Function)
-   (org.xbill.DNS CNAMERecord DClass DNAMERecord Flags MXRecord Message NSRecord Name Record Section TXTRecord)))
+   (org.xbill.DNS CNAMERecord DClass DNAMERecord Flags MXRecord Message NSRecord Name Record SOARecord Section TXTRecord)))
 
 (set! *warn-on-reflection* true)
 
@@ -112,6 +112,12 @@
                                                         (.unsetFlag Flags/RA)
                                                         (.setFlag Flags/AA)))}
                           "bare.example" {:any (constantly nil)}
+                          "stub.example" {:any (fn [^Message response]
+                                                 (.unsetFlag (.getHeader response) Flags/RA)
+                                                 ((with-record (SOARecord. (absolute "example") in 60 (absolute "ns.example")
+                                                                           (absolute "admin.example") 1 1 1 1 1)
+                                                               Section/AUTHORITY)
+                                                  response))}
                           "under.example" {:any (fn [response]
                                                   (run! #(% response)
                                                         [(with-record (DNAMERecord. (absolute "example") in 60 (absolute "test"))
@@ -130,7 +136,8 @@
           "other-name.example" #"answers another question"
           "other-type.example" #"answers another question")
         (testing "and one that does is not"
-          (is (= {:status :none, :reason :no-such-record} @(dns/mx r "authority.example") @(dns/mx r "bare.example")))
+          (is (= {:status :none, :reason :no-such-record} @(dns/mx r "authority.example") @(dns/mx r "bare.example")
+                 @(dns/mx r "stub.example")))
           (is (= [{:preference 10, :host "mx.example.org"}] (:records @(dns/mx r "under.example")))))))))
 
 (deftest no-server-is-a-failure-and-no-exception

@@ -37,6 +37,7 @@
   sockets does not stay in the caches"
      [:start :java] "the JVM itself starts in a third of that"
      [:start :clojure] "a JVM that loads clojure.core and nothing else needs two thirds of the demanded time already"
+     [:memory :at-rest :java] "what JDK 25 takes for the same differs from run to run by more than is missing"
      [:memory :at-rest :clojure] "a JVM that has loaded clojure.core and nothing else takes 66 MiB"
      [:memory :under-load :clojure] "the same; and what the JVM's compiler gives back stays with the C library (doc/operations.org)"
      [:allocation] "the call of its own for each event, and the map of the event"}))

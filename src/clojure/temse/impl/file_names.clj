@@ -60,4 +60,4 @@
         named (concat (when filename [filename]) (mapcat #(map :value %) found) (mapcat last-pieces found))
         decoded (into [] (comp (distinct) (map #(EncodedWords/decode %))) named)]
     (into [] (comp cat (distinct)) [decoded (map percent-decoded decoded) (map without-comments decoded)
-                                 (map without-backslashes decoded)])))
+                                    (map without-backslashes decoded)])))

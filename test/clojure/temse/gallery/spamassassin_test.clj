@@ -298,6 +298,7 @@
     {:spamd "nonsense"} #":spamd must be an address, not \"nonsense\": cannot understand"
     {:timeout 0} #":timeout must be milliseconds, 1 to 300000"
     {:reject-score "5"} #":reject-score must be a number of points, or nil"
+    {:reject-score ##NaN} #":reject-score must be a number of points, or nil"
     {:subject-tag "a\nb"} #":subject-tag must be a text of printable ASCII"
     {:when-down :accept} #":when-down must be :defer or :pass"
     {:networks ["example.org"]} #":networks must be networks"

@@ -135,7 +135,8 @@
                     :ttl 60}}    ; seconds
 
   A keyword in place of records is an error code, such as :servfail or :refused, or :silence, or :query, which
-  is sent back. A function in their place is called with the response, which has a question only, to change it. Answers by UDP of more than 512 octets are truncated. It listens on a port, or on any free one."
+  is sent back. A function in their place is called with the response, which has a question only, to change it.
+  Answers by UDP of more than 512 octets are truncated. It listens on a port, or on any free one."
   (^Closeable [zone]
    (start zone 0))
   (^Closeable [zone port]
