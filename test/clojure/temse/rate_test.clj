@@ -18,6 +18,7 @@
    (java.net InetAddress)
    (java.nio.file Files)
    (java.nio.file.attribute FileAttribute)
+   (java.time Instant)
    (java.util List)))
 
 (set! *warn-on-reflection* true)
@@ -206,7 +207,8 @@
         (doseq [[one same other] [[{:a 1, :b 2} {:b 2, :a 1} {:a 2, :b 1}]
                                   [[:map #{{:a 1, :b #{1 2}}}] (list :map #{(hash-map :b #{2 1}, :a 1)}) [:map #{[:a 1]}]]
                                   [[1 2 3] (map identity [1 2 3]) [1 2 4]]
-                                  ["a b" (str "a" " b") 'a]]]
+                                  ["a b" (str "a" " b") 'a]
+                                  [(Instant/ofEpochMilli 1) (Instant/ofEpochMilli 1) (Instant/ofEpochMilli 2)]]]
           (is (ask one))
           (is (not (ask same)) same)
           (binding [*print-length* 1, *print-level* 1, *print-readably* false]

@@ -40,7 +40,10 @@
     (set? data) (str "#{" (string/join " " (sort (map text-of data))) "}")
     (sequential? data) (str "[" (string/join " " (map text-of data)) "]")
 
-    (or (nil? data) (string? data) (ident? data) (number? data) (boolean? data) (char? data) (uuid? data) (inst? data))
+    (inst? data) (str "#inst " (inst-ms data))
+    (ident? data) (str data)
+
+    (or (nil? data) (string? data) (number? data) (boolean? data) (char? data) (uuid? data))
     (binding [*print-readably* true]
       (pr-str data))
 
